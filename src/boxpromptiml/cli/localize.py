@@ -1,0 +1,9 @@
+"""Verbs: localize."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the app."""

@@ -1,0 +1,5 @@
+"""Data at rest: the dataset folder, its store of record, its manifest."""
+
+from boxpromptiml.dataset.records import LABELS, REVIEWS, SPLITS, ImageRecord, Label, PseudoMask
+
+__all__ = ["LABELS", "REVIEWS", "SPLITS", "ImageRecord", "Label", "PseudoMask"]

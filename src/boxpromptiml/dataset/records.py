@@ -1,0 +1,74 @@
+"""What a dataset knows of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from boxpromptiml.regions import Box
+
+Label = Literal["tampered", "authentic"]
+LABELS: tuple[Label, ...] = ("tampered", "authentic")
+SPLITS = ("train", "val", "test")
+REVIEWS = ("accepted", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoMask:
+    """A teacher's mask and how it came about.
+
+    Attributes:
+        path: 8-bit grey PNG, probability x 255, relative to the dataset folder.
+        teacher: id of the teacher, such as ``grabcut`` or ``sam:facebook/sam-vit-huge``.
+        settings: everything that shapes the result: the teacher's settings, the fallback and a digest of the boxes.
+        qualities: the teacher's own estimate of each box's mask IoU, in [0, 1]; None where it has none.
+        flags: one tuple of reasons for suspicion a box, in the order of the regions; empty = nothing suspicious.
+        fallbacks: one entry a box: the name of the fallback that replaced the mask, or None.
+    """
+
+    path: str
+    teacher: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    qualities: tuple[float | None, ...] = ()
+    flags: tuple[tuple[str, ...], ...] = ()
+    fallbacks: tuple[str | None, ...] = ()
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether any box's mask was flagged."""
+        return any(self.flags)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of a dataset; immutable, change it with `dataclasses.replace` and `Dataset.put`.
+
+    Attributes:
+        image: path relative to the dataset folder, with forward slashes; identifies the image.
+        width: of the upright image, pixels.
+        height: of the upright image, pixels.
+        label: ``tampered``, ``authentic`` or None (not yet looked at).
+        boxes: coarse boxes around the tampered regions.
+        mask: human truth, 8-bit grey PNG (> 127 = tampered), relative path; None if there is none.
+        pseudo: the teacher's mask, None if there is none yet.
+        split: ``train``, ``val``, ``test`` or None.
+        group: id shared by all images made from the same source photographs; a split never cuts a group.
+        kind: kind of manipulation where known: ``splice``, ``copy-move``, ``removal``, ``retouch`` ...
+        seconds: active annotation time.
+        review: a person's verdict on the pseudo mask: ``accepted``, ``rejected`` or None.
+        version: counts the changes of this record; 0 before it is stored.
+    """
+
+    image: str
+    width: int
+    height: int
+    label: Label | None = None
+    boxes: tuple[Box, ...] = ()
+    mask: str | None = None
+    pseudo: PseudoMask | None = None
+    split: str | None = None
+    group: str | None = None
+    kind: str | None = None
+    seconds: float | None = None
+    review: str | None = None
+    version: int = 0

@@ -1,0 +1,109 @@
+"""``config.json`` of a model folder: architecture, preprocessing, decision rule, where it came from. Torch-free."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from boxpromptiml.errors import ModelError
+from boxpromptiml.files import write_json
+from boxpromptiml.preprocessing import PreprocessingSpec
+
+FORMAT_VERSION = 1
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+ONNX_NAME = "model.onnx"
+
+
+class StudentConfig(BaseModel):
+    """Architecture of the student: a timm backbone and the memory-guided gated fusion module (MGFM)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = Field("tiny_vit_5m_224", description="Any timm model that supports features_only.")
+    width: int = Field(64, ge=8, le=1024, description="Channels of the common grid that the features are projected to.")
+    gates: bool = Field(True, description="Gated integration; off: plain mean of the projected features.")
+    memory: bool = Field(True, description="Memory bank; off: the base attention alone decides.")
+    dual_guidance: bool = Field(
+        True,
+        description="A_final = alpha * (A_base * G_avg) + (1 - alpha) * A_mem; off: mean of A_base and A_mem.",
+    )
+    memory_size: int = Field(
+        64, ge=0, le=4096, description="Prototypes in the memory bank; 0 is the same as memory off."
+    )
+    temperature: float = Field(0.1, gt=0, le=100, description="Softmax temperature of the memory's addressing.")
+    alpha: float = Field(0.5, ge=0, le=1, description="Weight of the observed branch at the start.")
+    learn_alpha: bool = Field(True, description="Whether alpha is trained along.")
+
+
+class DecisionRule(BaseModel):
+    """How a probability map becomes a mask, a score and a verdict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: float = Field(0.5, ge=0, le=1, description="A pixel, and an image by its score, is tampered above this.")
+    score_fraction: float = Field(
+        0.005, gt=0, le=1, description="The image's score is the mean of this fraction of its highest pixels."
+    )
+
+
+class Provenance(BaseModel):
+    """What the weights were trained on and how."""
+
+    model_config = ConfigDict(extra="allow")
+
+    datasets: list[str] = Field(default_factory=list, description="Dataset folders, as given.")
+    supervision: str | None = Field(None, description="pseudo, mask or box.")
+    teacher: str | None = Field(None, description="Teacher id of the pseudo masks.")
+    images: int | None = Field(None, description="Training images.")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="The whole training recipe.")
+    validation: dict[str, float] = Field(default_factory=dict, description="Validation figures of the chosen epoch.")
+
+
+class ModelConfig(BaseModel):
+    """All that a runtime has to know about a student. `params` and `flops` are counted when it is saved."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["boxpromptiml"] = "boxpromptiml"
+    format_version: int = FORMAT_VERSION
+    student: StudentConfig = Field(default_factory=StudentConfig)
+    preprocessing: PreprocessingSpec = Field(default_factory=PreprocessingSpec)
+    decision: DecisionRule = Field(default_factory=DecisionRule)
+    trained_on: Provenance = Field(default_factory=Provenance)
+    params: int = Field(0, description="Trainable parameters.")
+    flops: int = Field(0, description="Multiply-adds for one image at the input size.")
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``config.json`` into `folder`, atomically."""
+        write_json(Path(folder) / CONFIG_NAME, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ModelConfig:
+        """Read ``config.json`` of a model folder.
+
+        Raises:
+            ModelError: no such folder, no config, malformed, or written by another version of the format.
+        """
+        path = Path(folder) / CONFIG_NAME
+        if not path.is_file():
+            raise ModelError(f"{folder}: no {CONFIG_NAME} there; a model is a folder that `boxpromptiml train` wrote")
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{path}: not JSON ({error}); restore it or train again") from error
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if version != FORMAT_VERSION:
+            raise ModelError(
+                f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}; "
+                "use the boxpromptiml version that wrote it"
+            )
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(f"{path}: {where}: {first['msg']}") from error
