@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from boxpromptiml.errors import DatasetError
 from boxpromptiml.regions import Box
 
 Label = Literal["tampered", "authentic"]
@@ -72,3 +74,45 @@ class ImageRecord:
     seconds: float | None = None
     review: str | None = None
     version: int = 0
+
+
+def check_record(record: ImageRecord) -> None:
+    """Refuse a record that contradicts itself.
+
+    Raises:
+        DatasetError: naming the image and what is wrong: an unknown label, split or review, a size below one pixel,
+            a box that is empty or not inside the image, boxes on an authentic image, negative seconds.
+    """
+    name = record.image
+    if not name:
+        raise DatasetError("a record without an image path")
+    if record.width < 1 or record.height < 1:
+        raise DatasetError(f"{name}: size {record.width} x {record.height} is not possible")
+    for field_name, value, allowed in (
+        ("label", record.label, LABELS),
+        ("split", record.split, SPLITS),
+        ("review", record.review, REVIEWS),
+    ):
+        if value is not None and value not in allowed:
+            raise DatasetError(f"{name}: {field_name} {value!r} is not one of {', '.join(allowed)}")
+    for number, box in enumerate(record.boxes, start=1):
+        _check_box(record, number, box)
+    if record.boxes and record.label == "authentic":
+        raise DatasetError(f"{name}: has boxes but is labelled authentic; label it tampered or remove the boxes")
+    if record.seconds is not None and not (math.isfinite(record.seconds) and record.seconds >= 0):
+        raise DatasetError(f"{name}: seconds must be 0 or more, got {record.seconds}")
+
+
+def _check_box(record: ImageRecord, number: int, box: Box) -> None:
+    sides = list(box)
+    if any(int(side) != side for side in sides):
+        raise DatasetError(f"{record.image}: box {number} {sides} is not in whole pixels")
+    if box.is_inside(record.width, record.height):
+        return
+    if box.x0 >= box.x1 or box.y0 >= box.y1:
+        raise DatasetError(
+            f"{record.image}: box {number} {sides} is empty; boxes are [x0, y0, x1, y1] with x0 < x1, y0 < y1"
+        )
+    raise DatasetError(
+        f"{record.image}: box {number} {sides} is not inside the image of {record.width} x {record.height} pixels"
+    )

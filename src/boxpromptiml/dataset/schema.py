@@ -1,0 +1,225 @@
+"""The SQLite file under a dataset: its tables, their versions, and what SQLite's errors mean to a user."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from boxpromptiml.errors import DatasetError
+
+DATABASE = "dataset.db"
+
+# "BPIM": tells our file from another program's SQLite file.
+_APPLICATION_ID = 0x4250494D
+
+# How long a writer waits for another process's transaction. Transactions take milliseconds, a bulk import seconds.
+_BUSY_SECONDS = 60.0
+
+# Entry i takes a file from version i to version i + 1; PRAGMA user_version holds the number. Never change an entry
+# that has been released: append one.
+MIGRATIONS: list[tuple[str, ...]] = [
+    (
+        # Ordered by image on disk: a page of images is one contiguous read. Every index ends in the image too, so
+        # that filtered pages come in order without a sort.
+        """
+        CREATE TABLE image (
+            image TEXT NOT NULL PRIMARY KEY,
+            width INTEGER NOT NULL CHECK (width > 0),
+            height INTEGER NOT NULL CHECK (height > 0),
+            label TEXT CHECK (label IN ('tampered', 'authentic')),
+            mask TEXT,
+            split TEXT,
+            source_group TEXT,
+            kind TEXT,
+            seconds REAL,
+            review TEXT,
+            annotated INTEGER NOT NULL CHECK (annotated IN (0, 1)),
+            version INTEGER NOT NULL CHECK (version > 0)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX image_by_split ON image (split, image)",
+        "CREATE INDEX image_by_label ON image (label, image)",
+        "CREATE INDEX image_by_annotated ON image (annotated, image)",
+        "CREATE INDEX image_by_all ON image (split, label, annotated, image)",
+        "CREATE INDEX image_by_group ON image (source_group)",
+        """
+        CREATE TABLE region (
+            image TEXT NOT NULL REFERENCES image ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            x0 INTEGER NOT NULL CHECK (x0 >= 0),
+            y0 INTEGER NOT NULL CHECK (y0 >= 0),
+            x1 INTEGER NOT NULL CHECK (x1 > x0),
+            y1 INTEGER NOT NULL CHECK (y1 > y0),
+            PRIMARY KEY (image, position)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE pseudo_mask (
+            image TEXT NOT NULL PRIMARY KEY REFERENCES image ON DELETE CASCADE,
+            path TEXT NOT NULL,
+            teacher TEXT NOT NULL,
+            settings TEXT NOT NULL,
+            qualities TEXT NOT NULL,
+            flags TEXT NOT NULL,
+            fallbacks TEXT NOT NULL
+        ) WITHOUT ROWID
+        """,
+    ),
+]
+
+
+def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the database of a dataset folder and bring it to the newest version.
+
+    A folder that cannot be written is opened for reading.
+
+    Args:
+        folder: the dataset folder; it exists.
+        create: make the database if there is none.
+
+    Raises:
+        DatasetError: no database, another program's, damaged, of a newer version, or not readable.
+    """
+    path = folder / DATABASE
+    with translated(path):
+        if not create and not path.is_file():
+            raise DatasetError(f"{folder}: no dataset here ({DATABASE} is missing); make one with  boxpromptiml import")
+        if not _writable(path):
+            return _connect_read_only(path)
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            # Check first whether the file is ours: nothing may be written to another program's database.
+            _version(connection, path)
+            _use_wal(connection)
+            # In WAL mode FULL syncs the log at each commit: what was committed survives a power cut. NORMAL would
+            # only survive the death of the process. F_FULLFSYNC is what it takes on macOS; elsewhere it is ignored.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA foreign_keys = ON")
+            _migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction: all of it is stored, or nothing.
+
+    The write lock is taken at once: a transaction that starts by reading and is overtaken could never be committed.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into a `DatasetError` that names the file and what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DatasetError(f"{path}: {_meaning(error)}") from error
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"{path}: the name {error.object!r} is not valid UTF-8; rename the file") from error
+
+
+def _meaning(error: sqlite3.Error) -> str:
+    # The lowest byte is the primary result code. Errors of the driver itself carry none.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    match code:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "busy: another process has been writing for a long time; try again when it is done"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return "read-only; change the permissions of file and folder, or work on a copy of the folder"
+        case sqlite3.SQLITE_CANTOPEN:
+            return "cannot be opened; check that it is a file and that you may read and write it and its folder"
+        case sqlite3.SQLITE_NOTADB:
+            return "not a dataset (no SQLite file); move it away, or restore it from a backup"
+        case sqlite3.SQLITE_CORRUPT:
+            return f"damaged ({error}); restore it from a backup, or import its manifest into a new folder"
+        case sqlite3.SQLITE_FULL:
+            return "the disk is full; make room and run the same command again"
+        case sqlite3.SQLITE_IOERR:
+            return f"the disk reports an error ({error}); nothing of the last change was stored"
+        case _:
+            return str(error)
+
+
+def _writable(path: Path) -> bool:
+    """Whether SQLite could write: it needs the file and, for its log, the folder."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise DatasetError(f"{path.parent}: the folder cannot be written; choose another one for the dataset")
+    # Without write access SQLite cannot coordinate with others through the log's index, unless told that nobody
+    # writes. That is true of a read-only disk, but a log left by a crash would be overlooked: then better refuse.
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size:
+        raise DatasetError(
+            f"{path}: has a log that is not merged yet and cannot be written; work on a copy of the folder"
+        )
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        if _version(connection, path) < len(MIGRATIONS):
+            raise DatasetError(f"{path}: written by an older version and read-only; work on a copy of the folder")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log: readers and one writer do not wait for each other.
+
+    The switch itself needs the file for itself and may fail at once when another process makes it as well.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version of an opened file; 0 for a new one. Raises for files that are not ours to touch."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != _APPLICATION_ID and (application or version or tables):
+        raise DatasetError(f"{path}: another program's database; choose another folder for the dataset")
+    if version > len(MIGRATIONS):
+        raise DatasetError(
+            f"{path}: written by a newer boxpromptiml (schema {version}, this one knows {len(MIGRATIONS)}); upgrade it"
+        )
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    if _version(connection, path) == len(MIGRATIONS):
+        return
+    with transaction(connection):
+        # Another process may have migrated while this one waited for the lock.
+        for number in range(_version(connection, path), len(MIGRATIONS)):
+            for statement in MIGRATIONS[number]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
