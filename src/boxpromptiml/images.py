@@ -201,6 +201,8 @@ def _file(path: str | Path) -> Iterator[IO[bytes]]:
     try:
         if path.is_dir():
             raise ImageError(path, "is a folder, not an image file")
+        if path.exists() and not path.is_file():  # opening a named pipe would wait for ever
+            raise ImageError(path, "is not a regular file")
         stream = path.open("rb")
     except FileNotFoundError as error:
         raise ImageError(path, "no such file") from error
@@ -257,7 +259,7 @@ def _reader(stream: IO[bytes], name: str | Path, max_pixels: int) -> Iterator[Im
             width, height = picture.size
             if width * height > max_pixels:
                 size = f"{width} x {height} = {width * height / 1e6:.1f} megapixels"
-                raise ImageError(name, f"{size}, more than the limit of {max_pixels / 1e6:g}; scale it down first")
+                raise ImageError(name, f"{size}, over the limit of {max_pixels / 1e6:g} megapixels; scale it down")
             yield picture
     except ImageError:
         raise
