@@ -105,7 +105,7 @@ def check_record(record: ImageRecord) -> None:
 
 def _check_box(record: ImageRecord, number: int, box: Box) -> None:
     sides = list(box)
-    if any(int(side) != side for side in sides):
+    if not all(float(side).is_integer() for side in sides):
         raise DatasetError(f"{record.image}: box {number} {sides} is not in whole pixels")
     if box.is_inside(record.width, record.height):
         return
