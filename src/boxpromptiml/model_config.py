@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import write_json
@@ -24,7 +24,9 @@ class StudentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: str = Field("tiny_vit_5m_224", description="Any timm model that supports features_only.")
-    width: int = Field(64, ge=8, le=1024, description="Channels of the common grid that the features are projected to.")
+    width: int = Field(
+        112, ge=8, le=1024, description="Channels of the common grid that the features are projected to."
+    )
     gates: bool = Field(True, description="Gated integration; off: plain mean of the projected features.")
     memory: bool = Field(True, description="Memory bank; off: the base attention alone decides.")
     dual_guidance: bool = Field(
@@ -37,6 +39,14 @@ class StudentConfig(BaseModel):
     temperature: float = Field(0.1, gt=0, le=100, description="Softmax temperature of the memory's addressing.")
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of the observed branch at the start.")
     learn_alpha: bool = Field(True, description="Whether alpha is trained along.")
+
+    @model_validator(mode="after")
+    def _alpha_can_move(self) -> StudentConfig:
+        if self.learn_alpha and not 0 < self.alpha < 1:
+            raise ValueError(
+                f"alpha {self.alpha:g} cannot be trained: set learn_alpha to false, or alpha inside (0, 1)"
+            )
+        return self
 
 
 class DecisionRule(BaseModel):

@@ -1,0 +1,32 @@
+"""Size and cost of a student, counted on the network itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_params(model: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def count_flops(model: nn.Module, height: int, width: int) -> int:
+    """Multiply-adds of one forward pass for one image (3, height, width) in eval mode.
+
+    Convolutions and matrix products, attention included, are counted; element-wise work and resizing are not. The
+    field's "FLOPs" are these multiply-adds, half of PyTorch's count.
+    """
+    mode = model.training
+    model.eval()
+    weight = next(model.parameters())
+    image = torch.zeros(1, 3, height, width, device=weight.device, dtype=weight.dtype)
+    # Fused attention kernels differ from machine to machine, and the counter does not know all of them.
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(image)
+    finally:
+        model.train(mode)
+    return int(counter.get_total_flops()) // 2
