@@ -201,9 +201,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """The schema version of an opened file; 0 for a new one. Raises for files that are not ours to touch."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    # One statement, so that all three are of one moment: another process may be making the tables.
+    (version, application, tables) = connection.execute(
+        "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master)"
+        " FROM pragma_user_version, pragma_application_id"
+    ).fetchone()
     if application != _APPLICATION_ID and (application or version or tables):
         raise DatasetError(f"{path}: another program's database; choose another folder for the dataset")
     if version > len(MIGRATIONS):
