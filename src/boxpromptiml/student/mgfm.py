@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PRIOR = 0.1  # share of tampered pixels that an untrained student predicts everywhere
-HEAD_WIDTH = 32
-CONTEXT_STRIDE = 16  # input pixels a cell of the grid on which memory is addressed
+CONTEXT_STRIDE = 16  # input pixels a cell of the coarse grid, on which memory is addressed
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class MemoryGuidedGatedFusion(nn.Module):
     Args:
         channels: channels of each feature map, finest first.
         stride: stride of the finest map, input pixels.
-        width: channels of the common grid.
+        width: channels of the common grid; twice as many on the coarse grid of context and memory.
         gates: off: plain mean of the projected features, and the average gate is 1.
         memory_size: number of prototypes; 0: no memory, the base attention alone decides.
         dual_guidance: off: mean of the ungated base attention and the memory attention.
@@ -58,7 +57,7 @@ class MemoryGuidedGatedFusion(nn.Module):
         channels: Sequence[int],
         stride: int,
         *,
-        width: int = 112,
+        width: int = 64,
         gates: bool = True,
         memory_size: int = 64,
         dual_guidance: bool = True,
@@ -71,12 +70,12 @@ class MemoryGuidedGatedFusion(nn.Module):
         self.dual_guidance = dual_guidance
         self.project = nn.ModuleList(_conv_norm(count, width, 1) for count in channels)
         self.gate = nn.ModuleList(nn.Conv2d(width, 1, 3, padding=1) for _ in channels) if gates else None
+        self.context = nn.Sequential(_conv_norm(width, 2 * width, 3), nn.GELU())
+        self.gated_base = gates and (dual_guidance or memory_size == 0)
         # The gates halve the base attention before they have learnt anything; the bias makes up for it.
-        gated = gates and (dual_guidance or memory_size == 0)
-        self.base = _AttentionHead(width, width, bias=_logit(PRIOR) / (0.5 if gated else 1.0))
-        self.gated_base = gated
-        self.memory = MemoryBank(memory_size, width, temperature) if memory_size else None
-        self.recall = _AttentionHead(width, 2 * width, bias=_logit(PRIOR)) if memory_size else None
+        self.base = _AttentionHead(width, 2 * width, bias=_logit(PRIOR) / (0.5 if self.gated_base else 1.0))
+        self.memory = MemoryBank(memory_size, 2 * width, temperature) if memory_size else None
+        self.recall = _AttentionHead(width, 4 * width, bias=_logit(PRIOR)) if memory_size else None
         self._alpha: nn.Parameter | None = None
         self._fixed_alpha = alpha
         if memory_size and dual_guidance and learn_alpha:
@@ -92,11 +91,12 @@ class MemoryGuidedGatedFusion(nn.Module):
         grid = features[0].shape[-2:]
         projected = [_resize(project(x), grid) for project, x in zip(self.project, features, strict=True)]
         gates = [torch.sigmoid(gate(x)) for gate, x in zip(self.gate, projected, strict=True)] if self.gate else []
-        if gates:
-            fused = torch.stack([gate * x for gate, x in zip(gates, projected, strict=True)]).sum(dim=0)
-        else:
-            fused = torch.stack(projected).mean(dim=0)
-        context = _pool(fused, self.pool)
+        fused = projected[0] * gates[0] if gates else projected[0]
+        for index, x in enumerate(projected[1:], start=1):  # no stack: half the memory traffic
+            fused = fused + (x * gates[index] if gates else x)
+        if not gates:
+            fused = fused / len(projected)
+        context = self.context(_pool(fused, self.pool))
 
         base = self.base(fused, context)
         observed = base
@@ -139,21 +139,21 @@ class _AttentionHead(nn.Module):
     def __init__(self, detail: int, context: int, bias: float) -> None:
         super().__init__()
         self.context = nn.Sequential(_conv_norm(context, detail, 3), nn.GELU())
-        self.local = _conv_norm(detail, detail, 3, groups=detail)
-        self.reduce = nn.Sequential(_conv_norm(detail, HEAD_WIDTH, 1), nn.GELU())
-        self.out = nn.Conv2d(HEAD_WIDTH, 1, 1)
+        self.local = nn.Conv2d(detail, detail, 3, padding=1, groups=detail, bias=False)
+        self.mix = nn.Sequential(_conv_norm(detail, detail, 1), nn.GELU())
+        self.out = nn.Conv2d(detail, 1, 1)
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.constant_(_bias_of(self.out), bias)
 
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
         mixed = detail + _resize(self.context(context), detail.shape[-2:])
-        logits: Tensor = self.out(self.reduce(self.local(mixed)))
+        logits: Tensor = self.out(self.mix(self.local(mixed)))
         return logits
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out" if groups == 1 else "fan_in", nonlinearity="linear")
+def _conv_norm(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="linear")
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
