@@ -24,9 +24,7 @@ class StudentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: str = Field("tiny_vit_5m_224", description="Any timm model that supports features_only.")
-    width: int = Field(
-        112, ge=8, le=1024, description="Channels of the common grid that the features are projected to."
-    )
+    width: int = Field(64, ge=8, le=1024, description="Channels of the common grid that the features are projected to.")
     gates: bool = Field(True, description="Gated integration; off: plain mean of the projected features.")
     memory: bool = Field(True, description="Memory bank; off: the base attention alone decides.")
     dual_guidance: bool = Field(
