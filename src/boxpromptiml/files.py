@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +21,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:80]}-", suffix=target.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    # 40 characters are at most 160 bytes, of the 255 that a name may have.
+    temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(8)}{target.suffix}")
+    # Not mkstemp: its files are private, and asking for the umask to mend that would change it for all threads.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        # mkstemp makes private files; give the result the permissions that open() would have given it.
-        os.chmod(temporary, 0o666 & ~_umask())
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, target)
@@ -67,12 +66,6 @@ def sha256_of(source: str | Path | IO[bytes]) -> str:
 def _feed(stream: IO[bytes], update: Callable[[bytes], None]) -> None:
     while block := stream.read(1 << 20):
         update(block)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -92,37 +92,42 @@ def mask_box(mask: NDArray[Any]) -> Box | None:
 
 
 def connected_components(mask: NDArray[Any]) -> list[Component]:
-    """The 8-connected regions of the non-zero pixels of `mask` (height, width), largest first.
+    """The 8-connected regions of the non-zero pixels of `mask` (height, width), largest first."""
+    return [component for component, _, _ in component_runs(mask)]
 
-    Works on horizontal runs rather than on pixels, so that the core install needs neither SciPy nor OpenCV: cost
-    grows with the length of the outlines, not with the area.
+
+def component_runs(mask: NDArray[Any]) -> list[tuple[Component, NDArray[np.int64], NDArray[np.int64]]]:
+    """The 8-connected regions of a mask, largest first, each with the vertical runs of pixels that it consists of.
+
+    Works on runs rather than on pixels, so that the core install needs neither SciPy nor OpenCV: cost grows with the
+    length of the outlines, not with the area.
+
+    Args:
+        mask: (height, width), inside where non-zero.
+
+    Returns:
+        Per region its box and area, and the starts and ends (exclusive) of its runs as ascending column-major
+        positions ``x * height + y``, as `rle.from_runs` takes them. Runs never cross from one column to the next.
     """
-    rows, starts, ends = _runs(np.asarray(mask) != 0)
-    count = len(rows)
-    if count == 0:
+    mask = np.asarray(mask) != 0
+    height = mask.shape[0]
+    if not mask.any():
         return []
-    # Two runs of neighbouring rows touch (diagonals included) when start <= other end and end >= other start.
-    # Runs are ordered by row and column: laid out with a stride of two rows, one search finds each run's neighbours.
-    width = int(mask.shape[1]) + 2
-    key_start = rows * width + starts
-    key_end = rows * width + ends
-    first = np.searchsorted(key_end, key_start + width, side="left")
-    last = np.searchsorted(key_start, key_end + width, side="right")
-    labels = _joined(count, first, last)
-    _, group = np.unique(labels, return_inverse=True)
-    size = int(group.max()) + 1
-    area = np.bincount(group, weights=ends - starts, minlength=size).astype(np.int64)
-    low = np.full((2, size), np.iinfo(np.int64).max)
-    high = np.zeros((2, size), dtype=np.int64)
-    np.minimum.at(low[0], group, starts)
-    np.minimum.at(low[1], group, rows)
-    np.maximum.at(high[0], group, ends)
-    np.maximum.at(high[1], group, rows + 1)
+    columns, starts, ends = _runs(mask)
+    labels = _joined(*_touching(columns, starts, ends, height), len(columns))
+    order = np.argsort(labels, kind="stable")
+    columns, starts, ends = columns[order], starts[order], ends[order]
+    cuts = np.flatnonzero(np.diff(labels[order])) + 1
+    first = np.concatenate([[0], cuts])
+    area = np.add.reduceat(ends - starts, first)
+    x0, x1 = np.minimum.reduceat(columns, first), np.maximum.reduceat(columns, first) + 1
+    y0, y1 = np.minimum.reduceat(starts, first), np.maximum.reduceat(ends, first)
+    pieces = zip(np.split(columns * height + starts, cuts), np.split(columns * height + ends, cuts), strict=True)
     found = [
-        Component(Box(int(low[0, i]), int(low[1, i]), int(high[0, i]), int(high[1, i])), int(area[i]))
-        for i in range(size)
+        (Component(Box(int(x0[i]), int(y0[i]), int(x1[i]), int(y1[i])), int(area[i])), start, end)
+        for i, (start, end) in enumerate(pieces)
     ]
-    return sorted(found, key=lambda c: (-c.area, c.box))
+    return sorted(found, key=lambda region: (-region[0].area, region[0].box))
 
 
 def boxes_from_mask(mask: NDArray[Any], speck: float = 0.02) -> list[Box]:
@@ -180,35 +185,48 @@ def jittered(box: Box, amount: float, width: int, height: int, rng: np.random.Ge
 
 
 def _runs(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, start and end (exclusive) of every horizontal run of True, in reading order."""
+    """Column, start and end (exclusive) of every vertical run of True, by column, then by start."""
     height, width = mask.shape
-    padded = np.zeros((height, width + 2), dtype=np.int8)
-    padded[:, 1:-1] = mask
-    steps = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    _, ends = np.nonzero(steps == -1)
-    return rows.astype(np.int64), starts.astype(np.int64), ends.astype(np.int64)
+    # Where a pixel differs from the one above it; outside the image everything is False.
+    changes = np.empty((height + 1, width), dtype=bool)
+    changes[0], changes[-1] = mask[0], mask[-1]
+    np.not_equal(mask[1:], mask[:-1], out=changes[1:-1])
+    rows, columns = np.divmod(np.flatnonzero(changes), width)
+    # In every column changes alternate between start and end.
+    places = np.sort(columns * (height + 1) + rows)
+    columns, rows = np.divmod(places, height + 1)
+    return columns[::2], rows[::2], rows[1::2]
 
 
-def _joined(count: int, first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Union-find over runs: run i touches the runs first[i] .. last[i] - 1 of the next row."""
-    parent = list(range(count))
+def _touching(
+    columns: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64], height: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs (a, b) of runs in neighbouring columns that touch: start <= other end and end >= other start."""
+    # Runs are ordered; laid out with a stride of two columns, one search finds each run's neighbours.
+    stride = height + 2
+    key_start, key_end = columns * stride + starts, columns * stride + ends
+    first = np.searchsorted(key_end, key_start + stride, side="left")
+    last = np.searchsorted(key_start, key_end + stride, side="right")
+    count = np.maximum(last - first, 0)
+    a = np.repeat(np.arange(len(columns)), count)
+    b = np.arange(len(a)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+    return a, b
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
 
-    for i in np.flatnonzero(last > first):
-        a = root(int(i))
-        for j in range(int(first[i]), int(last[i])):
-            b = root(j)
-            if a != b:
-                low, high = min(a, b), max(a, b)
-                parent[high] = low
-                a = low
-    return np.array([root(i) for i in range(count)], dtype=np.int64)
+def _joined(a: NDArray[np.int64], b: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Label 0 .. count - 1 by connected group, given the pairs that touch: hooking and pointer jumping."""
+    parent = np.arange(count)
+    while len(a):
+        low, high = np.minimum(parent[a], parent[b]), np.maximum(parent[a], parent[b])
+        np.minimum.at(parent, high, low)
+        while True:
+            up = parent[parent]
+            if np.array_equal(up, parent):
+                break
+            parent = up
+        apart = parent[a] != parent[b]
+        a, b = a[apart], b[apart]
+    return parent
 
 
 def _distance(a: Box, b: Box) -> tuple[float, float]:

@@ -17,13 +17,26 @@ class Rle(TypedDict):
 
 def encode(mask: NDArray[Any]) -> Rle:
     """Encode a mask (height, width), non-zero = inside."""
+    mask = np.asarray(mask) != 0
     height, width = mask.shape
-    flat = np.asarray(mask, dtype=bool).ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).astype(np.int64)
-    if flat.size and flat[0]:  # counts begin with a run of zeros
-        runs = np.concatenate([[0], runs])
-    return {"size": [height, width], "counts": _compressed(runs.tolist())}
+    if mask.size == 0:
+        return {"size": [height, width], "counts": _compressed([0])}
+    # Changes within columns, from one column's end to the next one's start, and from the zeros that counts begin with.
+    rows, columns = np.divmod(np.flatnonzero(mask[1:] != mask[:-1]), width)
+    between = np.flatnonzero(mask[0, 1:] != mask[-1, :-1]) + 1
+    first = np.zeros(int(mask[0, 0]), dtype=np.int64)
+    places = np.sort(np.concatenate([first, columns * height + rows + 1, between * height]))
+    return _from_places(places, height, width)
+
+
+def from_runs(starts: NDArray[np.int64], ends: NDArray[np.int64], height: int, width: int) -> Rle:
+    """Encode ascending runs of inside pixels, given as column-major positions (see `regions.component_runs`)."""
+    # Where one run ends at the bottom of a column and the next begins at the top of the following one, they are one.
+    joined = np.flatnonzero(ends[:-1] == starts[1:])
+    places = np.column_stack([np.delete(starts, joined + 1), np.delete(ends, joined)]).ravel()
+    if len(places) and places[-1] == height * width:
+        places = places[:-1]
+    return _from_places(places, height, width)
 
 
 def decode(rle: Rle) -> NDArray[np.bool_]:
@@ -34,6 +47,12 @@ def decode(rle: Rle) -> NDArray[np.bool_]:
         raise ValueError(f"run lengths add up to {runs.sum()}, not to {height} x {width}")
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape((height, width), order="F")
+
+
+def _from_places(places: NDArray[np.int64], height: int, width: int) -> Rle:
+    """From the ascending column-major positions where the mask changes, beginning with zeros."""
+    runs = np.diff(places, prepend=0, append=height * width)
+    return {"size": [height, width], "counts": _compressed(runs.tolist())}
 
 
 def _compressed(runs: list[int]) -> str:
