@@ -1,0 +1,163 @@
+"""What is found in one image: map, score, verdict, mask and regions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from boxpromptiml.preprocessing import resize_map
+from boxpromptiml.regions import Box, Mask, component_runs
+from boxpromptiml.rle import Rle, from_runs
+
+Verdict = Literal["tampered", "authentic"]
+
+_STRIP_PIXELS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LocalizedRegion:
+    """One connected region of a mask.
+
+    Attributes:
+        box: its bounding box in the upright image, half-open pixels.
+        area: its number of pixels.
+        score: mean probability over its pixels (each takes that of the cell of the network's grid it falls in).
+        rle: its pixels, COCO run-length encoding at the image's own size.
+    """
+
+    box: Box
+    area: int
+    score: float
+    rle: Rle
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in ``results.jsonl``."""
+        return {"box": list(self.box), "area": self.area, "score": round(self.score, 6), "rle": self.rle}
+
+
+@dataclass(eq=False)
+class Localization:
+    """The answer for one image.
+
+    Attributes:
+        image: path as given; None for arrays and bytes.
+        sha256: of the file's bytes; None for arrays.
+        width: of the upright image, pixels.
+        height: of the upright image, pixels.
+        score: how tampered the image is, in [0, 1]; see `image_score`.
+        verdict: ``tampered`` where the score is above the threshold.
+        threshold: for pixels and for the score.
+        regions: connected regions of the mask, largest first.
+        map: probability that a pixel is tampered, float32 (H, W) in [0, 1] on the network's grid.
+        model: id of the model, the first 16 digits of the SHA-256 of its weights.
+        seconds: time spent on this image, from reading it to its regions.
+    """
+
+    image: str | None
+    sha256: str | None
+    width: int
+    height: int
+    score: float
+    verdict: Verdict
+    threshold: float
+    regions: list[LocalizedRegion]
+    map: NDArray[np.float32]
+    model: str
+    seconds: float
+
+    @cached_property
+    def mask(self) -> Mask:
+        """Boolean mask (height, width) at the image's own size: the resized map is above the threshold."""
+        return native_mask(self.map, self.threshold, self.height, self.width)
+
+    @property
+    def map16(self) -> NDArray[np.uint16]:
+        """The map as it is saved: probability x 65535, rounded."""
+        levels: NDArray[np.uint16] = np.rint(self.map * 65535.0).astype(np.uint16)
+        return levels
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but map and mask, ready for `json.dumps`."""
+        return {
+            "image": self.image,
+            "sha256": self.sha256,
+            "width": self.width,
+            "height": self.height,
+            "score": round(self.score, 6),
+            "verdict": self.verdict,
+            "threshold": self.threshold,
+            "regions": [region.to_json() for region in self.regions],
+            "model": self.model,
+            "seconds": round(self.seconds, 4),
+        }
+
+
+def image_score(values: NDArray[np.float32], fraction: float) -> float:
+    """Mean of the highest `fraction` of a map's pixels (at least one), in [0, 1].
+
+    Between the maximum, which one stray pixel decides, and the mean, in which a small edit drowns.
+    """
+    flat = values.ravel()
+    count = min(flat.size, max(1, round(fraction * flat.size)))
+    highest = np.partition(flat, flat.size - count)[flat.size - count :]
+    return float(highest.mean(dtype=np.float64))
+
+
+def native_mask(values: NDArray[np.float32], threshold: float, height: int, width: int) -> Mask:
+    """``resize_map(values, height, width) > threshold``, boolean (height, width), without a float map of that size.
+
+    Only the part that can be above the threshold is resized, strip by strip: a weighted mean never exceeds the
+    highest of the values that go into it.
+    """
+    rows, columns = values.shape
+    if height < rows or width < columns:  # shrinking mixes many cells; such images are small
+        return resize_map(values, height, width) > threshold
+    mask = np.zeros((height, width), dtype=bool)
+    above = values > threshold
+    if not above.any():
+        return mask
+    marked_rows, marked_columns = np.nonzero(above)
+    top, bottom = _reach(marked_rows, rows, height)
+    left, right = _reach(marked_columns, columns, width)
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    x_scale, y_scale = columns / width, rows / height
+    step = max(1, _STRIP_PIXELS // (right - left))
+    for start in range(top, bottom, step):
+        end = min(start + step, bottom)
+        box = (left * x_scale, start * y_scale, right * x_scale, end * y_scale)
+        strip = picture.resize((right - left, end - start), Image.Resampling.BILINEAR, box)
+        mask[start:end, left:right] = np.asarray(strip) > threshold
+    return mask
+
+
+def find_regions(mask: Mask, values: NDArray[np.float32]) -> list[LocalizedRegion]:
+    """The connected regions of a native mask (height, width), largest first, scored by the network's map."""
+    components = component_runs(mask)
+    if not components:
+        return []
+    height, width = mask.shape
+    rows, columns = values.shape
+    # Sums of the map's cells down every column of the grid, one row per row of the image.
+    sums = np.zeros((height + 1, columns))
+    np.cumsum(values[np.arange(height) * rows // height], axis=0, dtype=np.float64, out=sums[1:])
+    regions = []
+    for component, starts, ends in components:
+        x, y0 = np.divmod(starts, height)
+        cells = x * columns // width
+        total = float((sums[y0 + (ends - starts), cells] - sums[y0, cells]).sum())
+        score = min(1.0, max(0.0, total / component.area))
+        regions.append(LocalizedRegion(component.box, component.area, score, from_runs(starts, ends, height, width)))
+    return regions
+
+
+def _reach(cells: NDArray[np.intp], count: int, size: int) -> tuple[int, int]:
+    """First and last (exclusive) of `size` pixels that any of `cells`, of `count`, has a share in, enlarging."""
+    scale = size / count
+    first, last = math.floor((int(cells.min()) - 1) * scale), math.ceil((int(cells.max()) + 2) * scale)
+    return max(0, first), min(size, last)
