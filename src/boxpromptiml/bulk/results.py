@@ -1,0 +1,201 @@
+"""``results.jsonl``: one line per image, appended whole, so that a run that was killed can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.files import atomic_path
+
+RESULTS_NAME = "results.jsonl"
+
+
+@dataclass
+class Summary:
+    """Counts of a run.
+
+    Attributes:
+        images: inputs of the run.
+        tampered: images with the verdict tampered, earlier ones included.
+        failed: inputs that got an error line.
+        skipped: inputs whose earlier result still holds.
+        seconds: wall time.
+    """
+
+    images: int = 0
+    tampered: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    def add(self, line: dict[str, Any], *, skipped: bool) -> None:
+        """Count one line of results."""
+        self.images += 1
+        self.skipped += skipped
+        self.failed += "error" in line
+        self.tampered += line.get("verdict") == "tampered"
+
+    @property
+    def images_per_second(self) -> float:
+        """Newly localized images a second of wall time."""
+        return (self.images - self.skipped) / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """All counts and the rate."""
+        return {
+            "images": self.images,
+            "tampered": self.tampered,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_per_second, 3),
+        }
+
+
+@dataclass
+class _Entry:
+    """Where an image's last line is, and what it is the answer to."""
+
+    offset: int
+    length: int
+    fingerprint: bytes | None  # None for an error
+
+
+@dataclass
+class ResultsFile:
+    """The results of an output folder, appended line by line.
+
+    While a run goes on, new lines are appended, each in one write; the last line of an image counts. `finish` puts
+    the lines into the order of the inputs. A half-written line, left by a machine that went down, is dropped.
+    """
+
+    path: Path
+    _entries: dict[str, _Entry] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)  # output name, case folded -> image
+    _own: dict[str, str] = field(default_factory=dict)  # image -> output name
+    _stream: IO[bytes] | None = None
+    _end: int = 0
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ResultsFile:
+        """Open the results of an output folder for appending; makes both where they are missing.
+
+        Raises:
+            BoxPromptError: the folder cannot be made or written to.
+        """
+        results = cls(Path(folder) / RESULTS_NAME)
+        try:
+            results.path.parent.mkdir(parents=True, exist_ok=True)
+            results._load()
+            results._stream = results.path.open("r+b" if results.path.exists() else "w+b")
+            results._stream.truncate(results._end)
+            results._stream.seek(results._end)
+        except OSError as error:
+            raise BoxPromptError(f"{results.path}: cannot be written ({error.strerror or error})") from error
+        return results
+
+    def _load(self) -> None:
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as stream:
+            for raw in stream:
+                if not raw.endswith(b"\n"):
+                    break  # half a line: the end of a run that was cut short
+                try:
+                    line = json.loads(raw)
+                    image = str(line["image"])
+                except (ValueError, KeyError, TypeError):
+                    line = None
+                if line is not None:
+                    self._remember(image, line, self._end, len(raw))
+                self._end += len(raw)
+
+    def _remember(self, image: str, line: dict[str, Any], offset: int, length: int) -> None:
+        self._entries[image] = _Entry(offset, length, None if "error" in line else fingerprint(line))
+        # Whatever outputs there are, they share one name below their folders.
+        for kind in ("mask", "heatmap", "overlay"):
+            if line.get(kind):
+                name = os.path.splitext(str(line[kind]).split("/", 1)[-1])[0]
+                self._names[name.casefold()] = image
+                self._own[image] = name
+                break
+
+    def output_name(self, image: str, relative: str) -> str:
+        """The name, without suffix, of an image's outputs: the one that it has, or `relative`, or, where another image
+        has that, `relative` with a digest of the image's path. To be asked for in the order of the inputs."""
+        if image in self._own:
+            return self._own[image]
+        name = relative
+        if self._names.get(name.casefold(), image) != image:
+            name = f"{relative}-{hashlib.sha256(image.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        self._names[name.casefold()] = image
+        self._own[image] = name
+        return name
+
+    def finished(self, image: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        """The earlier line of an image, if it is the answer to the same question and its files are there.
+
+        Args:
+            image: as in the line.
+            wanted: ``sha256``, ``model``, ``threshold`` and the names of the outputs (None for those not wanted).
+        """
+        entry = self._entries.get(image)
+        if entry is None or entry.fingerprint != fingerprint(wanted):
+            return None
+        files = [wanted[kind] for kind in ("mask", "heatmap", "overlay") if wanted.get(kind)]
+        if not all((self.path.parent / name).is_file() for name in files):
+            return None
+        line: dict[str, Any] = json.loads(self._read(entry))
+        return line
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Write one line, whole."""
+        assert self._stream is not None
+        raw = (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
+        self._stream.write(raw)
+        self._stream.flush()
+        self._remember(str(line["image"]), line, self._end, len(raw))
+        self._end += len(raw)
+
+    def finish(self, images: Iterable[str]) -> None:
+        """Close the file, its lines in order: results of other images first, then those of `images`, one each."""
+        assert self._stream is not None
+        order = [image for image in images if image in self._entries]
+        own = set(order)
+        order = [image for image in self._entries if image not in own] + order
+        offset = 0
+        for image in order:
+            if self._entries[image].offset != offset:
+                break
+            offset += self._entries[image].length
+        if offset == self._end:
+            os.fsync(self._stream.fileno())
+        else:
+            with atomic_path(self.path) as temporary, temporary.open("wb") as copy:
+                for image in order:
+                    copy.write(self._read(self._entries[image]))
+        self.close()
+
+    def close(self) -> None:
+        """Close the file as it is."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _read(self, entry: _Entry) -> bytes:
+        # A handle of its own: threads that look for finished images leave the writer's position alone.
+        with self.path.open("rb") as stream:
+            stream.seek(entry.offset)
+            return stream.read(entry.length)
+
+
+def fingerprint(line: dict[str, Any]) -> bytes:
+    """Digest of what a result depends on: bytes, weights, threshold, and the files asked for."""
+    keys = ("sha256", "model", "threshold", "mask", "heatmap", "overlay")
+    return hashlib.sha256(json.dumps([line.get(key) for key in keys]).encode()).digest()[:16]
