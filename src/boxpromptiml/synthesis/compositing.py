@@ -49,7 +49,7 @@ class Patch:
 
 def cut_out(image: Image, mask: NDArray[np.uint8], slices: tuple[slice, slice]) -> Patch:
     """The part of an image in `slices` as a patch; `mask` is uint8 (h, w), 255 inside."""
-    return Patch(np.ascontiguousarray(image[slices]), mask[slices].astype(np.float32) / 255)
+    return Patch(np.ascontiguousarray(image[slices]), (mask[slices] > 0).astype(np.float32))
 
 
 def transformed(patch: Patch, scale: float, degrees: float, flip: bool) -> Patch:

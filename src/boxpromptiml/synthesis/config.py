@@ -108,6 +108,9 @@ class RemovalConfig(_Section):
 
     methods: RemovalWeights = Field(default_factory=RemovalWeights, description="How the hole is filled.")
     max_area: float = Field(0.12, gt=0, lt=1, description="Largest removed share of the image.")
+    max_inpaint_area: float = Field(
+        0.05, gt=0, lt=1, description="Share above which a hole is filled by a patch: cv2.inpaint would only smear it."
+    )
     grain_probability: Probability = Field(0.5, description="How often an inpainted fill gets the photo's grain back.")
 
 
@@ -196,7 +199,7 @@ class SynthesisConfig(_Section):
     retouch: RetouchConfig = Field(default_factory=RetouchConfig, description="Local retouch.")
     object_hosts: Probability = Field(
         0.25,
-        description="How often copy-move and removal act on an object in its own photograph, where objects are given.",
+        description="How often copy-move, removal and retouch act on an object in its own photo, where there are any.",
     )
     second_region: Probability = Field(0.12, description="How often the same kind is applied twice to one image.")
     crop: PositiveRange = Field(

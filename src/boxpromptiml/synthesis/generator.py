@@ -22,6 +22,8 @@ from boxpromptiml.synthesis.postprocessing import Plan, Size
 from boxpromptiml.synthesis.sampling import Unusable, chance, log_uniform, pick, uniform
 from boxpromptiml.synthesis.shapes import draw_region
 
+_TRIES_PER_HOST = 4
+
 
 @dataclass(frozen=True)
 class Tampered:
@@ -118,7 +120,7 @@ class Synthesizer:
         labels = host.labels
         if labels is not None:
             labels = labels[labels.shape[0] - before.shape[0] :, labels.shape[1] - before.shape[1] :]
-        edit, donor = self._edit(kind, _Host(host.photo, before, labels), plan, rng)
+        edit, donor = self._first_edit(kind, _Host(host.photo, before, labels), plan, rng)
         edits = [edit.details]
         if chance(rng, self.config.second_region):
             try:
@@ -134,7 +136,7 @@ class Synthesizer:
         low, high = self.config.area
         if not low <= share <= high:
             raise Unusable(f"{share:.1%} of the image would be tampered, {low:.1%} to {high:.1%} are wanted")
-        history = {"kind": kind, "host": host.photo.id}
+        history: dict[str, Any] = {"kind": kind, "host": host.photo.id}
         if donor:
             history["donors"] = [photo.id for photo in donor]
         history |= {"area": round(share, 5), "edits": edits} | plan.to_json()
@@ -148,9 +150,8 @@ class Synthesizer:
         plan = Plan.draw(self.config.postprocessing, rng)
         host = self._host(kind, plan, rng, size)
         image, mask, encoded = plan.finish(plan.prepare(host.image), None, size)
-        return Tampered(
-            image, mask, "authentic", {"kind": "authentic", "host": host.photo.id} | plan.to_json(), encoded
-        )
+        history = {"kind": "authentic", "host": host.photo.id} | plan.to_json()
+        return Tampered(image, mask, "authentic", history, encoded)
 
     def _host(self, kind: Kind, plan: Plan, rng: np.random.Generator, size: Size | None) -> _Host:
         own_object = chance(rng, self.config.object_hosts) and kind != "splice"
@@ -164,6 +165,15 @@ class Synthesizer:
         if size is not None:
             image, labels = _crop(image, labels, plan.host_size(size), self.config.crop, rng)
         return _Host(photo, image, labels)
+
+    def _first_edit(self, kind: Kind, host: _Host, plan: Plan, rng: np.random.Generator) -> tuple[Edit, list[Photo]]:
+        """Several tries with one host: most failures are an unlucky region or donor; preparing a host costs more."""
+        for _ in range(_TRIES_PER_HOST - 1):
+            try:
+                return self._edit(kind, host, plan, rng)
+            except Unusable:
+                continue
+        return self._edit(kind, host, plan, rng)
 
     def _edit(self, kind: Kind, host: _Host, plan: Plan, rng: np.random.Generator) -> tuple[Edit, list[Photo]]:
         """One manipulation of the host, checked for being visible, and the photos that gave pixels to it."""
@@ -226,9 +236,8 @@ class Synthesizer:
             # As large in its own picture as it will be in the host, give or take.
             ratio = max(host.image.shape) / max(image.shape) * log_uniform(rng, 0.7, 1.4)
             ratio = min(ratio, self.config.transform.max_upscale)
-            mask, _ = draw_region(
-                image, min(area / ratio**2, 0.4 * image.shape[0] * image.shape[1]), self.config.shapes, rng
-            )
+            wanted = min(area / ratio**2, 0.4 * image.shape[0] * image.shape[1])
+            mask, _ = draw_region(image, wanted, self.config.shapes, rng)
             box = mask_box(mask)
             if box is None:
                 raise Unusable("an empty region")

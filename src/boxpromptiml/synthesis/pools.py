@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from boxpromptiml import images
 from boxpromptiml.errors import BoxPromptError, ImageError
-from boxpromptiml.preprocessing import resize_image, resize_nearest
 from boxpromptiml.regions import Box, mask_box
+from boxpromptiml.synthesis._cv import cv2
 
 V = TypeVar("V")
 
@@ -131,7 +131,7 @@ class ObjectPool:
     Args:
         folders: one or several such folders.
         min_area: objects below this many pixels are not used.
-        max_share: objects above this share of their photo are not used.
+        max_share: objects above this share of their photo are not used; neither are objects in pieces and thin rests.
         max_side, cache_bytes: as for `PhotoPool`.
 
     Attributes:
@@ -196,14 +196,17 @@ class ObjectPool:
         except ImageError as error:
             self.failed[photo.instances] = error.reason
             raise
-        labels = np.ascontiguousarray(resize_nearest(labels, photo.height, photo.width))
+        if labels.shape != (photo.height, photo.width):
+            labels = cv2.resize(labels, (photo.width, photo.height), interpolation=cv2.INTER_NEAREST_EXACT)
+        labels = np.ascontiguousarray(labels)
         labels.setflags(write=False)
         found = []
         for label, area in enumerate(np.bincount(labels.ravel(), minlength=256).tolist()):
             if label and self.min_area <= area <= self.max_share * labels.size:
-                box = mask_box(labels == label)
-                assert box is not None
-                found.append(Instance(label, box, area))
+                mask = labels == label
+                box = mask_box(mask)
+                if box is not None and _is_whole(mask[box.slices], area):
+                    found.append(Instance(label, box, area))
         return ObjectPhoto(image, labels, tuple(found))
 
     def subset(self, indices: Iterable[int]) -> ObjectPool:
@@ -242,6 +245,14 @@ class _Cache(Generic[V]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["limit"])  # type: ignore[misc]
+
+
+def _is_whole(mask: NDArray[np.bool_], area: int) -> bool:
+    """Whether an object looks like a thing: not in pieces, and not a thin rest behind something else."""
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest = max(outlines, key=cv2.contourArea)
+    filled = float(cv2.contourArea(largest))
+    return filled >= 0.7 * area and filled >= 0.5 * float(cv2.contourArea(cv2.convexHull(largest)))
 
 
 def _bytes(value: Any) -> int:
@@ -308,7 +319,9 @@ def _decode(photo: Photo, failed: dict[Path, str]) -> NDArray[np.uint8]:
     except ImageError as error:
         failed[photo.path] = error.reason
         raise
-    image = np.ascontiguousarray(resize_image(image, photo.height, photo.width))
+    if image.shape[:2] != (photo.height, photo.width):
+        image = cv2.resize(image, (photo.width, photo.height), interpolation=cv2.INTER_AREA)
+    image = np.ascontiguousarray(image)
     image.setflags(write=False)
     return image
 

@@ -21,9 +21,8 @@ def pick(rng: np.random.Generator, weights: BaseModel) -> str:
     """A field name of a model of weights, with probability in proportion to its value."""
     names = list(type(weights).model_fields)
     values = np.array([getattr(weights, name) for name in names], dtype=np.float64)
-    return names[
-        int(np.searchsorted(np.cumsum(values / values.sum()), rng.random(), side="right").clip(0, len(names) - 1))
-    ]
+    index = int(np.searchsorted(np.cumsum(values / values.sum()), rng.random(), side="right"))
+    return names[min(index, len(names) - 1)]
 
 
 def uniform(rng: np.random.Generator, low: float, high: float) -> float:

@@ -41,10 +41,7 @@ def draw_region(
     points = outline(shape, area, rng)
     reach = np.minimum(np.abs(points).max(axis=0), [0.45 * width, 0.45 * height])
     # Centres such that most of the region is inside.
-    centre = [
-        uniform(rng, 0.8 * reach[0], width - 0.8 * reach[0]),
-        uniform(rng, 0.8 * reach[1], height - 0.8 * reach[1]),
-    ]
+    centre = [uniform(rng, 0.8 * r, side - 0.8 * r) for r, side in zip(reach, (width, height), strict=True)]
     return fill_outline(points + centre, height, width), shape
 
 
@@ -65,16 +62,16 @@ def outline(shape: str, area: float, rng: np.random.Generator) -> NDArray[np.flo
         points = _polar(angles, rng.uniform(0.6, 1.0, corners))
         turn = uniform(rng, 0, 2 * np.pi)
     else:
-        angles = np.arange(96) * (2 * np.pi / 96)
+        angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
         points = _polar(angles, _radius(shape, angles, rng))
         turn = uniform(rng, 0, np.pi)
     stretch = math.exp(uniform(rng, -0.6, 0.6))
-    points = points * [math.sqrt(stretch), 1 / math.sqrt(stretch)]
+    points = np.asarray(points * [math.sqrt(stretch), 1 / math.sqrt(stretch)], dtype=np.float64)
     cos, sin = math.cos(turn), math.sin(turn)
     points = points @ np.array([[cos, sin], [-sin, cos]])
     x, y = points.T
     enclosed = 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
-    return np.asarray(points * math.sqrt(area / enclosed))
+    return np.asarray(points * math.sqrt(area / enclosed), dtype=np.float64)
 
 
 def fill_outline(points: NDArray[np.float64], height: int, width: int) -> NDArray[np.uint8]:
@@ -141,8 +138,8 @@ def _grow(
     flat = labels.ravel()
     areas = np.bincount(flat, minlength=count + 1).astype(np.float64)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float64)
-    colours = np.stack([np.bincount(flat, lab[:, c], minlength=count + 1) for c in range(3)], axis=1)
-    colours /= np.maximum(areas, 1)[:, None]
+    sums = [np.bincount(flat, lab[:, c], minlength=count + 1) for c in range(3)]
+    colours = np.stack(sums, axis=1).astype(np.float64) / np.maximum(areas, 1)[:, None]
     neighbours = np.zeros((count + 1, count + 1), dtype=bool)
     for a, b in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
         neighbours[a, b] = True
@@ -165,9 +162,7 @@ def _grow(
         mean = (colours[chosen] * areas[chosen, None]).sum(axis=0) / covered
         # Compactness: a candidate that touches many chosen segments fills a bay instead of growing an arm.
         touching = neighbours[np.ix_(candidates, np.flatnonzero(chosen))].sum(axis=1)
-        cost = (
-            np.linalg.norm(colours[candidates] - mean, axis=1) - 4.0 * touching + np.where(edge[candidates], 12.0, 0.0)
-        )
+        cost = np.linalg.norm(colours[candidates] - mean, axis=1) - 4.0 * touching + 12.0 * edge[candidates]
         best = int(candidates[int(np.argmin(cost))])
         if covered > 0.6 * wanted and covered + areas[best] > 1.6 * wanted:
             break
@@ -185,9 +180,9 @@ def _radius(shape: str, angles: NDArray[np.float64], rng: np.random.Generator) -
     radius = np.ones_like(angles)
     if shape == "ellipse":
         return radius
-    waves, falloff = (5, 1.0) if shape == "blob" else (14, 0.8)
+    waves, falloff = (5, 1.0) if shape == "blob" else (16, 1.2)
     for k in range(2, 2 + waves):
-        radius += 0.35 / k**falloff * rng.normal() * np.cos(k * angles + rng.uniform(0, 2 * np.pi)) * 0.7
+        radius += 0.25 / k**falloff * rng.normal() * np.cos(k * angles + rng.uniform(0, 2 * np.pi))
     return np.maximum(radius, 0.25)
 
 

@@ -19,6 +19,8 @@ from boxpromptiml.synthesis.shapes import tight
 _INPAINT_PIXELS = 6_000
 # The place that a patch comes from is searched on a picture of this long side.
 _SEARCH_SIDE = 96
+# Root mean square difference (0-255) of the surroundings above which a patch would look like a mistake.
+_MAX_MISFIT = 30.0
 
 
 def remove(
@@ -36,7 +38,7 @@ def remove(
         Unusable: the region is empty, or no other place of the photo could fill it.
     """
     method = pick(rng, config.removal.methods)
-    if method == "patch":
+    if method == "patch" or np.count_nonzero(region) > config.removal.max_inpaint_area * region.size:
         return _from_elsewhere(host, region, config, rng)
     radius = int(rng.integers(3, 6))
     image = _inpaint(host, region, method, radius)
@@ -51,9 +53,9 @@ def _inpaint(host: NDArray[np.uint8], region: NDArray[np.uint8], method: str, ra
     flag = cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS
     window = tight(region, 24)
     around, hole = np.ascontiguousarray(host[window]), np.ascontiguousarray(region[window])
-    factor = min(1.0, math.sqrt(_INPAINT_PIXELS / max(1, np.count_nonzero(hole))))
+    factor = min(1.0, math.sqrt(_INPAINT_PIXELS / max(1, int(np.count_nonzero(hole)))))
     if factor < 1:
-        size = max(4, round(hole.shape[1] * factor)), max(4, round(hole.shape[0] * factor))
+        size = (max(4, round(hole.shape[1] * factor)), max(4, round(hole.shape[0] * factor)))
         small = cv2.resize(around, size, interpolation=cv2.INTER_AREA)
         # Any pixel that saw a bit of the hole is filled as well, so that nothing of it shines through.
         small_hole = (cv2.resize(hole, size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
@@ -128,17 +130,14 @@ def _best_shift(
     cells = np.ascontiguousarray(hole[y0:y1, x0:x1]).astype(np.float32)
     overlap = cv2.matchTemplate(hole.astype(np.float32), cells, cv2.TM_CCORR)
     costs[overlap > 0.5] = np.inf
-    best: list[tuple[int, int]] = []
-    for _ in range(3):
-        y, x = np.unravel_index(int(np.argmin(costs)), costs.shape)
-        if not np.isfinite(costs[y, x]) or (best and costs[y, x] > 1.5 * costs_first + 4):
-            break
-        if not best:
-            costs_first = float(costs[y, x])
-        best.append((int(y), int(x)))
-        costs[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4] = np.inf
-    if not best:
+    cost = float(costs.min())
+    if cost > _MAX_MISFIT:
         raise Unusable("no other place of the photo fits")
+    best: list[tuple[int, int]] = []
+    while len(best) < 3 and costs.min() <= 1.5 * cost + 4:
+        y, x = divmod(int(np.argmin(costs)), costs.shape[1])
+        best.append((y, x))
+        costs[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4] = np.inf
     y, x = best[int(rng.integers(len(best)))]
     dy = min(max(round((y - y0) / fy), -window.y0), height - window.y1)
     dx = min(max(round((x - x0) / fx), -window.x0), width - window.x1)
@@ -146,7 +145,7 @@ def _best_shift(
     there = region[window.y0 + dy : window.y1 + dy, window.x0 + dx : window.x1 + dx]
     if ((there > 0) & (region[window.slices] > 0)).any():
         raise Unusable("no other place of the photo fits")
-    return dy, dx, costs_first
+    return dy, dx, cost
 
 
 def object_hole(mask: NDArray[np.uint8], growth: int) -> NDArray[np.uint8]:

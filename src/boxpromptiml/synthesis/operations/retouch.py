@@ -35,7 +35,7 @@ def retouch(
     # The margin also gives filters their surroundings.
     rows, columns = tight(region, max(edge.margin, 16))
     changed, details = _FILTERS[method](np.ascontiguousarray(host[rows, columns]), strength, rng)
-    alpha = edge.apply(region[rows, columns].astype(np.float32) / 255)
+    alpha = edge.apply((region[rows, columns] > 0).astype(np.float32))
     details = {"method": method, "strength": round(strength, 3), "feather": edge.sigma, **details}
     return paste(host, Patch(changed, alpha), rows.start, columns.start, details)
 
@@ -71,7 +71,7 @@ def _colour(image: Image, strength: float, rng: np.random.Generator) -> tuple[Im
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), {"hue": round(degrees, 1)}
     angle, reach = uniform(rng, 0, 2 * np.pi), 6 + 22 * strength
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
-    lab[..., 1:] += np.float32([reach * np.cos(angle), reach * np.sin(angle)])
+    lab[..., 1:] += np.array([reach * np.cos(angle), reach * np.sin(angle)], dtype=np.float32)
     shifted = np.rint(lab).clip(0, 255).astype(np.uint8)
     return cv2.cvtColor(shifted, cv2.COLOR_LAB2RGB), {"cast": [round(angle, 3), round(reach, 2)]}
 

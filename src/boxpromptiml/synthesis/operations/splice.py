@@ -109,7 +109,7 @@ def _patch(cut: CutOut, touches: dict[str, bool], scale: float, edge: Edge) -> P
     pads = (inner[0].start - y0, y1 - inner[0].stop, inner[1].start - x0, x1 - inner[1].stop)
     image = cv2.copyMakeBorder(np.ascontiguousarray(cut.image[inner]), *pads, cv2.BORDER_REPLICATE)
     mask = cv2.copyMakeBorder(np.ascontiguousarray(cut.mask[inner]), *pads, cv2.BORDER_CONSTANT, value=0)
-    return Patch(image, mask.astype(np.float32) / 255)
+    return Patch(image, (mask > 0).astype(np.float32))
 
 
 def _place(

@@ -1,0 +1,177 @@
+"""What a synthesised dataset folder remembers beside its records: the settings, and every image's history."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from boxpromptiml.dataset import Dataset
+from boxpromptiml.errors import DatasetError
+from boxpromptiml.files import write_json, write_text
+from boxpromptiml.synthesis.config import SynthesisConfig
+from boxpromptiml.synthesis.pools import ObjectPool, Photo, PhotoPool
+from boxpromptiml.synthesis.postprocessing import Size
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+SETTINGS_NAME = "synthesis.json"
+HISTORY_NAME = "history.jsonl"
+_LOCK_NAME = ".synthesis.lock"
+_LEFTOVER = re.compile(r"\.\d{6}-[^/]*\.(jpg|png)")
+
+
+def settings_of(
+    photos: PhotoPool,
+    objects: ObjectPool | None,
+    config: SynthesisConfig,
+    *,
+    seed: int,
+    size: Size | None,
+    fractions: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    """Everything that decides what image i looks like, as JSON values."""
+    return {
+        "format_version": 1,
+        "seed": seed,
+        "size": None if size is None else {"height": size[0], "width": size[1]},
+        "split_by_source": dict(fractions or {}),
+        "photos": _pool(photos),
+        "objects": None if objects is None else _pool(objects),
+        "config": config.model_dump(mode="json"),
+    }
+
+
+class Journal:
+    """The settings (``synthesis.json``) and histories (``history.jsonl``) of a dataset that is being synthesised.
+
+    Open it with `open`, use it as a context manager: only one process at a time works on a folder. When it is closed,
+    also by an error, the histories are in the order of the images, one line each.
+    """
+
+    def __init__(self, dataset: Dataset, lock: IO[bytes]) -> None:
+        self._dataset = dataset
+        self._lock = lock
+        self._path = dataset.root / HISTORY_NAME
+        self._stream: IO[bytes] | None = None
+
+    @classmethod
+    def open(cls, dataset: Dataset, settings: dict[str, Any]) -> Journal:
+        """Take the folder over.
+
+        Raises:
+            DatasetError: another process works on it, it was made with other settings, or it holds other images.
+        """
+        lock = (dataset.root / _LOCK_NAME).open("ab")
+        try:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise DatasetError(
+                        f"{dataset.root}: another process synthesises into this folder; wait for it or choose another"
+                    ) from None
+            _check(dataset, settings)
+            # What a killed run was writing when it was killed.
+            for folder in ("Tp", "Gt", "Au"):
+                for path in (dataset.root / folder).glob(".*"):
+                    if _LEFTOVER.fullmatch(path.name):
+                        path.unlink(missing_ok=True)
+            journal = cls(dataset, lock)
+            journal._tidy()
+            journal._stream = journal._path.open("ab")
+        except BaseException:
+            lock.close()
+            raise
+        return journal
+
+    def finished(self) -> set[str]:
+        """Names (``Tp/000012``) of the images that are recorded and whose files are there."""
+        done = set()
+        for record in self._dataset.records():
+            files = [record.image] if record.mask is None else [record.image, record.mask]
+            if all(self._dataset.path(file).is_file() for file in files):
+                done.add(record.image.rpartition(".")[0])
+        return done
+
+    def append(self, histories: Iterable[dict[str, Any]]) -> None:
+        """Add one line an image, durably."""
+        assert self._stream is not None
+        self._stream.write("".join(_line(history) for history in histories).encode())
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Bring the histories into order and give the folder free."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+            self._tidy()
+        self._lock.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _tidy(self) -> None:
+        """Keep the last whole line of each image that is recorded, in order."""
+        if not self._path.is_file():
+            return
+        recorded = {record.image for record in self._dataset.records()}
+        lines: dict[str, str] = {}
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                history = json.loads(line)
+            except ValueError:
+                continue  # torn by a kill; its image is not recorded and will be made again
+            if history["image"] in recorded:
+                lines[history["image"]] = line + "\n"
+        write_text(self._path, "".join(lines[image] for image in sorted(lines)))
+
+
+def _check(dataset: Dataset, settings: dict[str, Any]) -> None:
+    path = dataset.root / SETTINGS_NAME
+    if not path.is_file():
+        if dataset.count():
+            raise DatasetError(f"{dataset.root}: holds images that were not synthesised; choose another folder")
+        write_json(path, settings)
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise DatasetError(f"{path}: not JSON; choose another folder") from None
+    for key, value in settings.items():
+        if not isinstance(old, dict) or old.get(key) != value:
+            was = old.get(key) if isinstance(old, dict) else None
+            short = f" (was {was}, is {value})" if not isinstance(value, dict) and not isinstance(was, dict) else ""
+            raise DatasetError(
+                f"{dataset.root}: was synthesised with another {key}{short}; "
+                "give the same settings to go on, or choose another folder"
+            )
+
+
+def _pool(pool: PhotoPool | ObjectPool) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for photo in pool.photos:
+        digest.update(_line([photo.id, photo.width, photo.height, _length(photo)]).encode())
+    return {"number": len(pool), "max_side": pool.max_side, "digest": digest.hexdigest()}
+
+
+def _length(photo: Photo) -> int:
+    return Path(photo.path).stat().st_size
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
