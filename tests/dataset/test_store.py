@@ -106,7 +106,8 @@ def test_a_pseudo_mask_can_be_forgotten(dataset: Dataset) -> None:
         ({"seconds": -1.0}, "seconds"),
         ({"seconds": float("nan")}, "seconds"),
         ({"width": 0}, "size 0 x 80"),
-        ({"image": ""}, "without an image path"),
+        ({"width": 2**70}, "is not possible"),
+        ({"image": ""}, "'' is not the path of an image"),
         ({"image": "bad\udcff.jpg"}, "not valid UTF-8"),
     ],
 )
@@ -134,6 +135,12 @@ def test_unknown_images_are_named(dataset: Dataset, change: object) -> None:
     assert dataset.get("x.png").split is None
 
 
+def test_a_record_that_is_no_json_is_refused(dataset: Dataset) -> None:
+    for settings in ({"a": float("nan")}, {"a": {1, 2}}):
+        with pytest.raises(DatasetError, match=r"x\.png: the pseudo mask's record does not fit into JSON"):
+            dataset.put(replace(BARE, pseudo=PseudoMask("p", "t", settings)))
+
+
 def test_two_people_on_one_image_do_not_overwrite_each_other(dataset: Dataset) -> None:
     dataset.put(plain(1))
     seen = dataset.get("000001.jpg").version
@@ -148,6 +155,17 @@ def test_two_people_on_one_image_do_not_overwrite_each_other(dataset: Dataset) -
             change()
     assert dataset.get("000001.jpg").boxes == (Box(0, 0, 5, 5),)
     dataset.put(plain(2), expected_version=0)
+
+
+def test_a_batch_is_stored_only_if_nobody_changed_any_of_it(dataset: Dataset) -> None:
+    dataset.put(plain(number) for number in range(3))
+    read = list(dataset.records())
+    dataset.set_boxes("000001.jpg", [Box(0, 0, 5, 5)])
+    with pytest.raises(ConflictError, match=r"000001\.jpg"):
+        dataset.put([replace(record, kind="splice") for record in read], unchanged=True)
+    assert {record.kind for record in dataset.records()} == {None}
+    dataset.put([replace(record, kind="splice") for record in dataset.records()], unchanged=True)
+    assert {record.kind for record in dataset.records()} == {"splice"}
 
 
 def test_filters_and_pages(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,9 @@ LABELS: tuple[Label, ...] = ("tampered", "authentic")
 SPLITS = ("train", "val", "test")
 REVIEWS = ("accepted", "rejected")
 
+# Far beyond any image; keeps absurd numbers of a manifest out of the store.
+_MAX_SIDE = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class PseudoMask:
@@ -84,9 +87,9 @@ def check_record(record: ImageRecord) -> None:
             a box that is empty or not inside the image, boxes on an authentic image, negative seconds.
     """
     name = record.image
-    if not name:
-        raise DatasetError("a record without an image path")
-    if record.width < 1 or record.height < 1:
+    if not name or "\0" in name:
+        raise DatasetError(f"{name!r} is not the path of an image")
+    if not (1 <= record.width <= _MAX_SIDE and 1 <= record.height <= _MAX_SIDE):
         raise DatasetError(f"{name}: size {record.width} x {record.height} is not possible")
     for field_name, value, allowed in (
         ("label", record.label, LABELS),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from boxpromptiml.dataset.records import ImageRecord, PseudoMask
+from boxpromptiml.errors import DatasetError
 from boxpromptiml.regions import Box
 
 _COLUMNS = "image, width, height, label, mask, split, source_group, kind, seconds, review, version"
@@ -50,7 +51,11 @@ def write(connection: sqlite3.Connection, record: ImageRecord) -> None:
     connection.execute("DELETE FROM pseudo_mask WHERE image = ?", (name,))
     if record.pseudo is not None:
         pseudo = record.pseudo
-        lists = (json.dumps(value) for value in (pseudo.settings, pseudo.qualities, pseudo.flags, pseudo.fallbacks))
+        parts = (pseudo.settings, pseudo.qualities, pseudo.flags, pseudo.fallbacks)
+        try:
+            lists = [json.dumps(part, allow_nan=False) for part in parts]
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"{name}: the pseudo mask's record does not fit into JSON ({error})") from error
         connection.execute(
             "INSERT INTO pseudo_mask VALUES (?, ?, ?, ?, ?, ?, ?)", (name, pseudo.path, pseudo.teacher, *lists)
         )

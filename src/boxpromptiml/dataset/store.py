@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
+from boxpromptiml.dataset.paths import relative_path
 from boxpromptiml.dataset.records import SPLITS, ImageRecord, Label, PseudoMask, check_record
 from boxpromptiml.dataset.rows import page as read_page
 from boxpromptiml.dataset.rows import where, write
@@ -71,12 +71,20 @@ class Dataset:
         """
         return cls(folder)
 
-    def put(self, records: ImageRecord | Iterable[ImageRecord], *, expected_version: int | None = None) -> None:
-        """Insert or replace whole records, all in one transaction. The records' own `version` is not looked at.
+    def put(
+        self,
+        records: ImageRecord | Iterable[ImageRecord],
+        *,
+        expected_version: int | None = None,
+        unchanged: bool = False,
+    ) -> None:
+        """Insert or replace whole records, all in one transaction.
 
         Args:
             records: one or many; an iterable is consumed inside the transaction.
-            expected_version: refuse to replace a record of another version (0: refuse to replace any).
+            expected_version: the version that every stored record must have (0: must not be stored yet).
+            unchanged: every record must still be stored in the version that it carries (0: not be stored yet).
+                Without either, the records' versions are not looked at.
 
         Raises:
             DatasetError: a record that contradicts itself (see `check_record`); then none is stored.
@@ -86,8 +94,9 @@ class Dataset:
         with self._writing() as connection:
             for record in many:
                 check_record(record)
-                if expected_version is not None:
-                    self._expect(connection, record.image, expected_version)
+                expected = record.version if unchanged else expected_version
+                if expected is not None:
+                    self._expect(connection, record.image, expected)
                 write(connection, record)
 
     def get(self, image: str) -> ImageRecord:
@@ -216,17 +225,7 @@ class Dataset:
 
         A file on another drive (Windows) is named by its absolute path.
         """
-        absolute = os.path.join(os.getcwd(), path)
-        if ".." not in Path(absolute).parts:
-            for root in (self._lexical, self.root):
-                if os.path.normpath(absolute).startswith(os.path.join(root, "")):
-                    return _slashed(os.path.relpath(absolute, root))
-        # Both ends without symbolic links, or `..` would leave from the wrong place. The name itself may be a link.
-        folder, name = os.path.split(absolute)
-        try:
-            return _slashed(os.path.relpath(os.path.join(_real(folder), name), self.root))
-        except ValueError:
-            return _slashed(absolute)
+        return relative_path(path, self._lexical)
 
     def close(self) -> None:
         """Close the database. Using the object afterwards is an error."""
@@ -286,12 +285,3 @@ class Dataset:
 
 # Connections inherited through a fork, kept so that the garbage collector does not close them.
 _inherited: list[sqlite3.Connection] = []
-
-
-@lru_cache(maxsize=4096)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
-
-
-def _slashed(path: str) -> str:
-    return path.replace(os.sep, "/")

@@ -1,0 +1,258 @@
+"""Bringing a foreign dataset into a dataset folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from boxpromptiml.dataset import Dataset, ImageRecord, Label
+from boxpromptiml.dataset.splits import connected_groups, crossing_groups, sources_by_pattern
+from boxpromptiml.errors import DatasetError
+from boxpromptiml.formats.casia import casia_kind, casia_sources
+from boxpromptiml.formats.detect import read_source
+from boxpromptiml.formats.examine import Examined, examine, mask_saver
+from boxpromptiml.formats.source import Mismatch, RejectedError, Source
+from boxpromptiml.progress import track
+
+OnMismatch = Literal["error", "skip", "resize"]
+MASKS = "masks"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        format: the format that was read.
+        added: images that are new.
+        changed: images that were known and have changed.
+        unchanged: images that were known and are as they were, or were kept as they were.
+        labels: images of the source by label.
+        left_out: images and masks that were not imported, and why.
+        mended: images that were imported with a mended mask, and what was wrong with it.
+        kept: images whose stored boxes differ from the manifest's and were kept.
+        groups: source groups in the dataset now.
+        crossing: source groups that have images in several splits.
+    """
+
+    format: str
+    added: int
+    changed: int
+    unchanged: int
+    labels: dict[Label | None, int]
+    left_out: tuple[Mismatch, ...] = ()
+    mended: tuple[Mismatch, ...] = ()
+    kept: tuple[str, ...] = ()
+    groups: int = 0
+    crossing: tuple[str, ...] = ()
+
+
+def import_source(
+    src: str | Path,
+    dataset: Dataset | str | Path,
+    *,
+    on_mismatch: OnMismatch = "error",
+    label: Label | None = None,
+    split: str | None = None,
+    group_by: str = "auto",
+    kind: str = "auto",
+    workers: int | None = None,
+) -> ImportReport:
+    """Import Tp/Gt/Au folders, a folder of images or an IMDLBenCo list, in one transaction.
+
+    Images and masks stay where they are. What the dataset knows of an image already is kept: boxes, label and seconds
+    of an annotated image, pseudo mask, review, and split unless one is given. If the image has another size than
+    before it is another image: its boxes, pseudo mask, seconds and review are dropped.
+
+    Args:
+        src: the source.
+        dataset: where to; a folder is made into a dataset, but only once the source has been accepted.
+        on_mismatch: for masks that are missing, unreadable, coloured, ambiguous or of another size, masks without an
+            image and unreadable images: ``error`` imports nothing, ``skip`` leaves these images out, ``resize`` mends
+            masks of another size (nearest neighbour; not if the aspect ratio differs by more than 5 %) and coloured
+            ones (tampered where the brightest channel is above 127) into ``masks/`` and leaves the rest out.
+        label: of the images that the source does not label.
+        split: of all images; None keeps what is known.
+        group_by: ``auto`` (CASIA's names where they are recognised, otherwise equal stems within the source),
+            ``casia``, ``stem``, ``none`` or a regular expression, see `source_groups`. Groups are connected over the
+            entire dataset, not within one import.
+        kind: kind of manipulation of the tampered images; ``auto`` asks CASIA's names, ``none`` leaves it open.
+        workers: threads that read files; default one a CPU.
+
+    Raises:
+        RejectedError: files that do not fit together, under ``error``; nothing was imported.
+        DatasetError: not a format that is read, no image that fits, or the dataset cannot be written.
+    """
+    if on_mismatch not in ("error", "skip", "resize"):
+        raise DatasetError(f"on_mismatch {on_mismatch!r} is not one of error, skip, resize")
+    source = read_source(src)
+    if label is not None and all(candidate.label for candidate in source.candidates):
+        raise DatasetError(f"{src}: the {source.format} labels its images itself; leave the label out")
+    # Only mending writes before all is known to fit, and mending never rejects a source.
+    root = dataset.root if isinstance(dataset, Dataset) else Path(dataset)
+    fitting: list[Examined] = []
+    left_out = list(source.mismatches)
+    for result in examine(source, mask_saver(root / MASKS) if on_mismatch == "resize" else None, workers):
+        if isinstance(result, Examined):
+            fitting.append(result)
+        else:
+            left_out.append(result)
+    if left_out and on_mismatch == "error":
+        raise _rejected(src, left_out)
+    if not fitting:
+        raise DatasetError(f"{src}: no image fits, the first is {left_out[0]}")
+    if isinstance(dataset, Dataset):
+        return _store(src, source, fitting, left_out, dataset, label, split, group_by, kind)
+    with Dataset.create(dataset) as made:
+        return _store(src, source, fitting, left_out, made, label, split, group_by, kind)
+
+
+def _store(
+    src: str | Path,
+    source: Source,
+    fitting: list[Examined],
+    left_out: list[Mismatch],
+    dataset: Dataset,
+    label: Label | None,
+    split: str | None,
+    group_by: str,
+    kind: str,
+) -> ImportReport:
+    known = {record.image: record for record in dataset.records()}
+    new: dict[str, ImageRecord] = {}
+    for image in fitting:
+        name = dataset.relative(image.image)
+        new[name] = _merged(
+            known.get(name),
+            ImageRecord(
+                image=name,
+                width=image.width,
+                height=image.height,
+                label=image.label or label,
+                mask=None if image.mask is None else dataset.relative(image.mask),
+                split=split,
+                kind=_kind(name, image.label or label, kind),
+            ),
+        )
+    everything = {**known, **new}
+    groups = _groups(everything, set(new), group_by, Path(src))
+    everything = {name: replace(record, group=groups.get(name, record.group)) for name, record in everything.items()}
+    return store_records(
+        dataset,
+        known,
+        everything.values(),
+        format=source.format,
+        imported=new.keys(),
+        left_out=tuple(left_out),
+        mended=tuple(image.mended for image in fitting if image.mended is not None),
+    )
+
+
+def store_records(
+    dataset: Dataset,
+    known: dict[str, ImageRecord],
+    records: Iterable[ImageRecord],
+    *,
+    format: str,
+    imported: Collection[str],
+    left_out: tuple[Mismatch, ...] = (),
+    mended: tuple[Mismatch, ...] = (),
+    kept: tuple[str, ...] = (),
+) -> ImportReport:
+    """Store all records that are new or differ from the known ones, in one transaction, and report on it.
+
+    Args:
+        dataset: where to.
+        known: what the dataset holds.
+        records: all records that the dataset shall hold afterwards.
+        format: of the source.
+        imported: the images that the source listed.
+        left_out: see `ImportReport`.
+        mended: see `ImportReport`.
+        kept: see `ImportReport`.
+
+    Raises:
+        ConflictError: another process changed one of the images meanwhile.
+    """
+    everything = list(records)
+    different = [record for record in everything if known.get(record.image) != record]
+    if different:
+        dataset.put(track(different, "store"), unchanged=True)
+    added = sum(record.image not in known for record in different)
+    changed = sum(record.image in known and record.image in imported for record in different)
+    listed = [record for record in everything if record.image in imported]
+    return ImportReport(
+        format=format,
+        added=added,
+        changed=changed,
+        unchanged=len(listed) - added - changed,
+        labels=dict(Counter(record.label for record in listed)),
+        left_out=left_out,
+        mended=mended,
+        kept=kept,
+        groups=len({record.group for record in everything if record.group is not None}),
+        crossing=tuple(sorted(crossing_groups(everything))),
+    )
+
+
+def _merged(known: ImageRecord | None, new: ImageRecord) -> ImageRecord:
+    if known is None:
+        return new
+    kept = replace(new, version=known.version, group=known.group)
+    kept = replace(kept, split=new.split or known.split, kind=new.kind or known.kind, mask=new.mask or known.mask)
+    if (known.width, known.height) != (new.width, new.height):
+        return kept
+    annotated = bool(known.boxes) or known.seconds is not None
+    return replace(
+        kept,
+        label=known.label if annotated else new.label or known.label,
+        boxes=known.boxes,
+        seconds=known.seconds,
+        pseudo=known.pseudo,
+        review=known.review,
+    )
+
+
+def _kind(name: str, label: Label | None, kind: str) -> str | None:
+    if label != "tampered" or kind == "none":
+        return None
+    return casia_kind(name) if kind == "auto" else kind
+
+
+def _groups(everything: dict[str, ImageRecord], imported: set[str], group_by: str, src: Path) -> dict[str, str]:
+    """Groups of all images: by the sources that their names tell, and by the groups that they have already."""
+    if group_by == "none":
+        return {}
+    sources = _sources(group_by, src)
+    if group_by not in ("auto", "stem") and not any(sources(name) for name in imported):
+        raise DatasetError(f"{src}: --group-by {group_by} matches none of the {len(imported)} names")
+
+    def ids(name: str, record: ImageRecord) -> set[str]:
+        # Another source's stems mean nothing here: 001.jpg is in many data sets.
+        found = casia_sources(name) if group_by == "auto" and name not in imported else sources(name)
+        return {*found, record.group} if record.group is not None else set(found)
+
+    return connected_groups({name: ids(name, record) for name, record in everything.items()})
+
+
+def _sources(group_by: str, src: Path) -> Callable[[str], Collection[str]]:
+    if group_by == "casia":
+        return casia_sources
+    if group_by == "stem":
+        return lambda name: [PurePosixPath(name).stem]
+    if group_by == "auto":
+        place = "/".join(src.resolve().parts[-2:])
+        return lambda name: casia_sources(name) or [f"{place}/{PurePosixPath(name).stem}"]
+    return sources_by_pattern(group_by)
+
+
+def _rejected(src: str | Path, mismatches: list[Mismatch]) -> RejectedError:
+    count = "1 file does" if len(mismatches) == 1 else f"{len(mismatches)} files do"
+    return RejectedError(
+        f"{src}: {count} not fit, nothing was imported; --on-mismatch skip leaves such images out, "
+        "resize mends masks of another size or with colours",
+        tuple(str(mismatch) for mismatch in mismatches),
+    )
