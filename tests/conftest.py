@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # Before the first import of huggingface_hub, timm or transformers: set later, it is ignored.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import numpy as np
 import pytest
 
 
@@ -18,3 +20,68 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the research data sets are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_red_model() -> Callable[..., Path]:
+    """A function that writes a real model folder (without torch or training) whose network finds what is red.
+
+    ``make_red_model(folder, height=64, width=64, threshold=0.5)``: the probability is
+    ``sigmoid(20 * ((R - max(G, B)) / 255 - 0.5))``: 0.99995 for pure red, 0.00005 for grey. Written with
+    ``onnx.helper``, with the metadata that the export writes.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from boxpromptiml.files import sha256_of
+    from boxpromptiml.model_config import FORMAT_VERSION, ONNX_NAME, WEIGHTS_NAME, DecisionRule, ModelConfig
+    from boxpromptiml.preprocessing import PreprocessingSpec
+
+    def make(folder: Path, height: int = 64, width: int = 64, threshold: float = 0.5) -> Path:
+        spec = PreprocessingSpec(height=height, width=width)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / WEIGHTS_NAME).write_bytes(b"the red model has no weights")
+        ModelConfig(preprocessing=spec, decision=DecisionRule(threshold=threshold)).save(folder)
+        constants = {
+            "red": np.array([1, 0, 0], np.float32).reshape(1, 3, 1, 1),
+            "others": np.array([0, 1, 1], np.float32).reshape(1, 3, 1, 1),
+            "slope": np.array(20 / 255, np.float32),
+            "shift": np.array(-10, np.float32),
+            "channel": np.array([1], np.int64),
+        }
+        nodes = [
+            helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["pixels", "red"], ["reds"]),
+            helper.make_node("ReduceSum", ["reds", "channel"], ["r"], keepdims=1),
+            helper.make_node("Mul", ["pixels", "others"], ["greens_and_blues"]),
+            helper.make_node("ReduceMax", ["greens_and_blues", "channel"], ["gb"], keepdims=1),
+            helper.make_node("Sub", ["r", "gb"], ["redness"]),
+            helper.make_node("Mul", ["redness", "slope"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "shift"], ["logit"]),
+            helper.make_node("Sigmoid", ["logit"], ["probability"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "red",
+            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 3, height, width])],
+            [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch", 1, height, width])],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        metadata = {
+            "boxpromptiml.preprocessing": spec.model_dump_json(),
+            "boxpromptiml.weights_sha256": sha256_of(folder / WEIGHTS_NAME),
+            "boxpromptiml.format_version": str(FORMAT_VERSION),
+        }
+        helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model)
+        onnx.save(model, str(folder / ONNX_NAME))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def red_model(make_red_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder whose network finds what is red, at 64 x 64 (see `make_red_model`)."""
+    return make_red_model(tmp_path_factory.mktemp("red-model"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,8 @@ from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import atomic_path
 
 RESULTS_NAME = "results.jsonl"
+
+_NAME_BYTES = 240  # of the 255 that a name may have: leaves room for the suffix
 
 
 @dataclass
@@ -90,31 +93,33 @@ class ResultsFile:
             BoxPromptError: the folder cannot be made or written to.
         """
         results = cls(Path(folder) / RESULTS_NAME)
-        try:
+        with results._writing():
             results.path.parent.mkdir(parents=True, exist_ok=True)
-            results._load()
-            results._stream = results.path.open("r+b" if results.path.exists() else "w+b")
-            results._stream.truncate(results._end)
-            results._stream.seek(results._end)
-        except OSError as error:
-            raise BoxPromptError(f"{results.path}: cannot be written ({error.strerror or error})") from error
+            stream = results.path.open("a+b")
+            try:
+                _lock(stream, results.path)
+                stream.seek(0)
+                results._load(stream)
+                stream.truncate(results._end)
+            except BaseException:
+                stream.close()
+                raise
+            results._stream = stream
         return results
 
-    def _load(self) -> None:
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as stream:
-            for raw in stream:
-                if not raw.endswith(b"\n"):
-                    break  # half a line: the end of a run that was cut short
-                try:
-                    line = json.loads(raw)
-                    image = str(line["image"])
-                except (ValueError, KeyError, TypeError):
-                    line = None
-                if line is not None:
-                    self._remember(image, line, self._end, len(raw))
-                self._end += len(raw)
+    def _load(self, stream: IO[bytes]) -> None:
+        for raw in stream:
+            if not raw.endswith(b"\n"):
+                break  # half a line: the end of a run that was cut short
+            try:
+                line = json.loads(raw)
+                image = str(line["image"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise BoxPromptError(
+                    f"{self.path}: line at byte {self._end} is no result; move the file away or choose another folder"
+                ) from error
+            self._remember(image, line, self._end, len(raw))
+            self._end += len(raw)
 
     def _remember(self, image: str, line: dict[str, Any], offset: int, length: int) -> None:
         self._entries[image] = _Entry(offset, length, None if "error" in line else fingerprint(line))
@@ -132,8 +137,12 @@ class ResultsFile:
         if image in self._own:
             return self._own[image]
         name = relative
-        if self._names.get(name.casefold(), image) != image:
-            name = f"{relative}-{hashlib.sha256(image.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        too_long = len(os.fsencode(os.path.basename(relative))) > _NAME_BYTES
+        if too_long or self._names.get(name.casefold(), image) != image:
+            folder, stem = os.path.split(relative)
+            stem = os.fsencode(stem)[: _NAME_BYTES - 9].decode("utf-8", "ignore")
+            digest = hashlib.sha256(os.fsencode(image)).hexdigest()[:8]
+            name = f"{folder}/{stem}-{digest}" if folder else f"{stem}-{digest}"
         self._names[name.casefold()] = image
         self._own[image] = name
         return name
@@ -157,9 +166,13 @@ class ResultsFile:
     def append(self, line: dict[str, Any]) -> None:
         """Write one line, whole."""
         assert self._stream is not None
-        raw = (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
-        self._stream.write(raw)
-        self._stream.flush()
+        try:
+            raw = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        except UnicodeEncodeError:  # a file name that is not UTF-8: its odd bytes as \\udcXX
+            raw = json.dumps(line).encode() + b"\n"
+        with self._writing():
+            self._stream.write(raw)
+            self._stream.flush()
         self._remember(str(line["image"]), line, self._end, len(raw))
         self._end += len(raw)
 
@@ -174,12 +187,13 @@ class ResultsFile:
             if self._entries[image].offset != offset:
                 break
             offset += self._entries[image].length
-        if offset == self._end:
-            os.fsync(self._stream.fileno())
-        else:
-            with atomic_path(self.path) as temporary, temporary.open("wb") as copy:
-                for image in order:
-                    copy.write(self._read(self._entries[image]))
+        with self._writing():
+            if offset == self._end:
+                os.fsync(self._stream.fileno())
+            else:
+                with atomic_path(self.path) as temporary, temporary.open("wb") as copy:
+                    for image in order:
+                        copy.write(self._read(self._entries[image]))
         self.close()
 
     def close(self) -> None:
@@ -188,11 +202,30 @@ class ResultsFile:
             self._stream.close()
             self._stream = None
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BoxPromptError(f"{error.filename or self.path}: {error.strerror or error}") from error
+
     def _read(self, entry: _Entry) -> bytes:
         # A handle of its own: threads that look for finished images leave the writer's position alone.
         with self.path.open("rb") as stream:
             stream.seek(entry.offset)
             return stream.read(entry.length)
+
+
+def _lock(stream: IO[bytes], path: Path) -> None:
+    """Keep a second run out of the same folder for as long as the file is open. Windows goes without."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BoxPromptError(f"{path}: another run is writing to this folder; wait for it or choose another") from error
 
 
 def fingerprint(line: dict[str, Any]) -> bytes:

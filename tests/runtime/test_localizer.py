@@ -1,0 +1,207 @@
+"""A real ONNX network that finds what is red."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from boxpromptiml import Localization, Localizer, rle
+from boxpromptiml.errors import ImageError
+from boxpromptiml.preprocessing import resize_map
+from boxpromptiml.regions import Box, box_iou
+
+
+@pytest.fixture(scope="module")
+def localizer(red_model: Path) -> Localizer:
+    return Localizer.load(red_model, threads=1)
+
+
+def grey_with_red(*boxes: Box, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
+    image = np.full((height, width, 3), 90, np.uint8)
+    for box in boxes:
+        image[box.slices] = (255, 0, 0)
+    return image
+
+
+PATCH = Box(50, 60, 150, 180)
+
+
+def test_finds_the_red_patch(localizer: Localizer, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(grey_with_red(PATCH)).save(path)
+
+    result = localizer.localize(path)
+
+    assert isinstance(result, Localization)
+    assert (result.image, result.width, result.height) == (str(path), 320, 240)
+    assert result.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert result.verdict == "tampered"
+    assert result.score == pytest.approx(0.99995, abs=1e-4)
+    assert result.threshold == 0.5
+    assert result.map.shape == (64, 64)
+    assert result.map.dtype == np.float32
+    assert result.mask.shape == (240, 320)
+    assert result.mask.dtype == bool
+    (region,) = result.regions
+    assert box_iou(region.box, PATCH) > 0.9
+    assert region.area == result.mask.sum()
+    assert 0.9 < region.score <= 1
+    np.testing.assert_array_equal(rle.decode(region.rle), result.mask)
+    assert result.model == localizer.model_id
+    assert result.seconds > 0
+
+
+def test_a_grey_image_is_authentic(localizer: Localizer) -> None:
+    result = localizer.localize(grey_with_red())
+
+    assert result.verdict == "authentic"
+    assert result.score < 0.001
+    assert result.regions == []
+    assert not result.mask.any()
+
+
+def test_path_bytes_and_array_give_the_same(localizer: Localizer, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    image = grey_with_red(PATCH)
+    Image.fromarray(image).save(path)
+
+    results = [localizer.localize(source) for source in (path, str(path), path.read_bytes(), image)]
+
+    for result in results:
+        np.testing.assert_array_equal(result.map, results[0].map)
+    assert [result.image for result in results] == [str(path), str(path), None, None]
+    assert results[2].sha256 == results[0].sha256
+    assert results[3].sha256 is None
+
+
+def test_regions_are_sorted_by_area_and_cover_the_mask(localizer: Localizer) -> None:
+    result = localizer.localize(grey_with_red(Box(200, 10, 260, 60), PATCH, Box(250, 200, 310, 230)))
+
+    assert len(result.regions) == 3
+    areas = [region.area for region in result.regions]
+    assert areas == sorted(areas, reverse=True)
+    together = np.sum([rle.decode(region.rle) for region in result.regions], axis=0)
+    np.testing.assert_array_equal(together, result.mask)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.9, 1.0])
+def test_the_threshold_can_be_given(localizer: Localizer, threshold: float) -> None:
+    result = localizer.localize(grey_with_red(PATCH), threshold=threshold)
+
+    assert result.threshold == threshold
+    assert result.verdict == ("tampered" if result.score > threshold else "authentic")
+    np.testing.assert_array_equal(result.mask, resize_map(result.map, 240, 320) > threshold)
+
+
+def test_exif_turns_the_mask_too(localizer: Localizer, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(grey_with_red(PATCH)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+
+    result = localizer.localize(tmp_path / "turned.jpg")
+
+    assert (result.width, result.height) == (240, 320)
+    assert box_iou(result.regions[0].box, Box(240 - 180, 50, 240 - 60, 150)) > 0.9
+
+
+def test_json_says_everything_but_map_and_mask(localizer: Localizer, tmp_path: Path) -> None:
+    Image.fromarray(grey_with_red(PATCH)).save(tmp_path / "a.png")
+    result = localizer.localize(tmp_path / "a.png")
+
+    line = json.loads(json.dumps(result.to_json()))
+
+    assert list(line) == [
+        *("image", "sha256", "width", "height", "score", "verdict", "threshold", "regions", "model", "seconds"),
+    ]
+    assert list(line["regions"][0]) == ["box", "area", "score", "rle"]
+    np.testing.assert_array_equal(rle.decode(line["regions"][0]["rle"]), result.mask)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((5, 5), np.uint8),
+        np.zeros((5, 5, 4), np.uint8),
+        np.zeros((5, 5, 3), np.float32),
+        np.zeros((0, 5, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(localizer: Localizer, image: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageError, match=r"must be RGB, uint8 \(h, w, 3\), got"):
+        localizer.localize(image)
+
+
+def test_bad_files_and_limits(localizer: Localizer, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    Image.fromarray(grey_with_red()).save(tmp_path / "a.png")
+
+    with pytest.raises(ImageError, match="no such file"):
+        localizer.localize(tmp_path / "missing.jpg")
+    with pytest.raises(ImageError, match="damaged or truncated JPEG"):
+        localizer.localize(tmp_path / "broken.jpg")
+    with pytest.raises(ImageError, match="over the limit"):
+        localizer.localize(tmp_path / "a.png", max_pixels=1000)
+    with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\]"):
+        localizer.localize(grey_with_red(), threshold=1.5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (63, 65), (30, 20), (64, 64)])
+def test_any_shape_of_image(localizer: Localizer, shape: tuple[int, int]) -> None:
+    image = np.zeros((*shape, 3), np.uint8)
+    image[..., 0] = 255
+
+    result = localizer.localize(image)
+
+    assert result.mask.all()
+    assert [region.box for region in result.regions] == [Box(0, 0, shape[1], shape[0])]
+
+
+def test_batches(localizer: Localizer) -> None:
+    images = [grey_with_red(), grey_with_red(PATCH), grey_with_red(Box(0, 0, 320, 240))]
+    batch = localizer.config.preprocessing.batch(images)
+
+    maps = localizer.probabilities(batch)
+
+    assert maps.shape == (3, 64, 64)
+    assert maps.dtype == np.float32
+    for values, single in zip(maps, batch, strict=True):
+        np.testing.assert_allclose(values, localizer.probabilities(single[None])[0], atol=1e-6)
+    assert localizer.probabilities(batch[:0]).shape == (0, 64, 64)
+
+
+@pytest.mark.parametrize("batch", [np.zeros((1, 3, 32, 64), np.uint8), np.zeros((3, 64, 64), np.uint8)])
+def test_wrong_batches_are_refused(localizer: Localizer, batch: NDArray[np.uint8]) -> None:
+    with pytest.raises(ValueError, match=r"takes uint8 \(n, 3, 64, 64\)"):
+        localizer.probabilities(batch)
+
+
+def test_many_threads_share_a_localizer(localizer: Localizer) -> None:
+    images = [grey_with_red(Box(10 * i, 10, 10 * i + 40, 60)) for i in range(16)]
+    expected = [localizer.localize(image).map for image in images]
+
+    with ThreadPoolExecutor(8) as pool:
+        for result, values in zip(pool.map(localizer.localize, images), expected, strict=True):
+            np.testing.assert_array_equal(result.map, values)
+
+
+def test_torch_is_never_imported(red_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(grey_with_red(PATCH)).save(tmp_path / "a.png")
+    program = """
+import sys
+import boxpromptiml
+assert "onnxruntime" not in sys.modules
+result = boxpromptiml.Localizer.load(sys.argv[1]).localize(sys.argv[2])
+assert result.verdict == "tampered"
+heavy = {"torch", "torchvision", "timm", "cv2", "lightning", "scipy", "onnx"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program, red_model, tmp_path / "a.png"], check=True)

@@ -1,0 +1,80 @@
+"""The picture for people."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from boxpromptiml.runtime import Localizer, draw_overlay
+from boxpromptiml.runtime.overlay import encode_overlay, shrink
+
+
+@pytest.fixture(scope="module")
+def localizer(red_model: Path) -> Localizer:
+    return Localizer.load(red_model, threads=1)
+
+
+def half_red(width: int, height: int) -> np.ndarray:
+    image = np.full((height, width, 3), 90, np.uint8)
+    image[:, : width // 2] = (255, 0, 0)
+    return image
+
+
+def test_tints_what_is_suspicious_and_outlines_it(localizer: Localizer) -> None:
+    image = half_red(400, 300)
+    result = localizer.localize(image)
+
+    picture = draw_overlay(image, result)
+
+    assert picture.shape == image.shape
+    assert picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[:, 230:], image[:, 230:])  # authentic pixels stay as they are
+    assert (picture[100:200, 50:150] != image[100:200, 50:150]).any(axis=2).all()
+    cyan = (picture == (0, 230, 255)).all(axis=2)
+    assert cyan.any()
+    assert not cyan[~result.mask].any()
+    assert cyan[150, 190:201].any()  # along the edge
+    assert not cyan[100:200, 50:150].any()  # not inside
+    assert (image == half_red(400, 300)).all()  # the input is left alone
+
+
+def test_an_authentic_image_stays_as_it_is(localizer: Localizer) -> None:
+    image = np.random.default_rng(0).integers(60, 90, (90, 120, 3), dtype=np.uint8)
+
+    np.testing.assert_array_equal(draw_overlay(image, localizer.localize(image)), image)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [
+        ((400, 300), 2048, (400, 300)),
+        ((400, 300), 200, (200, 150)),
+        ((300, 400), 100, (75, 100)),
+        ((5000, 2), 100, (100, 1)),
+    ],
+)
+def test_large_images_are_shrunk(
+    localizer: Localizer, size: tuple[int, int], side: int, expected: tuple[int, int]
+) -> None:
+    image = half_red(*size)
+
+    picture = draw_overlay(image, localizer.localize(image), side)
+
+    assert (picture.shape[1], picture.shape[0]) == expected
+
+
+def test_shrinking_twice_changes_nothing() -> None:
+    once = shrink(half_red(3000, 1000))
+
+    assert once.shape == (683, 2048, 3)
+    assert shrink(once) is once
+
+
+def test_is_saved_as_jpeg() -> None:
+    with Image.open(io.BytesIO(encode_overlay(half_red(64, 32)))) as picture:
+        assert picture.format == "JPEG"
+        assert picture.size == (64, 32)

@@ -1,0 +1,136 @@
+"""A network that does not belong to its folder is refused, with the remedy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from boxpromptiml.errors import ModelError
+from boxpromptiml.model_config import DecisionRule, ModelConfig
+from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.runtime import Localizer
+
+
+@pytest.fixture
+def model(red_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(red_model, tmp_path / "model"))
+
+
+def change_metadata(folder: Path, key: str, value: str | None) -> None:
+    path = folder / "model.onnx"
+    network = onnx.load(path)
+    entries = {entry.key: entry.value for entry in network.metadata_props}
+    del network.metadata_props[:]
+    entries.pop(key)
+    onnx.helper.set_model_props(network, entries | ({} if value is None else {key: value}))
+    onnx.save(network, path)
+
+
+def test_the_model_id_is_the_digest_of_the_weights(model: Path) -> None:
+    localizer = Localizer.load(model)
+
+    assert len(localizer.model_id) == 16
+    assert localizer.folder == model
+    assert localizer.config == ModelConfig.load(model)
+
+
+def test_the_network_file_itself_may_be_named(model: Path) -> None:
+    assert Localizer.load(model / "model.onnx").folder == model
+
+
+def test_weights_need_not_be_there(model: Path) -> None:
+    expected = Localizer.load(model).model_id
+    (model / "model.safetensors").unlink()
+
+    assert Localizer.load(str(model)).model_id == expected
+
+
+def test_the_decision_rule_may_be_changed_without_a_new_export(model: Path) -> None:
+    ModelConfig(preprocessing=PreprocessingSpec(height=64, width=64), decision=DecisionRule(threshold=0.3)).save(model)
+
+    assert Localizer.load(model).config.decision.threshold == 0.3
+
+
+Damage = Callable[[Path], object]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda m: (m / "model.onnx").unlink(), "no model.onnx there; run  boxpromptiml export "),
+        (lambda m: (m / "model.onnx").write_bytes(b""), "cannot be loaded .*; run  boxpromptiml export "),
+        (lambda m: (m / "model.onnx").write_bytes(b"no network"), "cannot be loaded"),
+        (lambda m: (m / "model.onnx").write_bytes((m / "model.onnx").read_bytes()[:200]), "cannot be loaded"),
+        (lambda m: (m / "config.json").unlink(), "no config.json there"),
+        (lambda m: (m / "model.safetensors").write_bytes(b"new"), "exported from other weights than model.safetensors"),
+        (
+            lambda m: ModelConfig(preprocessing=PreprocessingSpec(height=64)).save(m),
+            "differs from config.json's in width",
+        ),
+        (
+            lambda m: ModelConfig(preprocessing=PreprocessingSpec(height=64, width=64, mean=(0, 0, 0))).save(m),
+            "differs from config.json's in mean",
+        ),
+        (lambda m: change_metadata(m, "boxpromptiml.preprocessing", None), "was not exported by boxpromptiml"),
+        (lambda m: change_metadata(m, "boxpromptiml.weights_sha256", None), "was not exported by boxpromptiml"),
+        (lambda m: change_metadata(m, "boxpromptiml.preprocessing", "{}}"), "preprocessing spec is malformed"),
+        (lambda m: change_metadata(m, "boxpromptiml.format_version", "99"), "format version 99, this program reads 1"),
+    ],
+    ids=[
+        "no network",
+        "empty",
+        "not a network",
+        "truncated",
+        "no config",
+        "other weights",
+        "other size",
+        "other mean",
+        "no spec",
+        "no digest",
+        "malformed spec",
+        "future version",
+    ],
+)
+def test_refuses_what_does_not_hold_together(model: Path, damage: Damage, message: str) -> None:
+    damage(model)
+
+    with pytest.raises(ModelError, match=message) as caught:
+        Localizer.load(model)
+    assert "\n" not in str(caught.value)
+    assert str(model) in str(caught.value)
+
+
+def test_refuses_a_network_with_another_input(model: Path) -> None:
+    path = model / "model.onnx"
+    network = onnx.load(path)
+    network.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 32
+    network.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 32
+    del network.graph.output[0].type.tensor_type.shape.dim[:]
+    onnx.save(network, path)
+
+    with pytest.raises(ModelError, match=r"takes image tensor\(uint8\) .*32, 32.* where .*64, 64"):
+        Localizer.load(model)
+
+
+def test_without_a_model_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("BOXPROMPTIML_MODEL", raising=False)
+    with pytest.raises(ModelError, match=r"no model: .*BOXPROMPTIML_MODEL.*boxpromptiml demo.*boxpromptiml train"):
+        Localizer.load()
+    with pytest.raises(ModelError, match="no such model folder"):
+        Localizer.load(tmp_path / "nowhere")
+
+
+def test_the_environment_names_the_default_model(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    monkeypatch.setenv("BOXPROMPTIML_MODEL", str(model))
+
+    assert Localizer.load().folder == model
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_must_be_positive(model: Path, threads: int) -> None:
+    with pytest.raises(ModelError, match="threads must be at least 1"):
+        Localizer.load(model, threads=threads)
