@@ -1,7 +1,7 @@
 """Protocols of the field. The same masks give different "F1" under each, so every number carries a preset's name.
 
-A preset scores image by image (`Preset.score`) and sums a table of such rows up (`Preset.summarise`); a new preset is a
-new row of `PRESETS`.
+Presets compare on the model's grid: the mask is resized to it by nearest neighbour. A preset scores image by image
+(`Preset.score`) and sums a table of such rows up (`Preset.summarise`); a new preset is a new row of `PRESETS`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,6 @@ class Preset:
     Attributes:
         name: goes beside every number.
         rule: in one line, for tables and reports.
-        grid: whether maps and masks are compared on the model's grid (mask resized by nearest neighbour) or on the
-            image's own.
         threshold: a pixel counts as tampered strictly above it.
         modes: the modes that the protocol knows: ``origin``; ``reverse``, which inverts the prediction; ``double``,
             the better of the two for each image ("permute F1").
@@ -60,7 +58,6 @@ class Preset:
 
     name: str
     rule: str
-    grid: Literal["model", "native"]
     threshold: float
     modes: tuple[Mode, ...]
     _score: Callable[[Map, Bools, float, Mode], ImageScore]
@@ -70,7 +67,7 @@ class Preset:
         """Score one image.
 
         Args:
-            probability: (h, w) in [0, 1], on the preset's grid.
+            probability: (h, w) in [0, 1].
             truth: boolean (h, w), True = tampered.
             mode: one of `modes`.
 
@@ -90,12 +87,11 @@ def get_preset(name: str) -> Preset:
     """The preset of that name.
 
     Raises:
-        KeyError: there is none; the message lists those that there are.
+        ValueError: there is none; the message lists those that there are.
     """
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise KeyError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}") from None
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def _imdlbenco(probability: Map, truth: Bools, threshold: float, mode: Mode) -> ImageScore:
@@ -153,7 +149,6 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "imdlbenco",
             "mean over images of F1, IoU and AUC on the model's grid, epsilon 1e-8, above 0.5",
-            "model",
             0.5,
             MODES,
             _imdlbenco,
@@ -162,7 +157,6 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "micro",
             "one count over all pixels of all images on the model's grid, above 0.5; no AUC",
-            "model",
             0.5,
             ("origin",),
             _micro,
