@@ -50,11 +50,15 @@ def main() -> None:
     except BoxPromptError as error:
         errors.print(f"error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("interrupted; run the same command again to go on where it stopped")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # what Typer makes of Ctrl-C
+            errors.print("interrupted; run the same command again to go on where it stopped")
+        raise
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        errors.print(f"error: {error.filename or 'file system'}: {error.strerror or error}")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,215 @@
+"""The overlapped pipeline on real files."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from boxpromptiml import rle
+from boxpromptiml.bulk import InputImage, Outputs, ResultsFile, expand_inputs, local, localize_images
+from boxpromptiml.errors import BoxPromptError, ModelError
+from boxpromptiml.images import open_image, open_mask
+from boxpromptiml.runtime import Localizer, draw_overlay
+
+
+@pytest.fixture(scope="module")
+def localizer(red_model: Path) -> Localizer:
+    return Localizer.load(red_model, threads=1)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Eleven photographs, every third one with a red patch, and a broken file among them."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(11):
+        image = np.full((60 + i, 90, 3), 80 + i, np.uint8)
+        if i % 3 == 0:
+            image[10:40, 20:70] = (255, 0, 0)
+        Image.fromarray(image).save(folder / f"{i:02d}.png")
+    (folder / "05b.jpg").write_bytes(b"\xff\xd8\xff broken")
+    return folder
+
+
+def run(localizer: Localizer, inputs: list[InputImage], out: Path, **options: Any) -> list[tuple[dict[str, Any], bool]]:
+    results = ResultsFile.open(out)
+    try:
+        lines = list(localize_images(localizer, inputs, results, **options))
+        results.finish(str(image.path) for image in inputs)
+    finally:
+        results.close()
+    return lines
+
+
+def saved_lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in (out / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_every_input_gets_its_line_in_order(
+    localizer: Localizer, photos: Path, tmp_path: Path, batch_size: int, workers: int
+) -> None:
+    inputs = expand_inputs([str(photos)])
+    out = tmp_path / "out"
+
+    lines = run(localizer, inputs, out, batch_size=batch_size, workers=workers)
+
+    assert [line["image"] for line, _ in lines] == [str(image.path) for image in inputs]
+    assert saved_lines(out) == [line for line, _ in lines]
+    errors = [line for line, _ in lines if "error" in line]
+    assert [(Path(line["image"]).name, line["error"][:30]) for line in errors] == [
+        ("05b.jpg", "damaged or truncated JPEG file"),
+    ]
+    for line, skipped in lines:
+        assert not skipped
+        if "error" not in line:
+            assert line["verdict"] == ("tampered" if int(Path(line["image"]).stem) % 3 == 0 else "authentic")
+
+
+def test_lines_and_files_say_what_localize_says(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    inputs = expand_inputs([str(photos / "03.png"), str(photos / "04.png")])
+
+    for line, _ in run(localizer, inputs, out):
+        single = localizer.localize(line["image"])
+        assert list(line) == [
+            *("image", "sha256", "width", "height", "score", "verdict", "threshold", "regions"),
+            *("mask", "heatmap", "overlay", "model", "seconds"),
+        ]
+        expected = single.to_json()
+        assert {key: line[key] for key in expected if key != "seconds"} == {
+            key: value for key, value in expected.items() if key != "seconds"
+        }
+        mask = open_mask(out / line["mask"])
+        np.testing.assert_array_equal(mask, single.mask * np.uint8(255))
+        for region in line["regions"]:
+            assert (mask[rle.decode(region["rle"])] == 255).all()
+        with Image.open(out / line["heatmap"]) as picture:
+            heat = np.asarray(picture)
+        assert heat.dtype == np.uint16
+        np.testing.assert_allclose(heat / 65535, single.map, atol=1e-5)
+        overlay = open_image(out / line["overlay"]).astype(int)
+        assert np.abs(overlay - draw_overlay(open_image(line["image"]), single)).mean() < 8
+
+
+@pytest.mark.parametrize("left_out", ["masks", "heatmaps", "overlays"])
+def test_outputs_can_be_left_out(localizer: Localizer, photos: Path, tmp_path: Path, left_out: str) -> None:
+    out = tmp_path / "out"
+
+    lines = run(localizer, expand_inputs([str(photos / "00.png")]), out, outputs=Outputs(**{left_out: False}))
+
+    assert lines[0][0][left_out[:-1]] is None
+    assert {path.name for path in out.iterdir()} == {"results.jsonl", "masks", "heatmaps", "overlays"} - {left_out}
+
+
+def test_a_second_run_does_what_is_left(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    inputs = expand_inputs([str(photos)])
+    run(localizer, inputs[:4], out)
+    Image.fromarray(np.full((50, 50, 3), (255, 0, 0), np.uint8)).save(photos / "01.png")  # a changed photograph
+    (out / "masks" / "02.png").unlink()  # a lost mask
+
+    lines = run(localizer, inputs, out)
+
+    assert [Path(line["image"]).stem for line, skipped in lines if skipped] == ["00", "03"]
+    assert lines[1][0]["verdict"] == "tampered"
+    assert saved_lines(out) == [line for line, _ in lines]
+    assert (out / "masks" / "02.png").is_file()
+    assert all(skipped or "error" in line for line, skipped in run(localizer, inputs, out))
+
+
+@pytest.mark.parametrize("change", [{"threshold": 0.25}, {"overwrite": True}, {"outputs": Outputs(overlays=False)}])
+def test_another_question_is_answered_anew(
+    localizer: Localizer, photos: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    inputs = expand_inputs([str(photos / "00.png")])
+    run(localizer, inputs, out)
+
+    ((line, skipped),) = run(localizer, inputs, out, **change)
+
+    assert not skipped
+    assert saved_lines(out) == [line]
+
+
+def test_equal_names_do_not_overwrite_each_other(localizer: Localizer, tmp_path: Path) -> None:
+    for folder, colour in (("x", (255, 0, 0)), ("y", (9, 9, 9))):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((40, 40, 3), colour, np.uint8)).save(tmp_path / folder / "a.png")
+        Image.fromarray(np.full((30, 30, 3), colour, np.uint8)).save(tmp_path / folder / "a.bmp")
+    out = tmp_path / "out"
+
+    lines = [line for line, _ in run(localizer, expand_inputs([str(tmp_path / "x"), str(tmp_path / "y")]), out)]
+
+    assert len({line["mask"] for line in lines}) == 4
+    for line in lines:
+        mask = open_mask(out / line["mask"])
+        assert mask.shape == (line["height"], line["width"])
+        assert mask.max() == (255 if line["verdict"] == "tampered" else 0)
+
+
+def test_a_stopped_run_leaves_whole_lines(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    results = ResultsFile.open(out)
+    lines = localize_images(localizer, expand_inputs([str(photos)]), results, batch_size=2, workers=2)
+    first = [next(lines) for _ in range(3)]
+    lines.close()  # as Ctrl-C does
+    results.close()
+
+    assert saved_lines(out) == [line for line, _ in first]
+    again = run(localizer, expand_inputs([str(photos)]), out)
+    assert [skipped for _, skipped in again][:3] == [True, True, True]
+    assert len(saved_lines(out)) == 12
+
+
+def test_few_images_are_held_at_a_time(localizer: Localizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of inputs: at most two batches and the workers' images between reading and the line."""
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(path)
+    held, most, lock = 0, 0, threading.Lock()
+    decode = local._Run.decode
+
+    def counted(self: Any, image: InputImage, name: str) -> Any:
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        return decode(self, image, name)
+
+    monkeypatch.setattr(local._Run, "decode", counted)
+    paths = []
+    for i in range(60):
+        (tmp_path / f"{i}.png").symlink_to(path)
+        paths.append(InputImage(tmp_path / f"{i}.png", str(i)))
+    results = ResultsFile.open(tmp_path / "out")
+    for _ in localize_images(localizer, paths, results, batch_size=3, workers=2):
+        with lock:
+            held -= 1
+    results.close()
+
+    assert most <= 2 * (3 + 2) + 3
+
+
+def test_a_folder_that_cannot_be_written_to_ends_the_run(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "masks").write_bytes(b"a file where the folder should be")
+
+    with pytest.raises(BoxPromptError, match="masks"):
+        run(localizer, expand_inputs([str(photos)]), out)
+
+
+def test_a_failing_network_ends_the_run(localizer: Localizer, photos: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    def fail(_: Any, __: Any) -> Any:
+        raise ModelError("model: the network failed")
+
+    monkeypatch.setattr(Localizer, "probabilities", fail)
+    with pytest.raises(ModelError, match="network failed"):
+        run(localizer, expand_inputs([str(photos)]), tmp_path / "out")

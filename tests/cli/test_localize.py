@@ -1,0 +1,200 @@
+"""`boxpromptiml localize` as a user runs it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def boxpromptiml(*arguments: str | Path, stdin: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "boxpromptiml.cli.main", *map(str, arguments)]
+    environment = {key: value for key, value in os.environ.items() if key != "BOXPROMPTIML_MODEL"}
+    environment |= options.pop("env", {})
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, check=False, **options)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    grey = np.full((60, 80, 3), 90, np.uint8)
+    red = grey.copy()
+    red[10:40, 20:60] = (255, 0, 0)
+    Image.fromarray(grey).save(folder / "grey.png")
+    Image.fromarray(red).save(folder / "sub" / "red.png")
+    return folder
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in (out / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_folder(red_model: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    done = boxpromptiml("localize", photos, "--out", out, "--model", red_model)
+
+    assert done.returncode == 0
+    assert done.stderr == ""  # no progress bar where there is no terminal
+    assert "2 images: 1 tampered, 0 failed;" in done.stdout
+    assert "images/s" in done.stdout
+    assert [(line["mask"], line["verdict"]) for line in lines(out)] == [
+        ("masks/grey.png", "authentic"),
+        ("masks/sub/red.png", "tampered"),
+    ]
+    for name in ("masks/sub/red.png", "heatmaps/sub/red.png", "overlays/sub/red.jpg"):
+        assert (out / name).is_file()
+
+
+def test_one_bad_file_costs_one_error_line_and_exit_code_1(red_model: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "broken.jpg").write_bytes(b"no image")
+
+    done = boxpromptiml("localize", photos, "-o", tmp_path / "out", "-m", red_model)
+
+    assert done.returncode == 1
+    assert "3 images: 1 tampered, 1 failed;" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert [line.get("error") for line in lines(tmp_path / "out")] == [
+        "is not an image (PNG, JPEG, TIFF, WebP or BMP)",
+        None,
+        None,
+    ]
+
+
+def test_globs_lists_and_the_model_of_the_environment(red_model: Path, photos: Path, tmp_path: Path) -> None:
+    environment = {"BOXPROMPTIML_MODEL": str(red_model)}
+
+    glob = boxpromptiml("localize", "photos/**/*.png", "-o", "out", "--json", cwd=tmp_path, env=environment)
+    listed = boxpromptiml(
+        *("localize", "-", "-o", "out2"),
+        cwd=tmp_path,
+        env=environment,
+        stdin="photos/sub/red.png\nphotos/missing.png\n",
+    )
+
+    assert glob.returncode == 0
+    summary = json.loads(glob.stdout)
+    assert (summary["images"], summary["tampered"], summary["results"]) == (2, 1, "out/results.jsonl")
+    assert [line["image"] for line in lines(tmp_path / "out")] == ["photos/grey.png", "photos/sub/red.png"]
+    assert listed.returncode == 1
+    assert lines(tmp_path / "out2")[1] == {"image": "photos/missing.png", "error": "no such file"}
+
+
+def test_a_second_run_skips_what_is_done(red_model: Path, photos: Path, tmp_path: Path) -> None:
+    arguments = ("localize", photos, "-o", tmp_path / "out", "-m", red_model)
+    boxpromptiml(*arguments)
+    before = (tmp_path / "out" / "results.jsonl").read_text()
+
+    again = boxpromptiml(*arguments)
+    other = boxpromptiml(*arguments, "--threshold", "0.2")
+    anew = boxpromptiml(*arguments, "--overwrite", "--threshold", "0.2")
+
+    assert "2 already done" in again.stdout
+    assert "2 images: 1 tampered" in again.stdout
+    assert "already done" not in other.stdout
+    assert "already done" not in anew.stdout
+    assert [line["threshold"] for line in lines(tmp_path / "out")] == [0.2, 0.2]
+    assert len(before.splitlines()) == 2
+
+
+def test_options(red_model: Path, photos: Path, tmp_path: Path) -> None:
+    done = boxpromptiml(
+        *("localize", photos, "-o", tmp_path / "out", "-m", red_model, "--no-masks", "--no-heatmaps", "--no-overlays"),
+        *("--threads", "1", "--batch-size", "1", "--threshold", "0.99999", "--max-megapixels", "0.0048"),
+    )
+
+    assert done.returncode == 0  # 60 x 80 = 4,800 pixels
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
+    assert [line["verdict"] for line in lines(tmp_path / "out")] == ["authentic", "authentic"]
+    refused = boxpromptiml("localize", photos, "-o", tmp_path / "2", "-m", red_model, "--max-megapixels", "0.0047")
+    assert refused.returncode == 1
+    assert all("over the limit" in line["error"] for line in lines(tmp_path / "2"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.jpg", "-o", "out", "-m", "MODEL"], "error: nowhere.jpg: no such file or folder"),
+        (["empty", "-o", "out", "-m", "MODEL"], "error: empty: no images there"),
+        (["*.jpg", "-o", "out", "-m", "MODEL"], "error: *.jpg: no images there"),
+        (["-", "-o", "out", "-m", "MODEL"], "error: standard input: no paths there"),
+        (["photos", "-o", "out", "-m", "nowhere"], "error: nowhere: no such model folder"),
+        (["photos", "-o", "out", "-m", "empty"], "error: empty: no config.json there"),
+        (["photos", "-o", "out"], "error: no model: give --model FOLDER"),
+        (["photos", "-o", "a-file", "-m", "MODEL"], "a-file"),
+        (["photos", "-o", "out", "-m", "MODEL", "--threshold", "2"], "Invalid value for '--threshold'"),
+        (["-o", "out", "-m", "MODEL"], "Missing argument 'INPUT...'"),
+        (["photos", "-m", "MODEL"], "Missing option '--out'"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_one_clear_line(
+    red_model: Path, photos: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a-file").write_bytes(b"")
+
+    done = boxpromptiml("localize", *[str(red_model) if a == "MODEL" else a for a in arguments], cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    if message.startswith("error"):
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_neither_torch_nor_opencv_is_imported(red_model: Path, photos: Path, tmp_path: Path) -> None:
+    program = """
+import sys
+from boxpromptiml.cli.main import app
+app(["localize", *sys.argv[1:]], standalone_mode=False)
+heavy = {"torch", "torchvision", "timm", "cv2", "lightning", "scipy", "onnx", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    arguments = [photos, "-o", tmp_path / "out", "-m", red_model]
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_where_it_stopped(red_model: Path, tmp_path: Path, how: signal.Signals) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        Image.fromarray(rng.integers(0, 256, (700, 900, 3), dtype=np.uint8)).save(folder / f"{i:02d}.bmp")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "boxpromptiml.cli.main", "localize", folder, "-o", out, "-m", red_model]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if (out / "results.jsonl").exists() and (out / "results.jsonl").read_bytes().count(b"\n") >= 5:
+            break
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    done = lines(out)
+
+    assert 5 <= len(done) < 60
+    assert "Traceback" not in errors
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "interrupted; run the same command again" in errors
+    for line in done:
+        for kind in ("mask", "heatmap", "overlay"):
+            Image.open(out / line[kind]).load()
+    again = boxpromptiml("localize", folder, "-o", out, "-m", red_model)
+    assert again.returncode == 0
+    assert f"{len(done)} already done" in again.stdout
+    assert [Path(line["image"]).stem for line in lines(out)] == [f"{i:02d}" for i in range(60)]
