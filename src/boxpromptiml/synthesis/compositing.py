@@ -177,8 +177,9 @@ def poisson(host: Image, patch: Patch, top: int, left: int, details: dict[str, A
     window = slice(y0 - 3, y1 + 3), slice(x0 - 3, x1 + 3)
     around = np.ascontiguousarray(host[window])
     centre = (region.shape[1] // 2, region.shape[0] // 2)
-    cloned = cv2.seamlessClone(content, around, region, centre, cv2.NORMAL_CLONE)
     inside = region > 0
+    # OpenCV writes into the mask it is given.
+    cloned = cv2.seamlessClone(content, around, region.copy(), centre, cv2.NORMAL_CLONE)
     image = host.copy()
     # OpenCV may shift by a pixel and also touches the seam: only the region itself is taken over.
     image[window] = np.where(inside[..., None], cloned, around)

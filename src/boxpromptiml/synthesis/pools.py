@@ -283,7 +283,8 @@ def _scan(
     skipped: list[Skipped] = []
     ids: set[str] = set()
     seen: set[str] = set()
-    for name, path in sorted(files, key=lambda item: (item[1].as_posix(), item[0])):
+    # A photo that is given twice, alone and in a folder, gets the longer name.
+    for name, path in sorted(files, key=lambda item: (item[1].as_posix(), -len(item[0]), item[0])):
         real = os.path.realpath(path)
         if real in seen:
             continue
