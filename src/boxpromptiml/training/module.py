@@ -1,0 +1,132 @@
+"""The Lightning glue: the student stays a plain module, everything that belongs to training is here."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from boxpromptiml.training.data import Batch
+from boxpromptiml.training.metric import LocalizationMetric
+from boxpromptiml.training.optimization import build_optimizer, build_scheduler
+from boxpromptiml.training.recipe import LossConfig, Recipe
+
+
+class StudentTraining(L.LightningModule):
+    """Trains a student.
+
+    Args:
+        student: maps normalised images (B, 3, H, W) to logits (B, 1, H, W).
+        recipe: of the run.
+        steps_per_epoch: optimiser steps, for the schedule.
+        channels_last: memory layout of images and convolutions.
+
+    Attributes:
+        epoch: the run's epoch, which the trainer of a resumed run does not know.
+        batch: batches of this epoch that are done.
+        step: optimiser steps that are done.
+        sums: loss x images, and images, of this epoch and process; float64 (2,).
+        last_loss: of the last batch, detached.
+        figures: of the last validation.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, student: nn.Module, recipe: Recipe, steps_per_epoch: int, channels_last: bool) -> None:
+        super().__init__()
+        self.student = student
+        self.recipe = recipe
+        self._steps_per_epoch = steps_per_epoch
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        if channels_last:
+            student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.register_buffer("mean", torch.tensor(recipe.input.mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(recipe.input.std).view(1, 3, 1, 1) * 255, persistent=False)
+        decay = recipe.optimizer.ema_decay
+        self.average: AveragedModel | None = None
+        if decay:
+            # Copied before the first forward: some backbones cache tensors in forward that cannot be copied.
+            self.average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            self.average.requires_grad_(False)
+        self.validation = LocalizationMetric()
+        self.epoch = 0
+        self.batch = 0
+        self.step = 0
+        self.sums = torch.zeros(2, dtype=torch.float64)
+        self.last_loss = torch.zeros(())
+        self.figures: dict[str, float] = {}
+
+    @property
+    def best_student(self) -> nn.Module:
+        """The student that is validated and saved: the moving average where there is one."""
+        if self.average is not None:
+            averaged: nn.Module = self.average.module
+            return averaged
+        return self.student
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) to the network's float32 input."""
+        return ((image.float() - self.mean) / self.std).contiguous(memory_format=self._format)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        # Layers that draw at random (dropout, stochastic depth) draw by position, so that a resumed run draws alike.
+        torch.manual_seed(_step_seed(self.recipe.seed, self.epoch, self.batch, self.global_rank))
+        logits = self.student(self.normalised(batch["image"]))
+        losses = segmentation_loss(logits, batch["mask"].float() / 255, self.recipe.loss)
+        self.last_loss = losses.detach().mean()
+        images = len(losses)
+        self.sums += torch.stack([self.last_loss.double() * images, self.last_loss.new_tensor(images)]).cpu()
+        return losses.mean()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.step += 1
+        if self.average is not None:
+            self.average.update_parameters(self.student)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.best_student(self.normalised(batch["image"])).float()
+        target = batch["mask"].float() / 255
+        losses = segmentation_loss(logits, target, self.recipe.loss)
+        self.validation.update(logits.sigmoid(), target, losses, batch["tampered"], batch["weight"])
+
+    def on_validation_epoch_start(self) -> None:
+        self.validation.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        self.figures = self.validation.figures()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self.student, self.recipe.optimizer)
+        scheduler = build_scheduler(optimizer, self.recipe.optimizer, self._steps_per_epoch, self.recipe.epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, config: LossConfig) -> Tensor:
+    """Loss of each image, (B,): binary cross-entropy on a soft target, and soft Dice if the recipe wants it.
+
+    Args:
+        logits: (B, 1, H, W).
+        target: the same shape, in [0, 1].
+        config: weights.
+    """
+    logits = logits.float()
+    weight = None if config.positive_weight == 1 else logits.new_tensor(config.positive_weight)
+    losses = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none").flatten(1).mean(1)
+    if config.dice:
+        predicted, wanted = logits.sigmoid().flatten(1), target.flatten(1)
+        overlap = (predicted * wanted).sum(1)
+        # + 1 pixel: an authentic image that is predicted empty costs nothing.
+        dice = (2 * overlap + 1) / (predicted.sum(1) + wanted.sum(1) + 1)
+        losses = losses + config.dice * (1 - dice)
+    return losses
+
+
+def _step_seed(*position: int) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(position).encode(), digest_size=7).digest(), "big")

@@ -1,0 +1,84 @@
+"""PNGs of a run: the curves, and predictions on validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import nn
+
+from boxpromptiml.files import atomic_path
+from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.training.samples import Sample
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], best: Mapping[str, float] | None, path: Path) -> None:
+    """Loss, validation figures, learning rate and speed over the epochs; the chosen epoch is marked."""
+    panels = (
+        ("loss", ("train_loss", "val_loss")),
+        ("pixel F1, IoU", ("val_f1", "val_iou", "val_false_area")),
+        ("learning rate", ("lr",)),
+        ("images per second", ("images_per_second",)),
+    )
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    for place, (title, names) in enumerate(panels, 1):
+        axes = figure.add_subplot(2, 2, place)
+        for name in names:
+            points = [(row["epoch"], row[name]) for row in history if name in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None, label=name)
+        if best is not None:
+            axes.axvline(best["epoch"], color="grey", linestyle=":", label=f"chosen: {int(best['epoch'])}")
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def choose_samples(samples: Sequence[Sample], number: int) -> list[Sample]:
+    """The samples that are drawn: evenly spread, one in four authentic where there are any; always the same."""
+    tampered = [sample for sample in samples if sample.tampered]
+    authentic = [sample for sample in samples if not sample.tampered]
+    untouched = min(len(authentic), number // 4 if tampered else number)
+    return _spread(tampered, number - untouched) + _spread(authentic, untouched)
+
+
+def draw_samples(student: nn.Module, spec: PreprocessingSpec, samples: Sequence[Sample], path: Path) -> None:
+    """A row per sample: image, target, prediction. The student must be in eval mode on the CPU."""
+    figure = Figure(figsize=(9, 2.6 * len(samples)), layout="constrained")
+    for row, sample in enumerate(samples):
+        image, target = sample.load_resized(spec.height, spec.width)
+        prediction = _predict(student, spec, image)
+        pictures = (("image", image), ("target", target), ("prediction", np.rint(prediction * 255)))
+        for column, (title, picture) in enumerate(pictures):
+            axes = figure.add_subplot(len(samples), 3, 3 * row + column + 1)
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            axes.set_title(Path(sample.name).name[:40] if column == 0 else title, fontsize=8)
+            axes.set_axis_off()
+    _save(figure, path)
+
+
+def _predict(student: nn.Module, spec: PreprocessingSpec, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (spec.mean, spec.std))
+    batch = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    with torch.inference_mode():
+        probability: NDArray[np.float32] = student((batch - mean) / std)[0, 0].sigmoid().numpy()
+    return probability
+
+
+def _spread(samples: Sequence[Sample], number: int) -> list[Sample]:
+    number = min(number, len(samples))
+    return [samples[i * len(samples) // number] for i in range(number)]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)

@@ -1,0 +1,219 @@
+"""The training recipe: every setting of a run, with its default, its range and what it does. Torch-free.
+
+What the paper publishes is the default: binary cross-entropy on the teacher's soft masks, 20 epochs, 224 x 224 pixels.
+Optimiser, learning rate, schedule, batch size and augmentation are not published; those defaults are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from boxpromptiml.model_config import StudentConfig
+from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.synthesis.config import SynthesisConfig
+
+Supervision = Literal["pseudo", "mask", "box"]
+SUPERVISIONS: tuple[Supervision, ...] = ("pseudo", "mask", "box")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Which images are trained on and how they reach the network."""
+
+    batch_size: int = Field(16, ge=1, le=4096, description="Images per batch and process.")
+    authentic_per_tampered: float | None = Field(
+        None,
+        ge=0,
+        description="At most so many authentic images per tampered one, drawn by the seed; null: all of them, "
+        "0: tampered images only (the published protocols of the field).",
+    )
+    skip_suspicious: bool = Field(
+        False, description="Leave out images whose pseudo mask carries a flag (empty, fills the box, low quality ...)."
+    )
+    workers: int | None = Field(
+        None, ge=0, le=128, description="Processes that load images; null: 1 on CPU, up to 8 per GPU. 0: none."
+    )
+    cache: bool = Field(
+        True,
+        description="Keep decoded and resized images in RUN/state, so that they are decoded once, not every epoch; "
+        "removed when the run is complete. Without effect on results. Training images are not kept while "
+        "augmentation.crop is on, which needs the full image.",
+    )
+    cache_limit_mb: int = Field(
+        8192, ge=0, description="Largest size of that cache on disk; images that do not fit are decoded every epoch."
+    )
+
+
+class ValidationConfig(_Section):
+    """The images that choose the epoch. Test images are never touched."""
+
+    fraction: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of the training images held out, by source group, where the dataset has no `val` split. "
+        "0: no validation, the last epoch is kept.",
+    )
+    batch_size: int = Field(32, ge=1, le=4096, description="Images per validation batch and process.")
+    samples: int = Field(8, ge=0, le=64, description="Validation images drawn in samples.png; the same every time.")
+
+
+class LossConfig(_Section):
+    """loss = BCE(prediction, soft mask) + dice * (1 - soft Dice)."""
+
+    positive_weight: float = Field(
+        1.0, gt=0, le=1000, description="Weight of tampered pixels in the cross-entropy; 1 is the paper's."
+    )
+    dice: float = Field(0.0, ge=0, le=100, description="Weight of a soft Dice term per image; 0 is the paper's.")
+
+
+class OptimizerConfig(_Section):
+    """AdamW with linear warm-up and cosine decay by step (ours; unpublished)."""
+
+    lr: float = Field(5e-4, gt=0, le=10, description="Peak learning rate.")
+    backbone_lr_factor: float = Field(
+        1.0, ge=0, le=10, description="The backbone learns at this factor of lr; below 1 for pretrained weights."
+    )
+    weight_decay: float = Field(
+        0.05, ge=0, le=10, description="Decoupled weight decay; not on biases, norms and other vectors."
+    )
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Decay rates of AdamW's moments.")
+    warmup_epochs: float = Field(1.0, ge=0, description="The learning rate rises linearly over so many epochs.")
+    final_lr_factor: float = Field(0.01, ge=0, le=1, description="The cosine ends at this factor of lr.")
+    clip_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0: not at all.")
+    accumulate: int = Field(1, ge=1, le=1024, description="Batches per optimiser step (gradient accumulation).")
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Keep an exponential moving average of the weights, validate and save it; 0: off, 0.999 is usual.",
+    )
+
+    @model_validator(mode="after")
+    def _betas_below_one(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
+        return self
+
+
+class AugmentationConfig(_Section):
+    """Random changes of training images, drawn from (seed, epoch, image), the same for image and mask."""
+
+    horizontal_flip: float = Field(0.5, ge=0, le=1, description="Probability of mirroring left to right.")
+    vertical_flip: float = Field(0.0, ge=0, le=1, description="Probability of mirroring top to bottom.")
+    rotate90: float = Field(
+        0.0, ge=0, le=1, description="Probability of a turn by 90, 180 or 270 degrees; square input only."
+    )
+    crop: float = Field(
+        0.0, ge=0, le=1, description="Probability of training on a random part of the full image instead of all of it."
+    )
+    crop_scale: tuple[float, float] = Field((0.5, 1.0), description="Area of that part as a share of the image.")
+    crop_ratio: tuple[float, float] = Field(
+        (0.75, 1.3333), description="Its aspect ratio as a factor of the image's own."
+    )
+    colour: float = Field(0.0, ge=0, le=1, description="Probability of colour jitter.")
+    brightness: float = Field(0.2, ge=0, le=1, description="Largest relative change of brightness, either way.")
+    contrast: float = Field(0.2, ge=0, le=1, description="Largest relative change of contrast, either way.")
+    saturation: float = Field(0.2, ge=0, le=1, description="Largest relative change of saturation, either way.")
+    hue: float = Field(0.02, ge=0, le=0.5, description="Largest turn of the hue, as a share of the colour circle.")
+    jpeg: float = Field(0.0, ge=0, le=1, description="Probability of JPEG compression at the input size.")
+    jpeg_quality: tuple[int, int] = Field((60, 100), description="Lowest and highest quality of it.")
+    blur: float = Field(0.0, ge=0, le=1, description="Probability of Gaussian blur at the input size.")
+    blur_sigma: tuple[float, float] = Field((0.3, 1.2), description="Smallest and largest sigma, pixels.")
+
+    @model_validator(mode="after")
+    def _ranges_in_order(self) -> Self:
+        limits = {"crop_scale": (1e-3, 1), "crop_ratio": (0.1, 10), "jpeg_quality": (1, 100), "blur_sigma": (1e-3, 20)}
+        for name, (least, most) in limits.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise ValueError(f"{name} must be a rising pair within {least:g} .. {most:g}, got [{low}, {high}]")
+        return self
+
+
+class OnTheFlyConfig(_Section):
+    """Tampered images made during training, with exact masks, new ones every epoch."""
+
+    fraction: float = Field(
+        0.0, ge=0, le=0.95, description="Share of an epoch's images that are synthesised, on top of the dataset's."
+    )
+    authentic: float = Field(
+        0.25, ge=0, le=1, description="Share of these that stay untampered, with the same post-processing."
+    )
+    photos: list[str] = Field(
+        default_factory=list,
+        description="Photo files or folders to make them from; empty: the authentic training images. Never give "
+        "photographs that test images were made from.",
+    )
+    objects: list[str] = Field(
+        default_factory=list, description="Folders of object cut-outs to paste (images/ and instances/)."
+    )
+    max_side: int | None = Field(
+        768, ge=64, description="Photos are scaled down to this long side first; smaller is faster."
+    )
+    config: SynthesisConfig = Field(
+        default_factory=SynthesisConfig, description="What is made, how often and how it looks (see docs/synthesis.md)."
+    )
+
+
+class ComputeConfig(_Section):
+    """Where the run happens."""
+
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a CUDA GPU if there is one.")
+    devices: int = Field(1, ge=1, le=1024, description="Processes, one per GPU (or CPU process) on this machine.")
+    nodes: int = Field(1, ge=1, le=1024, description="Machines; start each with torchrun or a cluster's launcher.")
+    strategy: Literal["auto", "ddp", "ddp_fork", "ddp_spawn"] = Field(
+        "auto", description="How several processes start; auto: ddp, which runs the same command once per process."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: fp32 on CPU; on GPU bf16 where the hardware has it, otherwise fp16."
+    )
+    channels_last: bool = Field(True, description="Memory layout of the convolutions; true is faster, CPU or GPU.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of the network per process; null: all cores, shared by processes."
+    )
+    deterministic: bool = Field(
+        False, description="Only deterministic GPU kernels: slower, equal to the last bit. CPU runs always are."
+    )
+
+
+class StateConfig(_Section):
+    """States from which --resume goes on; one is also written at the end of every epoch and on Ctrl-C."""
+
+    every_seconds: float = Field(300.0, ge=0, description="Seconds between states within an epoch; 0: none by time.")
+    every_steps: int = Field(0, ge=0, description="Optimiser steps between states within an epoch; 0: none by steps.")
+    keep: int = Field(2, ge=1, le=100, description="States kept; a damaged one is skipped for the one before.")
+
+
+class Recipe(_Section):
+    """A training recipe. The default is the paper's; what the paper leaves open is ours and says so."""
+
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Of weights, order, augmentation and synthesis.")
+    epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training images; 20 is the paper's.")
+    pretrained: bool | str = Field(
+        False,
+        description="Start of the backbone. false: random; true: timm's ImageNet weights (downloaded once); or the "
+        "path of a timm weights file (.safetensors or .pt).",
+    )
+    student: StudentConfig = Field(default_factory=StudentConfig, description="Architecture.")
+    input: PreprocessingSpec = Field(default_factory=PreprocessingSpec, description="How pixels become network input.")
+    data: DataConfig = Field(default_factory=DataConfig, description="Images and loading.")
+    validation: ValidationConfig = Field(default_factory=ValidationConfig, description="Choice of the epoch.")
+    loss: LossConfig = Field(default_factory=LossConfig, description="What is minimised.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimiser and schedule.")
+    augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig, description="Random changes.")
+    synthesis: OnTheFlyConfig = Field(default_factory=OnTheFlyConfig, description="Synthesis on the fly.")
+    compute: ComputeConfig = Field(default_factory=ComputeConfig, description="Machine, precision, processes.")
+    state: StateConfig = Field(default_factory=StateConfig, description="States for --resume.")
+
+    @model_validator(mode="after")
+    def _square_for_turns(self) -> Self:
+        if self.augmentation.rotate90 > 0 and self.input.height != self.input.width:
+            size = f"{self.input.height} x {self.input.width}"
+            raise ValueError(f"augmentation.rotate90 needs a square input, not {size}; set it to 0")
+        return self

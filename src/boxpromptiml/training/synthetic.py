@@ -1,0 +1,65 @@
+"""Tampered images made while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxpromptiml.errors import RecipeError
+from boxpromptiml.training.recipe import Recipe
+from boxpromptiml.training.samples import Sample
+
+# Decoded photos that each worker process keeps.
+_CACHE_BYTES = 256 * 2**20
+
+
+class SyntheticSource:
+    """Makes synthesised training images. Picklable; safe to use in worker processes.
+
+    Args:
+        photos: files and folders of authentic photographs.
+        recipe: of the run.
+    """
+
+    def __init__(self, photos: Sequence[Path], recipe: Recipe) -> None:
+        # OpenCV comes in here, and only where synthesis is wanted.
+        from boxpromptiml.synthesis import ObjectPool, PhotoPool, Synthesizer
+
+        settings = recipe.synthesis
+        side, bytes_ = settings.max_side, _CACHE_BYTES
+        pool = PhotoPool(photos, max_side=side, cache_bytes=bytes_)
+        objects = ObjectPool(settings.objects, max_side=side, cache_bytes=bytes_) if settings.objects else None
+        self._synthesizer = Synthesizer(pool, objects, settings.config)
+        self._authentic = settings.authentic
+
+    @classmethod
+    def of(cls, recipe: Recipe, train: Sequence[Sample]) -> Self | None:
+        """The source that a recipe asks for, None if it asks for none.
+
+        Raises:
+            RecipeError: there are no photographs to make tampered images from.
+            BoxPromptError: those given are missing or not usable.
+        """
+        if recipe.synthesis.fraction == 0:
+            return None
+        photos = [Path(photo) for photo in recipe.synthesis.photos]
+        if not photos:
+            photos = [sample.path for sample in train if not sample.tampered]
+            if not photos:
+                raise RecipeError(
+                    "synthesis.fraction is above 0, but there are no authentic training images to make tampered ones "
+                    "from; give photographs in synthesis.photos"
+                )
+        return cls(photos, recipe)
+
+    def make(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
+        """Image, uint8 (h, w, 3), mask, uint8 (h, w) 0 or 255, and whether the image is tampered."""
+        if rng.random() < self._authentic:
+            made = self._synthesizer.make_authentic(rng)
+            return made.image, made.mask, False
+        made = self._synthesizer.make(rng)
+        return made.image, made.mask, True

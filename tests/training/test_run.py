@@ -1,0 +1,341 @@
+"""Whole runs on the CPU: what they leave behind, and that an interrupted one ends where an uninterrupted one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from boxpromptiml.errors import DatasetError, RecipeError
+from boxpromptiml.training import Recipe, dump_recipe, load_recipe
+from boxpromptiml.training.callbacks import DivergenceError, Interrupted, Keeper
+from boxpromptiml.training.run import TrainingSummary, train
+from boxpromptiml.training.state import StateFolder
+
+MakeRecipe = Callable[..., Recipe]
+MakeDataset = Callable[..., Path]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model.safetensors")
+
+
+def log(run: Path) -> list[list[str]]:
+    """Rows of the log without the columns that hold times and memory."""
+    rows = [line.split(",") for line in (run / "logs/metrics.csv").read_text().splitlines()]
+    kept = [i for i, name in enumerate(rows[0]) if name.startswith(("epoch", "train", "val", "lr", "images"))]
+    return [[row[i] for i in kept if rows[0][i] != "images_per_second"] for row in rows]
+
+
+def assert_same(run: Path, other: Path) -> None:
+    assert log(run) == log(other)
+    ours, theirs = weights(run), weights(other)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-6, msg=name)
+
+
+def test_a_run_leaves_a_model_and_its_story(make_dataset: MakeDataset, recipe: Recipe, tmp_path: Path) -> None:
+    from boxpromptiml.student import load_checkpoint
+
+    dataset, run = make_dataset(), tmp_path / "run"
+    summary = train(dataset, run, recipe)
+
+    _, config = load_checkpoint(run)
+    assert config.trained_on.datasets == [str(dataset)]
+    assert config.trained_on.supervision == "pseudo"
+    assert config.trained_on.teacher == "grabcut"
+    assert config.trained_on.images == 12
+    assert config.trained_on.validation == summary.validation
+    assert Recipe.model_validate(config.trained_on.recipe) == recipe
+    assert load_recipe(run / "recipe.yaml") == recipe
+
+    assert {"val_f1", "val_iou", "val_loss", "val_false_area"} == set(summary.validation)
+    assert summary.images["train_tampered"], summary.images["train_authentic"] == (8, 4)
+    assert 0 <= summary.data_wait_share < 1
+    assert summary.images_per_second > 0
+    assert TrainingSummary.load(run) == summary
+
+    assert len(log(run)) == 3
+    for name in ("curves.png", "samples.png"):
+        assert (run / name).read_bytes().startswith(b"\x89PNG")
+    assert list((run / "logs/tensorboard").glob("events.*"))
+    # What only an unfinished run needs is gone.
+    assert sorted(path.name for path in (run / "state").iterdir()) == ["images.tsv", "run.json"]
+
+
+def test_a_student_learns(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(epochs=25, optimizer__lr=0.01)
+    summary = train(make_dataset(images=24, val=6), tmp_path / "run", recipe, supervision="mask")
+    assert summary.validation["val_f1"] > 0.7
+
+
+@pytest.mark.parametrize("supervision", ["mask", "box"])
+def test_other_supervisions(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, supervision: str
+) -> None:
+    summary = train(make_dataset(), tmp_path / "run", make_recipe(epochs=1), supervision=supervision)  # type: ignore[arg-type]
+    assert summary.supervision == supervision
+
+
+def test_several_datasets(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    datasets = [make_dataset("a"), make_dataset("b", seed=1)]
+    summary = train(datasets, tmp_path / "run", make_recipe(epochs=1))
+    assert summary.images["train_tampered"] == 16
+
+
+def test_without_validation_the_last_epoch_is_kept(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    summary = train(make_dataset(), tmp_path / "run", make_recipe(validation__fraction=0))
+    assert summary.best_epoch == 2
+    assert summary.validation == {}
+
+
+class StopAfter:
+    """Raises the signal of a Ctrl-C behind so many batches."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+        self.left = batches
+        original = Keeper.on_train_batch_end
+
+        def stop(keeper: Keeper, *args: object) -> None:
+            self.left -= 1
+            if self.left == 0:
+                signal.raise_signal(signal.SIGINT)
+            original(keeper, *args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Keeper, "on_train_batch_end", stop)
+
+
+RESUMES = [
+    pytest.param(2, {}, id="mid-epoch"),
+    pytest.param(3, {}, id="end-of-epoch"),
+    pytest.param(5, {}, id="mid-second-epoch"),
+    pytest.param(1, {"data__workers": 1}, id="with-worker"),
+    pytest.param(1, {"optimizer__accumulate": 2}, id="accumulation-window"),
+    pytest.param(2, {"optimizer__ema_decay": 0.9}, id="moving-average"),
+    pytest.param(2, {"augmentation__colour": 1.0, "augmentation__crop": 1.0}, id="augmentation"),
+]
+
+
+@pytest.mark.parametrize(("batches", "changes"), RESUMES)
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batches: int,
+    changes: dict[str, object],
+) -> None:
+    dataset, recipe = make_dataset(), make_recipe(epochs=3, **changes)
+    train(dataset, tmp_path / "whole", recipe)
+    with monkeypatch.context() as patch:
+        StopAfter(patch, batches)
+        with pytest.raises(Interrupted):
+            train(dataset, tmp_path / "broken", recipe)
+    train(dataset, tmp_path / "broken", resume=True)
+    assert_same(tmp_path / "broken", tmp_path / "whole")
+
+
+def test_resume_starts_what_never_began_and_ends_what_is_complete(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    dataset, run = make_dataset(), tmp_path / "run"
+    first = train(dataset, run, make_recipe(epochs=1), resume=True)
+    before = (run / "model.safetensors").stat().st_mtime_ns
+    assert train(dataset, run, resume=True) == first
+    assert (run / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_damaged_state_is_passed_over(
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dataset, recipe = make_dataset(), make_recipe(epochs=3)
+    train(dataset, tmp_path / "whole", recipe)
+    run = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        StopAfter(patch, 5)
+        with pytest.raises(Interrupted):
+            train(dataset, run, recipe)
+    newest = max((run / "state").glob("state-*.pt"))
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 255
+    newest.write_bytes(data)
+    train(dataset, run, resume=True)
+    assert f"{newest}: damaged" in capsys.readouterr().err
+    assert_same(run, tmp_path / "whole")
+
+
+def test_states_that_are_all_damaged(tmp_path: Path) -> None:
+    states = StateFolder(tmp_path)
+    states.save({"step": 1}, 1).write_bytes(b"no zip")
+    with pytest.raises(RecipeError, match="damaged"):
+        states.latest()
+
+
+def test_resume_refuses_another_recipe_or_dataset(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, run = make_dataset(), tmp_path / "run"
+    StopAfter(monkeypatch, 1)
+    with pytest.raises(Interrupted):
+        train(dataset, run, make_recipe())
+    with pytest.raises(RecipeError, match=r"optimizer.lr was 0.003 and is now 0.5"):
+        train(dataset, run, make_recipe(optimizer__lr=0.5), resume=True)
+    with pytest.raises(RecipeError, match="supervision was 'pseudo' and is now 'box'"):
+        train(dataset, run, make_recipe(), supervision="box", resume=True)
+    with pytest.raises(RecipeError, match="training images was 12 and is now 10"):
+        train(make_dataset("other", images=10), run, make_recipe(), resume=True)
+    with pytest.raises(RecipeError, match=r"the dataset has changed: images/00.png"):
+        from dataclasses import replace
+
+        from boxpromptiml.dataset import Dataset, PseudoMask
+
+        with Dataset.open(dataset) as opened:
+            opened.put(replace(opened.get("images/00.png"), pseudo=PseudoMask("pseudo/01.png", "sam")))
+        train(dataset, run, make_recipe(), resume=True)
+
+
+def test_a_used_folder_is_refused(make_dataset: MakeDataset, recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/thesis.tex").write_text("important")
+    with pytest.raises(RecipeError, match="not empty; choose another folder"):
+        train(make_dataset(), tmp_path / "run", recipe)
+    with pytest.raises(RecipeError, match="nothing to resume"):
+        train(make_dataset("b"), tmp_path / "run", recipe, resume=True)
+    train(make_dataset("c"), tmp_path / "fresh", recipe)
+    with pytest.raises(RecipeError, match="add --resume"):
+        train(make_dataset("d"), tmp_path / "fresh", recipe)
+
+
+def test_divergence_names_the_place_and_the_remedy(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(optimizer__lr=10.0, optimizer__warmup_epochs=0, optimizer__clip_norm=0, epochs=50)
+    recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": 1e20})})
+    with pytest.raises(DivergenceError, match=r"epoch \d+, step \d+ .*; lower optimizer.lr \(now 1e\+20\)"):
+        train(make_dataset(), tmp_path / "run", recipe)
+
+
+def test_a_broken_image_is_named(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    broken = dataset / "images/03.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    for workers in (0, 1):
+        with pytest.raises(Exception, match=r"images/03.png: damaged") as caught:
+            train(dataset, tmp_path / f"run{workers}", make_recipe(data__workers=workers))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_missing_dataset(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(DatasetError):
+        train(tmp_path / "nowhere", tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def run_command(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "boxpromptiml.cli.main", "train", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out, err
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(epochs=4, data__workers=1, state__every_steps=1, state__keep=3)
+    dataset, run, file = make_dataset(images=24), tmp_path / "killed", tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    train(dataset, tmp_path / "whole", recipe)
+
+    process = run_command(dataset, "-o", run, "--recipe", file)
+    deadline = time.monotonic() + 120
+    # Killed in the second epoch, behind its first steps: 6 steps an epoch.
+    while not any(int(p.stem[-9:]) >= 8 for p in (run / "state").glob("state-*.pt")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "summary.json").exists()
+
+    out, _ = finished(run_command(dataset, "-o", run, "--resume", "--json"))
+    assert json.loads(out)["epochs"] == 4
+    assert (run / "model.onnx").is_file()
+    assert_same(run, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_images(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    # 13 validation images: the shares differ in size, the figures must not.
+    recipe = make_recipe(epochs=2, data__batch_size=2, optimizer__clip_norm=0)
+    dataset, run, file = make_dataset(images=16, val=13), tmp_path / "run", tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    finished(run_command(dataset, "-o", run, "--recipe", file, "--devices", 2))
+
+    rows = (run / "logs/metrics.csv").read_text().splitlines()
+    first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
+    assert first["images"] == "16"
+    summary = TrainingSummary.load(run)
+    assert summary is not None
+
+    # The figures of the chosen epoch, from its weights in one process.
+    from boxpromptiml.training.module import StudentTraining
+
+    assert figures_of(StudentTraining, run, dataset, recipe) == pytest.approx(summary.validation, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_resume(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(epochs=3, data__batch_size=2, state__every_steps=1)
+    dataset, file = make_dataset(images=24), tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    options = ("--recipe", file, "--devices", 2)
+    finished(run_command(dataset, "-o", tmp_path / "whole", *options))
+
+    run = tmp_path / "broken"
+    process = run_command(dataset, "-o", run, *options)
+    deadline = time.monotonic() + 120
+    while not any(int(p.stem[-9:]) >= 8 for p in (run / "state").glob("state-*.pt")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)  # of one process: both stop
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+
+    finished(run_command(dataset, "-o", run, *options, "--resume"))
+    assert_same(run, tmp_path / "whole")
+
+
+def figures_of(kind: type, run: Path, dataset: Path, recipe: Recipe) -> dict[str, float]:
+    from boxpromptiml.student import load_checkpoint
+    from boxpromptiml.training.data import ValidationImages, _collate
+    from boxpromptiml.training.samples import gather_samples
+
+    images = ValidationImages(gather_samples([dataset], recipe, "pseudo").val, recipe.input)
+    module = kind(load_checkpoint(run)[0], recipe, 1, False).eval()
+    with torch.no_grad():
+        for i in range(len(images)):
+            module.validation_step(_collate([images[i]]), i)
+    figures: dict[str, float] = module.validation.figures()
+    return figures
