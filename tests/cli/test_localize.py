@@ -1,13 +1,16 @@
-"""`boxpromptiml localize` as a user runs it: in a process of its own."""
+"""`boxpromptiml localize` as a user runs it."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,37 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxpromptiml.cli.main import main
 
-def boxpromptiml(*arguments: str | Path, stdin: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "boxpromptiml.cli.main", *map(str, arguments)]
-    environment = {key: value for key, value in os.environ.items() if key != "BOXPROMPTIML_MODEL"}
-    environment |= options.pop("env", {})
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, check=False, **options)
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def boxpromptiml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """The command, in this process (the tests that need one of its own start it), in the folder `tmp_path`."""
+    monkeypatch.delenv("BOXPROMPTIML_MODEL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path, stdin: str = "") -> Done:
+        monkeypatch.setattr(sys, "argv", ["boxpromptiml", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        return Done(int(stop.value.code or 0), output.out, output.err)
+
+    return run
+
+
+Command = Callable[..., Done]
 
 
 @pytest.fixture
@@ -39,7 +67,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(row) for row in (out / "results.jsonl").read_text().splitlines()]
 
 
-def test_a_folder(red_model: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_folder(boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     done = boxpromptiml("localize", photos, "--out", out, "--model", red_model)
@@ -56,7 +84,9 @@ def test_a_folder(red_model: Path, photos: Path, tmp_path: Path) -> None:
         assert (out / name).is_file()
 
 
-def test_one_bad_file_costs_one_error_line_and_exit_code_1(red_model: Path, photos: Path, tmp_path: Path) -> None:
+def test_one_bad_file_costs_one_error_line_and_exit_code_1(
+    boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path
+) -> None:
     (photos / "broken.jpg").write_bytes(b"no image")
 
     done = boxpromptiml("localize", photos, "-o", tmp_path / "out", "-m", red_model)
@@ -71,16 +101,14 @@ def test_one_bad_file_costs_one_error_line_and_exit_code_1(red_model: Path, phot
     ]
 
 
-def test_globs_lists_and_the_model_of_the_environment(red_model: Path, photos: Path, tmp_path: Path) -> None:
-    environment = {"BOXPROMPTIML_MODEL": str(red_model)}
+@pytest.mark.usefixtures("photos")
+def test_globs_lists_and_the_model_of_the_environment(
+    boxpromptiml: Command, red_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOXPROMPTIML_MODEL", str(red_model))
 
-    glob = boxpromptiml("localize", "photos/**/*.png", "-o", "out", "--json", cwd=tmp_path, env=environment)
-    listed = boxpromptiml(
-        *("localize", "-", "-o", "out2"),
-        cwd=tmp_path,
-        env=environment,
-        stdin="photos/sub/red.png\nphotos/missing.png\n",
-    )
+    glob = boxpromptiml("localize", "photos/**/*.png", "-o", "out", "--json")
+    listed = boxpromptiml("localize", "-", "-o", "out2", stdin="photos/sub/red.png\nphotos/missing.png\n")
 
     assert glob.returncode == 0
     summary = json.loads(glob.stdout)
@@ -90,7 +118,7 @@ def test_globs_lists_and_the_model_of_the_environment(red_model: Path, photos: P
     assert lines(tmp_path / "out2")[1] == {"image": "photos/missing.png", "error": "no such file"}
 
 
-def test_a_second_run_skips_what_is_done(red_model: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_second_run_skips_what_is_done(boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path) -> None:
     arguments = ("localize", photos, "-o", tmp_path / "out", "-m", red_model)
     boxpromptiml(*arguments)
     before = (tmp_path / "out" / "results.jsonl").read_text()
@@ -107,7 +135,7 @@ def test_a_second_run_skips_what_is_done(red_model: Path, photos: Path, tmp_path
     assert len(before.splitlines()) == 2
 
 
-def test_options(red_model: Path, photos: Path, tmp_path: Path) -> None:
+def test_options(boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path) -> None:
     done = boxpromptiml(
         *("localize", photos, "-o", tmp_path / "out", "-m", red_model, "--no-masks", "--no-heatmaps", "--no-overlays"),
         *("--threads", "1", "--batch-size", "1", "--threshold", "0.99999", "--max-megapixels", "0.0048"),
@@ -137,13 +165,14 @@ def test_options(red_model: Path, photos: Path, tmp_path: Path) -> None:
         (["photos", "-m", "MODEL"], "Missing option '--out'"),
     ],
 )
+@pytest.mark.usefixtures("photos")
 def test_wrong_usage_exits_with_2_and_one_clear_line(
-    red_model: Path, photos: Path, tmp_path: Path, arguments: list[str], message: str
+    boxpromptiml: Command, red_model: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a-file").write_bytes(b"")
 
-    done = boxpromptiml("localize", *[str(red_model) if a == "MODEL" else a for a in arguments], cwd=tmp_path)
+    done = boxpromptiml("localize", *[str(red_model) if a == "MODEL" else a for a in arguments])
 
     assert done.returncode == 2
     assert message in done.stderr
@@ -168,7 +197,9 @@ assert not heavy, heavy
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_goes_on_where_it_stopped(red_model: Path, tmp_path: Path, how: signal.Signals) -> None:
+def test_a_killed_run_goes_on_where_it_stopped(
+    boxpromptiml: Command, red_model: Path, tmp_path: Path, how: signal.Signals
+) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(0)
