@@ -58,7 +58,12 @@ def resize_map(values: NDArray[np.float32], height: int, width: int) -> NDArray[
 
 def resize_nearest(mask: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Nearest-neighbour resize by ``floor(i * old / new)``: the rule of OpenCV and of the field's benchmark code."""
-    rows = np.minimum((np.arange(height) * (mask.shape[0] / height)).astype(np.intp), mask.shape[0] - 1)
-    columns = np.minimum((np.arange(width) * (mask.shape[1] / width)).astype(np.intp), mask.shape[1] - 1)
+    rows, columns = _nearest(mask.shape[0], height), _nearest(mask.shape[1], width)
     nearest: NDArray[Any] = mask[rows[:, None], columns[None, :]]
     return nearest
+
+
+def _nearest(old: int, new: int) -> NDArray[np.intp]:
+    # Where i * old / new is a whole number, rounding decides: OpenCV multiplies by the inverse of new / old.
+    places: NDArray[np.intp] = np.floor(np.arange(new) * (1.0 / (new / old))).astype(np.intp)
+    return places.clip(max=old - 1)

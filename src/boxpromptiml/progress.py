@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
@@ -34,6 +35,8 @@ def progress_bar() -> Progress:
         TextColumn("ETA"),
         TimeRemainingColumn(),
         console=console,
+        # Rich would send what is printed meanwhile to standard error: right for a terminal, wrong for a pipe or file.
+        redirect_stdout=sys.stdout.isatty(),
         disable=not console.is_terminal,
     )
 
