@@ -216,9 +216,12 @@ def _stratum(record: ImageRecord) -> Stratum:
 
 
 def _cost(have: Counter[Stratum], add: Counter[Stratum], total: Counter[Stratum], share: float) -> float:
-    """How much further from its wanted share of every stratum a split is with a group than without it."""
+    """Change of the split's chi-square distance from its wanted numbers when it gets a group.
+
+    Relative to the wanted numbers, so that small splits fill at the same pace as large ones instead of last.
+    """
     cost = 0.0
     for stratum, number in add.items():
         before = have[stratum] - share * total[stratum]
-        cost += ((before + number) ** 2 - before**2) / total[stratum]
+        cost += ((before + number) ** 2 - before**2) / (share * total[stratum])
     return cost

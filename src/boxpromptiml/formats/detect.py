@@ -35,13 +35,14 @@ def read_source(path: str | Path) -> Source:
             source = read_json_list(path)
         else:
             raise DatasetError(f"{path}: not a format that is read; give {ACCEPTED}")
+    elif {"tp", "au"} & tp_gt_parts(path).keys():
+        source = read_tp_gt(path)
     elif (path / DATABASE).is_file():
         raise DatasetError(
             f"{path}: is a dataset already; to copy it, import what  boxpromptiml manifest  writes of it"
         )
     else:
-        parts = tp_gt_parts(path)
-        source = read_tp_gt(path) if "tp" in parts or "au" in parts else read_images(path)
+        source = read_images(path)
     if not source.candidates and not source.mismatches:
         raise DatasetError(f"{path}: no images in it; give {ACCEPTED}")
     return source

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
+from boxpromptiml.dataset.manifest import write_manifest
+from boxpromptiml.errors import DatasetError
+from boxpromptiml.formats import RejectedError, import_manifest
+from boxpromptiml.regions import Box
+
+RECORD = ImageRecord(
+    "../photos/a.jpg",
+    40,
+    30,
+    label="tampered",
+    boxes=(Box(1, 2, 3, 4),),
+    mask="masks/a.png",
+    pseudo=PseudoMask("pseudo/a.png", "grabcut", {"rounds": 5}, (None,), ((),), ("box",)),
+    seconds=2.5,
+)
+
+
+def written(dataset: Dataset, path: Path, base: Path | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as stream:
+        write_manifest(dataset, stream, base)
+    return path
+
+
+def test_a_manifest_comes_back_without_loss(dataset: Dataset, tmp_path: Path) -> None:
+    dataset.put([RECORD, ImageRecord("b.png", 1, 1)])
+    inside = written(dataset, dataset.root / "m.jsonl")
+    outside = written(dataset, tmp_path / "x" / "y" / "m.jsonl", base=tmp_path / "x" / "y")
+    piped = written(dataset, tmp_path / "m.jsonl")  # as `manifest > FILE` writes it: relative to the dataset
+    for number, (manifest, base) in enumerate([(inside, None), (outside, None), (piped, dataset.root)]):
+        folder = tmp_path / "copies" / str(number)
+        report = import_manifest(manifest, folder, base=base)
+        assert (report.added, report.labels) == (2, {"tampered": 1, None: 1})
+        with Dataset.open(folder) as copy:
+            second, first = copy.records()
+        assert first == replace(
+            RECORD,
+            image="../../photos/a.jpg",
+            mask="../../data/masks/a.png",
+            pseudo=replace(RECORD.pseudo, path="../../data/pseudo/a.png"),  # type: ignore[type-var]
+            version=1,
+        )
+        assert second == ImageRecord("../../data/b.png", 1, 1, version=1)
+
+
+def test_importing_twice_changes_nothing(dataset: Dataset) -> None:
+    dataset.put(RECORD)
+    manifest = written(dataset, dataset.root / "m.jsonl")
+    report = import_manifest(manifest, dataset)
+    assert (report.added, report.changed, report.unchanged) == (0, 0, 1)
+    assert dataset.get(RECORD.image).version == 1
+
+
+def test_boxes_are_not_lost_to_an_old_manifest(dataset: Dataset) -> None:
+    dataset.put(RECORD)
+    manifest = written(dataset, dataset.root / "m.jsonl")
+    drawn = dataset.set_boxes(RECORD.image, [Box(5, 5, 9, 9)])
+    report = import_manifest(manifest, dataset)
+    assert (report.kept, report.unchanged) == ((RECORD.image,), 1)
+    assert dataset.get(RECORD.image) == drawn
+    assert import_manifest(manifest, dataset, overwrite=True).changed == 1
+    assert dataset.get(RECORD.image) == replace(RECORD, version=3)
+
+
+def test_a_malformed_manifest_imports_nothing(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"image": "a", "width": 1, "height": 1}\n{"imag": "b"}\n{"image": "c", "widht": 1}\n')
+    with pytest.raises(RejectedError, match="2 lines are malformed, nothing was imported") as caught:
+        import_manifest(manifest, tmp_path / "data")
+    assert [line.split(":")[1] for line in caught.value.problems] == ["2", "3"]
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_empty_manifest(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").touch()
+    with pytest.raises(DatasetError, match="lists no image"):
+        import_manifest(tmp_path / "m.jsonl", tmp_path / "data")
+
+
+def test_boxes_of_another_tool_need_no_sizes(source: Path, paint: Callable[..., Path], dataset: Dataset) -> None:
+    paint("a.png")
+    (source / "m.jsonl").write_text('{"image": "a.png", "label": "tampered", "regions": [{"box": [1, 1, 5, 5]}]}')
+    import_manifest(source / "m.jsonl", dataset)
+    assert dataset.get("../source/a.png").boxes == (Box(1, 1, 5, 5),)
