@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from boxpromptiml.cli.synthesis import synthesize_dataset
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.errors import BoxPromptError, DatasetError
 from boxpromptiml.images import open_image, open_mask
 from boxpromptiml.synthesis import ObjectPool, PhotoPool, build
-from boxpromptiml.synthesis.build import build_dataset
 
 SIZE = (64, 96)
 
@@ -28,7 +28,7 @@ def content(folder: Path) -> dict[str, object]:
 
 
 def test_records_say_what_the_files_are(photos: PhotoPool, objects: ObjectPool, tmp_path: Path) -> None:
-    summary = build_dataset(photos, tmp_path, 12, authentic=5, objects=objects, size=SIZE, workers=1)
+    summary = synthesize_dataset(photos, tmp_path, 12, authentic=5, objects=objects, size=SIZE, workers=1)
     assert (summary.made, summary.kept, summary.skipped) == (17, 0, ())
     assert sum(summary.kinds[""].values()) == 17
     histories = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
@@ -53,11 +53,11 @@ def test_records_say_what_the_files_are(photos: PhotoPool, objects: ObjectPool, 
 def test_workers_and_interruptions_do_not_change_the_result(
     photos: PhotoPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build_dataset(photos, tmp_path / "one", 10, size=SIZE, workers=1)
-    build_dataset(photos, tmp_path / "two", 10, size=SIZE, workers=2)
+    synthesize_dataset(photos, tmp_path / "one", 10, size=SIZE, workers=1)
+    synthesize_dataset(photos, tmp_path / "two", 10, size=SIZE, workers=2)
     real, calls = build._make, []
 
-    def interrupted(job: build._Job, task: build._Task) -> build._Made:
+    def interrupted(job: build._Job, task: build._Task) -> build.Made:
         calls.append(task)
         if len(calls) == 7:
             raise KeyboardInterrupt
@@ -65,28 +65,30 @@ def test_workers_and_interruptions_do_not_change_the_result(
 
     monkeypatch.setattr(build, "_make", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        build_dataset(photos, tmp_path / "three", 10, size=SIZE, workers=1)
+        synthesize_dataset(photos, tmp_path / "three", 10, size=SIZE, workers=1)
     with Dataset.open(tmp_path / "three") as dataset:
         assert dataset.count() == 6
     monkeypatch.setattr(build, "_make", real)
     (tmp_path / "three" / "Tp" / ".000004-x1y2z3.jpg").write_bytes(b"torn by a kill")
-    summary = build_dataset(photos, tmp_path / "three", 10, size=SIZE, workers=1)
+    summary = synthesize_dataset(photos, tmp_path / "three", 10, size=SIZE, workers=1)
     assert (summary.made, summary.kept) == (9, 6)
     assert content(tmp_path / "one") == content(tmp_path / "two") == content(tmp_path / "three")
 
 
 def test_more_images_are_added_and_lost_files_made_again(photos: PhotoPool, tmp_path: Path) -> None:
-    build_dataset(photos, tmp_path / "grown", 4, authentic=2, size=SIZE)
-    summary = build_dataset(photos, tmp_path / "grown", 8, authentic=4, size=SIZE)
+    synthesize_dataset(photos, tmp_path / "grown", 4, authentic=2, size=SIZE)
+    summary = synthesize_dataset(photos, tmp_path / "grown", 8, authentic=4, size=SIZE)
     assert (summary.made, summary.kept) == (6, 6)
     (tmp_path / "grown" / "Gt" / "000001.png").unlink()
-    assert build_dataset(photos, tmp_path / "grown", 8, authentic=4, size=SIZE).made == 1
-    build_dataset(photos, tmp_path / "whole", 8, authentic=4, size=SIZE)
+    assert synthesize_dataset(photos, tmp_path / "grown", 8, authentic=4, size=SIZE).made == 1
+    synthesize_dataset(photos, tmp_path / "whole", 8, authentic=4, size=SIZE)
     assert content(tmp_path / "grown") == content(tmp_path / "whole")
 
 
 def test_splits_use_photographs_of_their_own(photos: PhotoPool, objects: ObjectPool, tmp_path: Path) -> None:
-    build_dataset(photos, tmp_path, 40, objects=objects, size=SIZE, fractions={"val": 0.25, "test": 0.25}, workers=1)
+    synthesize_dataset(
+        photos, tmp_path, 40, objects=objects, size=SIZE, fractions={"val": 0.25, "test": 0.25}, workers=1
+    )
     sources: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
     with Dataset.open(tmp_path) as dataset:
         for line in (tmp_path / "history.jsonl").read_text().splitlines():
@@ -99,19 +101,19 @@ def test_splits_use_photographs_of_their_own(photos: PhotoPool, objects: ObjectP
 
 
 def test_other_settings_and_other_datasets_are_refused(photos: PhotoPool, tmp_path: Path) -> None:
-    build_dataset(photos, tmp_path / "made", 2, size=SIZE)
+    synthesize_dataset(photos, tmp_path / "made", 2, size=SIZE)
     with pytest.raises(DatasetError, match=r"another seed \(was 0, is 1\)"):
-        build_dataset(photos, tmp_path / "made", 2, size=SIZE, seed=1)
+        synthesize_dataset(photos, tmp_path / "made", 2, size=SIZE, seed=1)
     with pytest.raises(DatasetError, match="another photos"):
-        build_dataset(photos.subset(range(4)), tmp_path / "made", 2, size=SIZE)
+        synthesize_dataset(photos.subset(range(4)), tmp_path / "made", 2, size=SIZE)
     with Dataset.create(tmp_path / "other") as dataset:
         dataset.put(ImageRecord("a.jpg", 10, 10))
     with pytest.raises(DatasetError, match="holds images that were not synthesised"):
-        build_dataset(photos, tmp_path / "other", 2)
+        synthesize_dataset(photos, tmp_path / "other", 2)
 
 
 def test_an_error_on_one_side_names_the_side(make_photos: Callable[..., Path], tmp_path: Path) -> None:
     pool = PhotoPool(make_photos(tmp_path / "photos", 4))
     with pytest.raises(BoxPromptError, match=r"split test: .*a splice needs a second photo"):
-        build_dataset(pool, tmp_path / "out", 4, fractions={"test": 0.25})
+        synthesize_dataset(pool, tmp_path / "out", 4, fractions={"test": 0.25})
     assert not (tmp_path / "out").exists()

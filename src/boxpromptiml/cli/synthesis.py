@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from boxpromptiml.errors import RecipeError
 
 if TYPE_CHECKING:
-    from boxpromptiml.synthesis.build import SynthesisSummary
+    from boxpromptiml.dataset import Dataset
+    from boxpromptiml.synthesis import ObjectPool, PhotoPool
+    from boxpromptiml.synthesis.build import Made, SynthesisSummary
+    from boxpromptiml.synthesis.journal import Recorded
 
 _SHOWN = 10
 
@@ -64,14 +69,13 @@ def synthesize(
     """
     wanted = None if size is None else _size(size)
     from boxpromptiml.synthesis import ObjectPool, PhotoPool, load_config
-    from boxpromptiml.synthesis.build import build_dataset
     from boxpromptiml.synthesis.sides import parse_fractions
 
     loaded = load_config(config, settings or ())
     fractions = parse_fractions(split_by_source) if split_by_source is not None else None
     pool = PhotoPool(photos, max_side=max_side)
     object_pool = ObjectPool(objects, max_side=max_side) if objects else None
-    summary = build_dataset(
+    summary = synthesize_dataset(
         pool,
         output,
         number,
@@ -84,6 +88,72 @@ def synthesize(
         workers=workers,
     )
     _report(summary, output, as_json)
+
+
+def synthesize_dataset(
+    photos: PhotoPool,
+    output: str | Path,
+    count: int,
+    *,
+    objects: ObjectPool | None = None,
+    **options: Any,
+) -> SynthesisSummary:
+    """Synthesise images into a dataset folder (made if missing): what the verb does.
+
+    Args:
+        photos: hosts, and donors of irregular regions.
+        output: the dataset.
+        count: tampered images.
+        objects: photographs with instance masks.
+        options: `authentic`, `config`, `seed`, `size`, `fractions`, `workers` of `boxpromptiml.synthesis.build.build`,
+            which also says what is raised.
+    """
+    from boxpromptiml.dataset import Dataset
+    from boxpromptiml.synthesis.build import build
+
+    @contextmanager
+    def store() -> Iterator[DatasetStore]:
+        with Dataset.create(output) as dataset:
+            yield DatasetStore(dataset)
+
+    return build(photos, store, count, objects=objects, **options)
+
+
+class DatasetStore:
+    """Records synthesised images in a dataset."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder."""
+        return self._dataset.root
+
+    def recorded(self) -> Iterator[Recorded]:
+        """All images of the dataset."""
+        from boxpromptiml.synthesis.journal import Recorded
+
+        for record in self._dataset.records():
+            yield Recorded(record.image, record.mask, record.split, record.kind or "authentic")
+
+    def add(self, batch: Sequence[Made]) -> None:
+        """Put the records of finished images, in one transaction."""
+        from boxpromptiml.dataset import ImageRecord
+
+        self._dataset.put(
+            ImageRecord(
+                image=made.image,
+                width=made.width,
+                height=made.height,
+                label="authentic" if made.mask is None else "tampered",
+                mask=made.mask,
+                split=made.split,
+                group=made.group,
+                kind=None if made.mask is None else made.kind,
+            )
+            for made in batch
+        )
 
 
 def _size(text: str) -> tuple[int, int]:

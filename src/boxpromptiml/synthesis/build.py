@@ -6,25 +6,25 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from boxpromptiml import images
-from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.errors import BoxPromptError, RecipeError
 from boxpromptiml.files import write_bytes
 from boxpromptiml.progress import progress_bar
 from boxpromptiml.synthesis._cv import cv2
 from boxpromptiml.synthesis.config import SynthesisConfig
 from boxpromptiml.synthesis.generator import Synthesizer
-from boxpromptiml.synthesis.journal import Journal, settings_of
+from boxpromptiml.synthesis.journal import Journal, Recorded, settings_of
 from boxpromptiml.synthesis.pools import ObjectPool, PhotoPool, Skipped
 from boxpromptiml.synthesis.postprocessing import Size
 from boxpromptiml.synthesis.sides import Side, side_of, split_sources
@@ -36,8 +36,51 @@ _BATCH = 32
 
 
 @dataclass(frozen=True)
+class Made:
+    """A finished image: its files are written, its record is not.
+
+    Attributes:
+        image: path relative to the folder, with forward slashes.
+        mask: path of its mask; None for an authentic image.
+        width, height: pixels.
+        kind: ``splice``, ``copy-move``, ``removal``, ``retouch`` or ``authentic``.
+        group: id of the host photograph.
+        split: ``train``, ``val``, ``test`` or None.
+        history: JSON values: how it was made.
+        failed: photos that turned out to be unreadable so far, and why.
+    """
+
+    image: str
+    mask: str | None
+    width: int
+    height: int
+    kind: str
+    group: str
+    split: str | None
+    history: dict[str, Any]
+    failed: dict[Path, str] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Where finished images are recorded; knows of a folder's images what earlier calls recorded."""
+
+    @property
+    def root(self) -> Path:
+        """The folder, existing."""
+        ...
+
+    def recorded(self) -> Iterable[Recorded]:
+        """All recorded images."""
+        ...
+
+    def add(self, batch: Sequence[Made]) -> None:
+        """Record images, all or none of them, durably; replaces records of the same images."""
+        ...
+
+
+@dataclass(frozen=True)
 class SynthesisSummary:
-    """What `build_dataset` did.
+    """What `build` did.
 
     Attributes:
         made: images made by this call.
@@ -52,9 +95,9 @@ class SynthesisSummary:
     skipped: tuple[Skipped, ...] = ()
 
 
-def build_dataset(
+def build(
     photos: PhotoPool,
-    output: str | Path,
+    store: Callable[[], AbstractContextManager[Store]],
     count: int,
     *,
     authentic: int | None = None,
@@ -65,14 +108,15 @@ def build_dataset(
     fractions: Mapping[str, float] | None = None,
     workers: int | None = None,
 ) -> SynthesisSummary:
-    """Synthesise a dataset: ``Tp/`` (tampered), ``Gt/`` (masks), ``Au/`` (authentic) and their records.
+    """Synthesise a folder of images: ``Tp/`` (tampered), ``Gt/`` (masks), ``Au/`` (authentic), and their records.
 
     Image i depends on the seed, i, the photos and the settings only: not on `workers`, not on `count`, not on
     interruptions. A second call makes what is missing; a larger `count` adds to what is there.
 
     Args:
         photos: hosts, and donors of irregular regions.
-        output: folder of the dataset; a new one, or one that an earlier call with the same settings made.
+        store: opens the folder to build in, a new one or one that an earlier call with the same settings made. It is
+            called only after everything else has been checked.
         count: tampered images.
         authentic: images with the same history but no manipulation; None = half of `count`.
         objects: photographs with instance masks.
@@ -84,36 +128,36 @@ def build_dataset(
 
     Raises:
         RecipeError: a number is out of range, or the photos do not suffice.
-        DatasetError: `output` holds other images, was made with other settings, or is being worked on.
+        DatasetError: the folder holds other images, was made with other settings, or is being worked on.
     """
     config = config if config is not None else SynthesisConfig()
     authentic = count // 2 if authentic is None else authentic
     if count < 0 or authentic < 0 or seed < 0 or (size is not None and min(size) < 32):
         raise RecipeError("counts and the seed must not be negative, and a size at least 32x32")
     sides = split_sources(photos, objects, fractions or {}, seed)
-    job = _Job(Path(output).resolve(), seed, size, tuple(_synthesizer(side, config) for side in sides))
+    synthesizers = tuple(_synthesizer(side, config) for side in sides)
     settings = settings_of(photos, objects, config, seed=seed, size=size, fractions=fractions)
     failed: dict[Path, str] = {}
-    with Dataset.create(output) as dataset, Journal.open(dataset, settings) as journal:
+    with store() as opened, Journal.open(opened, settings) as journal:
+        job = _Job(opened.root.resolve(), seed, size, tuple(side.name for side in sides), synthesizers)
         wanted = [_Task(AUTHENTIC, i, side_of(i, sides)) for i in range(authentic)]
         wanted += [_Task(TAMPERED, i, side_of(i, sides)) for i in range(count)]
         done = journal.finished()
         tasks = [task for task in wanted if task.name not in done]
-        names = [side.name for side in sides]
-        batch: list[_Made] = []
+        batch: list[Made] = []
         try:
             with progress_bar() as bar:
                 for made in bar.track(_run(job, tasks, workers), total=len(tasks), description="synthesize"):
                     failed |= made.failed
                     batch.append(made)
                     if len(batch) == _BATCH:
-                        _store(dataset, journal, batch, names)
+                        _record(opened, journal, batch)
                         batch = []
         finally:
-            _store(dataset, journal, batch, names)
+            _record(opened, journal, batch)
         kinds: dict[str, Counter[str]] = {}
-        for record in dataset.records():
-            kinds.setdefault(record.split or "", Counter())[record.kind or "authentic"] += 1
+        for image in opened.recorded():
+            kinds.setdefault(image.split or "", Counter())[image.kind] += 1
     skipped = [*photos.skipped, *(objects.skipped if objects else ())]
     skipped += [Skipped(path, reason) for path, reason in sorted(failed.items())]
     return SynthesisSummary(
@@ -126,6 +170,7 @@ class _Job:
     root: Path
     seed: int
     size: Size | None
+    splits: tuple[str | None, ...]
     synthesizers: tuple[Synthesizer, ...]
 
 
@@ -140,21 +185,6 @@ class _Task:
         return f"{self.folder}/{self.index:06d}"
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A finished image: its files are written, its record is not."""
-
-    image: str
-    mask: str | None
-    width: int
-    height: int
-    kind: str
-    group: str
-    side: int
-    history: dict[str, Any]
-    failed: dict[Path, str] = field(default_factory=dict)
-
-
 def _synthesizer(side: Side, config: SynthesisConfig) -> Synthesizer:
     try:
         return Synthesizer(side.photos, side.objects, config)
@@ -162,7 +192,7 @@ def _synthesizer(side: Side, config: SynthesisConfig) -> Synthesizer:
         raise (RecipeError(f"split {side.name}: {error}") if side.name else error) from None
 
 
-def _make(job: _Job, task: _Task) -> _Made:
+def _make(job: _Job, task: _Task) -> Made:
     """Make one image and write its files, mask first: an image on disk has its mask."""
     tampered = task.folder == TAMPERED
     synthesizer = job.synthesizers[task.side]
@@ -178,30 +208,17 @@ def _make(job: _Job, task: _Task) -> _Made:
         failed |= synthesizer.objects.failed
     height, width = result.mask.shape
     history = {"image": image, **result.history}
-    return _Made(image, mask, width, height, result.kind, result.group, task.side, history, failed)
+    return Made(image, mask, width, height, result.kind, result.group, job.splits[task.side], history, failed)
 
 
-def _store(dataset: Dataset, journal: Journal, batch: Sequence[_Made], splits: Sequence[str | None]) -> None:
+def _record(store: Store, journal: Journal, batch: Sequence[Made]) -> None:
     """Record finished images: history first, so that every recorded image has one."""
-    if not batch:
-        return
-    journal.append([made.history for made in batch])
-    dataset.put(
-        ImageRecord(
-            image=made.image,
-            width=made.width,
-            height=made.height,
-            label="authentic" if made.mask is None else "tampered",
-            mask=made.mask,
-            split=splits[made.side],
-            group=made.group,
-            kind=None if made.mask is None else made.kind,
-        )
-        for made in batch
-    )
+    if batch:
+        journal.append([made.history for made in batch])
+        store.add(batch)
 
 
-def _run(job: _Job, tasks: Sequence[_Task], workers: int | None) -> Iterator[_Made]:
+def _run(job: _Job, tasks: Sequence[_Task], workers: int | None) -> Iterator[Made]:
     """Make the images, in this process or in several; in any order."""
     if workers is None:
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -212,7 +229,7 @@ def _run(job: _Job, tasks: Sequence[_Task], workers: int | None) -> Iterator[_Ma
         return
     # Spawned, not forked: OpenCV's threads do not survive a fork.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=(job,))
-    waiting: set[Future[_Made]] = set()
+    waiting: set[Future[Made]] = set()
     remaining = iter(tasks)
     try:
         for task in remaining:
@@ -253,6 +270,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make_here(task: _Task) -> _Made:
+def _make_here(task: _Task) -> Made:
     assert _job is not None
     return _make(_job, task)

@@ -7,11 +7,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.files import write_json, write_text
 from boxpromptiml.synthesis.config import SynthesisConfig
@@ -50,6 +50,29 @@ def settings_of(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a store knows of an image: paths relative to the folder, split, kind."""
+
+    image: str
+    mask: str | None
+    split: str | None
+    kind: str
+
+
+class Records(Protocol):
+    """The part of a store that a journal reads."""
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        ...
+
+    def recorded(self) -> Iterable[Recorded]:
+        """All recorded images."""
+        ...
+
+
 class Journal:
     """The settings (``synthesis.json``) and histories (``history.jsonl``) of a dataset that is being synthesised.
 
@@ -57,35 +80,36 @@ class Journal:
     also by an error, the histories are in the order of the images, one line each.
     """
 
-    def __init__(self, dataset: Dataset, lock: IO[bytes]) -> None:
-        self._dataset = dataset
+    def __init__(self, records: Records, lock: IO[bytes]) -> None:
+        self._records = records
         self._lock = lock
-        self._path = dataset.root / HISTORY_NAME
+        self._path = records.root / HISTORY_NAME
         self._stream: IO[bytes] | None = None
 
     @classmethod
-    def open(cls, dataset: Dataset, settings: dict[str, Any]) -> Journal:
+    def open(cls, records: Records, settings: dict[str, Any]) -> Journal:
         """Take the folder over.
 
         Raises:
             DatasetError: another process works on it, it was made with other settings, or it holds other images.
         """
-        lock = (dataset.root / _LOCK_NAME).open("ab")
+        root = records.root
+        lock = (root / _LOCK_NAME).open("ab")
         try:
             if fcntl is not None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
                     raise DatasetError(
-                        f"{dataset.root}: another process synthesises into this folder; wait for it or choose another"
+                        f"{root}: another process synthesises into this folder; wait for it or choose another"
                     ) from None
-            _check(dataset, settings)
+            _check(records, settings)
             # What a killed run was writing when it was killed.
             for folder in ("Tp", "Gt", "Au"):
-                for path in (dataset.root / folder).glob(".*"):
+                for path in (root / folder).glob(".*"):
                     if _LEFTOVER.fullmatch(path.name):
                         path.unlink(missing_ok=True)
-            journal = cls(dataset, lock)
+            journal = cls(records, lock)
             journal._tidy()
             journal._stream = journal._path.open("ab")
         except BaseException:
@@ -96,10 +120,10 @@ class Journal:
     def finished(self) -> set[str]:
         """Names (``Tp/000012``) of the images that are recorded and whose files are there."""
         done = set()
-        for record in self._dataset.records():
-            files = [record.image] if record.mask is None else [record.image, record.mask]
-            if all(self._dataset.path(file).is_file() for file in files):
-                done.add(record.image.rpartition(".")[0])
+        for known in self._records.recorded():
+            files = [known.image] if known.mask is None else [known.image, known.mask]
+            if all((self._records.root / file).is_file() for file in files):
+                done.add(known.image.rpartition(".")[0])
         return done
 
     def append(self, histories: Iterable[dict[str, Any]]) -> None:
@@ -129,7 +153,7 @@ class Journal:
         """Keep the last whole line of each image that is recorded, in order."""
         if not self._path.is_file():
             return
-        recorded = {record.image for record in self._dataset.records()}
+        recorded = {known.image for known in self._records.recorded()}
         lines: dict[str, str] = {}
         for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
@@ -141,11 +165,11 @@ class Journal:
         write_text(self._path, "".join(lines[image] for image in sorted(lines)))
 
 
-def _check(dataset: Dataset, settings: dict[str, Any]) -> None:
-    path = dataset.root / SETTINGS_NAME
+def _check(records: Records, settings: dict[str, Any]) -> None:
+    path = records.root / SETTINGS_NAME
     if not path.is_file():
-        if dataset.count():
-            raise DatasetError(f"{dataset.root}: holds images that were not synthesised; choose another folder")
+        if any(True for _ in records.recorded()):
+            raise DatasetError(f"{records.root}: holds images that were not synthesised; choose another folder")
         write_json(path, settings)
         return
     try:
@@ -157,7 +181,7 @@ def _check(dataset: Dataset, settings: dict[str, Any]) -> None:
             was = old.get(key) if isinstance(old, dict) else None
             short = f" (was {was}, is {value})" if not isinstance(value, dict) and not isinstance(was, dict) else ""
             raise DatasetError(
-                f"{dataset.root}: was synthesised with another {key}{short}; "
+                f"{records.root}: was synthesised with another {key}{short}; "
                 "give the same settings to go on, or choose another folder"
             )
 
