@@ -168,14 +168,15 @@ def _print_result(result: EvaluationResult) -> None:
 
     table = Table(title=f"{result.preset}, {result.mode}: model {result.model['id']}", title_justify="left")
     table.add_column("dataset")
-    for column in ("tampered", "authentic", "F1", "IoU", "AUC", "image AUC", "false area"):
+    for column in ("tampered + authentic", "F1", "IoU", "AUC", "image AUC", "false area"):
         table.add_column(column, justify="right", overflow="fold")
     rows = [(_short(name, split), figures) for name, split, figures in result.datasets]
     if len(rows) > 1:
         rows.append(("all together", result.figures))
     for name, figures in rows:
         numbers = (*figures.pixel, figures.image_auc, figures.false_positive_area)
-        table.add_row(name, str(figures.n_tampered), str(figures.n_authentic), *(_figure(v) for v in numbers))
+        count = f"{figures.n_tampered} + {figures.n_authentic}"
+        table.add_row(name, count, *(_figure(number) for number in numbers))
     console = Console()
     console.print(table)
     intervals = [f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in result.ci95.items()]

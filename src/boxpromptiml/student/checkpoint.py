@@ -11,7 +11,7 @@ from torch import Tensor
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import atomic_path
-from boxpromptiml.model_config import WEIGHTS_NAME, ModelConfig
+from boxpromptiml.model_config import CONFIG_NAME, WEIGHTS_NAME, ModelConfig
 from boxpromptiml.student.complexity import count_flops, count_params
 from boxpromptiml.student.model import Student
 
@@ -57,7 +57,10 @@ def load_checkpoint(folder: str | Path) -> tuple[Student, ModelConfig]:
     config = ModelConfig.load(folder)
     path = Path(folder) / WEIGHTS_NAME
     weights = _read(path)
-    student = Student(config.student)
+    try:
+        student = Student(config.student)
+    except ModelError as error:
+        raise ModelError(f"{Path(folder) / CONFIG_NAME}: {error}") from error
     _check_fit(path, student.state_dict(), weights)
     student.load_state_dict(weights)
     return student.eval(), config

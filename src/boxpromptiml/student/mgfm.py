@@ -46,7 +46,8 @@ class MemoryGuidedGatedFusion(nn.Module):
         width: channels of the common grid; twice as many on the coarse grid of context and memory.
         gates: off: plain mean of the projected features, and the average gate is 1.
         memory_size: number of prototypes; 0: no memory, the base attention alone decides.
-        dual_guidance: off: mean of the ungated base attention and the memory attention.
+        dual_guidance: off: mean of the ungated base attention and the memory attention. On, but without memory, it is
+            the formula with alpha = 1: the base attention times the average gate.
         temperature: of the softmax that addresses the memory.
         alpha: weight of the observed branch at the start.
         learn_alpha: whether alpha is trained along.
@@ -71,7 +72,7 @@ class MemoryGuidedGatedFusion(nn.Module):
         self.project = nn.ModuleList(_conv_norm(count, width, 1) for count in channels)
         self.gate = nn.ModuleList(nn.Conv2d(width, 1, 3, padding=1) for _ in channels) if gates else None
         self.context = nn.Sequential(_conv_norm(width, 2 * width, 3), nn.GELU())
-        self.gated_base = gates and (dual_guidance or memory_size == 0)
+        self.gated_base = gates and dual_guidance
         # The gates halve the base attention before they have learnt anything; the bias makes up for it.
         self.base = _AttentionHead(width, 2 * width, bias=_logit(PRIOR) / (0.5 if self.gated_base else 1.0))
         self.memory = MemoryBank(memory_size, 2 * width, temperature) if memory_size else None
