@@ -43,6 +43,17 @@ def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path: Path, error: type[B
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_waits_for_the_disk_unless_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+
+    write_bytes(tmp_path / "a", b"x", durable=False)
+    assert synced == []
+    write_bytes(tmp_path / "a", b"y")
+    assert synced
+    assert (tmp_path / "a").read_bytes() == b"y"
+
+
 def test_the_temporary_file_is_hidden_beside_the_target_and_keeps_its_suffix(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "picture.png") as temporary:
         assert temporary.parent == tmp_path

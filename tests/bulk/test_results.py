@@ -109,7 +109,9 @@ def test_errors_and_missing_files_are_done_again(tmp_path: Path) -> None:
     assert results.finished("bad", WANTED) is None
     assert results.finished("a", wanted) is None
     (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "a.png").write_bytes(b"")
+    (tmp_path / "masks" / "a.png").write_bytes(b"")  # what a power cut may leave
+    assert results.finished("a", wanted) is None
+    (tmp_path / "masks" / "a.png").write_bytes(b"png")
     assert results.finished("a", wanted) is not None
     results.close()
 

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,13 +202,16 @@ class _Run:
         return _Line({**line, **names, "model": model, "seconds": seconds})
 
     def _write_files(self, result: Localization, item: _Decoded, names: dict[str, str | None]) -> None:
-        folder: Path = self.results.path.parent
         if names["mask"]:
-            write_bytes(folder / names["mask"], encode_png(result.mask.view(np.uint8) * np.uint8(255)))
+            self._write_file(names["mask"], encode_png(result.mask.view(np.uint8) * np.uint8(255)))
         if names["heatmap"]:
-            write_bytes(folder / names["heatmap"], encode_png(result.map16))
+            self._write_file(names["heatmap"], encode_png(result.map16))
         if names["overlay"] and item.preview is not None:
-            write_bytes(folder / names["overlay"], encode_overlay(draw_overlay(item.preview, result)))
+            self._write_file(names["overlay"], encode_overlay(draw_overlay(item.preview, result)))
+
+    def _write_file(self, name: str, data: bytes) -> None:
+        # Three waits for the disk an image would be most of the time; an empty file is made again by the next run.
+        write_bytes(self.results.path.parent / name, data, durable=False)
 
     def record(self, future: Future[_Line]) -> tuple[dict[str, Any], bool]:
         """Append a line that is done, or carry on one that still holds."""

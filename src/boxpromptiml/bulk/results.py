@@ -157,8 +157,8 @@ class ResultsFile:
         entry = self._entries.get(image)
         if entry is None or entry.fingerprint != fingerprint(wanted):
             return None
-        files = [wanted[kind] for kind in ("mask", "heatmap", "overlay") if wanted.get(kind)]
-        if not all((self.path.parent / name).is_file() for name in files):
+        names = [wanted[kind] for kind in ("mask", "heatmap", "overlay") if wanted.get(kind)]
+        if not all(_has_content(self.path.parent / name) for name in names):
             return None
         line: dict[str, Any] = json.loads(self._read(entry))
         return line
@@ -214,6 +214,14 @@ class ResultsFile:
         with self.path.open("rb") as stream:
             stream.seek(entry.offset)
             return stream.read(entry.length)
+
+
+def _has_content(path: Path) -> bool:
+    # A machine that lost power may leave a file empty.
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _lock(stream: IO[bytes], path: Path) -> None:
