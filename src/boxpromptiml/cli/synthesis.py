@@ -32,7 +32,7 @@ def synthesize(
     number: Annotated[int, typer.Option("--number", "-n", min=0, help="Tampered images.")],
     authentic: Annotated[
         int | None,
-        typer.Option(min=0, help="Authentic images with the same compression history. [default: half of -n]"),
+        typer.Option(min=0, help="Authentic images with the same compression history. Default: half of -n."),
     ] = None,
     objects: Annotated[
         list[Path] | None,
@@ -45,7 +45,7 @@ def synthesize(
         typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as kinds.splice=0. Repeatable; wins."),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of all images. [default: the photos' own]")
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of all images. Default: the photos' own.")
     ] = None,
     max_side: Annotated[
         int | None, typer.Option(min=64, help="Scale larger photos down to this long side first.")
@@ -58,7 +58,7 @@ def synthesize(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one a processor, fewer for few images]")
+        int | None, typer.Option(min=1, help="Processes. Default: one a processor, fewer for few images.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
