@@ -162,6 +162,11 @@ def test_a_photo_that_cannot_be_manipulated_visibly_ends_with_an_explanation(
         Synthesizer(PhotoPool(tmp_path), None, only("copy-move")).make(np.random.default_rng(0))
 
 
+def test_photos_too_small_for_the_size_end_with_an_explanation(photos: PhotoPool) -> None:
+    with pytest.raises(RecipeError, match="a photo of 200x150 pixels is too small for images of"):
+        Synthesizer(photos).make(np.random.default_rng(0), (1000, 1000))
+
+
 def test_photos_with_broken_pixels_are_passed_over_and_named(make_photos: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_photos(tmp_path / "photos", 4)
     whole = (folder / "photo01.jpg").read_bytes()

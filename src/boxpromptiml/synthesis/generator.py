@@ -23,6 +23,8 @@ from boxpromptiml.synthesis.sampling import Unusable, chance, log_uniform, pick,
 from boxpromptiml.synthesis.shapes import draw_region
 
 _TRIES_PER_HOST = 4
+# A photo is not enlarged more than threefold to reach a wanted size: there would be nothing to see in it.
+_SMALLEST_FACTOR = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,9 @@ def _crop(
     """A random part of a photo in the proportions of `size` (height, width), scaled to it."""
     height, width = image.shape[:2]
     factor = min(height / size[0], width / size[1]) * min(1.0, uniform(rng, *shares))
-    rows, columns = max(1, math.floor(size[0] * factor)), max(1, math.floor(size[1] * factor))
+    if factor < _SMALLEST_FACTOR:
+        raise Unusable(f"a photo of {width}x{height} pixels is too small for images of {size[1]}x{size[0]}")
+    rows, columns = math.floor(size[0] * factor), math.floor(size[1] * factor)
     top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
     part = np.ascontiguousarray(image[top : top + rows, left : left + columns])
     if (rows, columns) == size:
