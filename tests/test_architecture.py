@@ -22,17 +22,6 @@ FLOORS: dict[str, int] = {
 }
 # `boxpromptiml localize` must work, and start fast, where only the core dependencies are installed.
 HEAVY = {"torch", "torchvision", "timm", "lightning", "transformers", "cv2", "scipy", "sklearn", "matplotlib"}
-    "torch",
-    "torchvision",
-    "timm",
-    "lightning",
-    "transformers",
-    "cv2",
-    "scipy",
-    "sklearn",
-    "skimage",
-    "matplotlib",
-}
 
 
 def _room(path: Path) -> str:
