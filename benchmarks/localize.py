@@ -18,7 +18,7 @@ import numpy as np
 
 from boxpromptiml.bulk import InputImage, ResultsFile, expand_inputs, localize_images
 from boxpromptiml.files import write_bytes
-from boxpromptiml.images import decode_image, encode_png, read_image_file
+from boxpromptiml.images import decode_picture, encode_png, read_image_file
 from boxpromptiml.runtime import Localizer, draw_overlay
 from boxpromptiml.runtime.overlay import encode_overlay, shrink
 
@@ -35,16 +35,15 @@ def stages(localizer: Localizer, images: Sequence[InputImage]) -> dict[str, floa
             data = read_image_file(image.path)
             digest = hashlib.sha256(data).hexdigest()
             clock.append(time.perf_counter())
-            pixels = decode_image(data, image.path)
+            picture = decode_picture(data, image.path)
             clock.append(time.perf_counter())
-            batch = spec.batch([pixels])
+            batch = spec.batch([picture])
             clock.append(time.perf_counter())
             values = localizer.probabilities(batch)[0]
             clock.append(time.perf_counter())
-            height, width = pixels.shape[:2]
-            result = localizer.result(values, width, height, image=str(image.path), sha256=digest)
+            result = localizer.result(values, *picture.size, image=str(image.path), sha256=digest)
             clock.append(time.perf_counter())
-            overlay = draw_overlay(shrink(pixels), result)
+            overlay = draw_overlay(shrink(picture), result)
             clock.append(time.perf_counter())
             write_bytes(Path(folder, "mask.png"), encode_png(result.mask.view(np.uint8) * np.uint8(255)), durable=False)
             write_bytes(Path(folder, "heatmap.png"), encode_png(result.map16), durable=False)

@@ -24,6 +24,7 @@ from boxpromptiml.errors import ImageError
 from boxpromptiml.images import (
     IMAGE_SUFFIXES,
     decode_image,
+    decode_picture,
     encode_png,
     find_images,
     image_size,
@@ -175,6 +176,7 @@ def test_reads_pixels_exactly(tmp_path: Path, name: str, data: bytes, expected: 
     assert pixels.flags.writeable
     np.testing.assert_array_equal(pixels, expected)
     np.testing.assert_array_equal(decode_image(data), expected)
+    np.testing.assert_array_equal(np.asarray(decode_picture(data)), expected)
     assert image_size(path) == (31, 23)
     assert read_image_file(path) == data
 
@@ -219,6 +221,7 @@ def test_applies_the_orientation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     np.testing.assert_array_equal(open_image(path), np.asarray(upright))
     np.testing.assert_array_equal(open_mask(path), np.asarray(upright.convert("L")))
+    np.testing.assert_array_equal(np.asarray(decode_picture(path.read_bytes())), np.asarray(upright))
     assert image_size(path) == upright.size
 
 
@@ -318,6 +321,8 @@ def test_a_named_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
 def test_errors_of_bytes_carry_the_given_name() -> None:
     with pytest.raises(ImageError, match=r"upload 7: is not an image"):
         decode_image(b"x" * 50, "upload 7")
+    with pytest.raises(ImageError, match=r"upload 8: damaged or truncated JPEG"):
+        decode_picture(JPEG[:-200], "upload 8")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])

@@ -63,6 +63,7 @@ def test_images_are_resized_by_pillow(size: tuple[int, int]) -> None:
     expected = Image.fromarray(IMAGE).resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
     np.testing.assert_array_equal(resize_image(IMAGE, *size), np.asarray(expected))
+    np.testing.assert_array_equal(resize_image(Image.fromarray(IMAGE), *size), np.asarray(expected))
 
 
 def test_shrinking_is_antialiased() -> None:

@@ -31,21 +31,25 @@ class PreprocessingSpec(BaseModel):
     mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="Subtracted from RGB / 255, in the graph.")
     std: tuple[float, float, float] = Field(IMAGENET_STD, description="RGB / 255 is divided by it, in the graph.")
 
-    def resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize an upright RGB image, uint8 (h, w, 3), to uint8 (height, width, 3)."""
+    def resize(self, image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
+        """Resize an upright RGB image, uint8 (h, w, 3) or a picture of Pillow, to uint8 (height, width, 3)."""
         return resize_image(image, self.height, self.width)
 
-    def batch(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def batch(self, images: Sequence[NDArray[np.uint8] | Image.Image]) -> NDArray[np.uint8]:
         """Resize images and stack them to the network's input, uint8 (n, 3, height, width)."""
         stacked = np.stack([self.resize(image) for image in images])
         return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
-def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The one image resizer: antialiased bilinear, uint8 (h, w, 3) to uint8 (height, width, 3)."""
-    if image.shape[:2] == (height, width):
+def resize_image(image: NDArray[np.uint8] | Image.Image, height: int, width: int) -> NDArray[np.uint8]:
+    """The one image resizer: antialiased bilinear, RGB, uint8 (h, w, 3) or a picture, to uint8 (height, width, 3)."""
+    if isinstance(image, Image.Image):
+        picture = image
+    elif image.shape[:2] == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    else:
+        picture = Image.fromarray(image)
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_map(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

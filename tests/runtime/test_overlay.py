@@ -54,7 +54,8 @@ def test_an_authentic_image_stays_as_it_is(localizer: Localizer) -> None:
         ((400, 300), 2048, (400, 300)),
         ((400, 300), 200, (200, 150)),
         ((300, 400), 100, (75, 100)),
-        ((5000, 2), 100, (100, 1)),
+        ((5000, 2), 100, (100, 1)),  # a whole factor from one and a half times the limit on
+        ((4000, 3000), 2048, (2000, 1500)),
     ],
 )
 def test_large_images_are_shrunk(
@@ -65,6 +66,16 @@ def test_large_images_are_shrunk(
     picture = draw_overlay(image, localizer.localize(image), side)
 
     assert (picture.shape[1], picture.shape[0]) == expected
+
+
+@pytest.mark.parametrize("width", [100, 101, 120, 150, 151, 200, 201, 999])
+def test_pictures_of_pillow_shrink_alike(width: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, width, 3), dtype=np.uint8)
+
+    small = shrink(image, 100)
+
+    assert 50 < max(small.shape) <= 100
+    np.testing.assert_array_equal(shrink(Image.fromarray(image), 100), small)
 
 
 def test_shrinking_twice_changes_nothing() -> None:

@@ -17,7 +17,7 @@ from boxpromptiml.bulk.inputs import InputImage
 from boxpromptiml.bulk.results import ResultsFile
 from boxpromptiml.errors import BoxPromptError, ImageError
 from boxpromptiml.files import write_bytes
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_image, encode_png, read_image_file
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, encode_png, read_image_file
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.overlay import draw_overlay, encode_overlay, shrink
 from boxpromptiml.runtime.result import Localization
@@ -146,13 +146,12 @@ class _Run:
             digest = hashlib.sha256(data).hexdigest()
             if not self.overwrite and (line := self._earlier(image, name, digest)) is not None:
                 return _Line(line, skipped=True)
-            pixels = decode_image(data, image.path, max_pixels=self.max_pixels)
+            picture = decode_picture(data, image.path, max_pixels=self.max_pixels)
         except ImageError as error:
             return _Line({"image": str(image.path), "error": error.reason})
-        height, width = pixels.shape[:2]
-        network = self.localizer.config.preprocessing.batch([pixels])[0]
-        preview = shrink(pixels) if self.outputs.overlays else None
-        return _Decoded(digest, width, height, network, preview, time.perf_counter() - start)
+        network = self.localizer.config.preprocessing.batch([picture])[0]
+        preview = shrink(picture) if self.outputs.overlays else None
+        return _Decoded(digest, *picture.size, network, preview, time.perf_counter() - start)
 
     def _earlier(self, image: InputImage, name: str, digest: str) -> dict[str, Any] | None:
         limit = self.localizer.config.decision.threshold if self.threshold is None else self.threshold

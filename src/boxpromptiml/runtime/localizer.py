@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from boxpromptiml.errors import ImageError, ModelError
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_image, read_image_file
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, read_image_file
 from boxpromptiml.model_config import ONNX_NAME, ModelConfig
 from boxpromptiml.runtime.result import Localization, Verdict, find_regions, image_score
 from boxpromptiml.runtime.sessions import INPUT_NAME, OUTPUT_NAME, open_session
@@ -131,8 +132,10 @@ class Localizer:
         """
         start = time.perf_counter()
         name, digest = None, None
+        picture: NDArray[np.uint8] | Image.Image
         if isinstance(image, np.ndarray):
-            pixels = _checked(image)
+            picture = _checked(image)
+            height, width = image.shape[:2]
         else:
             if isinstance(image, bytes):
                 data = image
@@ -140,9 +143,9 @@ class Localizer:
                 name = str(image)
                 data = read_image_file(image)
             digest = hashlib.sha256(data).hexdigest()
-            pixels = decode_image(data, name or "<bytes>", max_pixels=max_pixels)
-        height, width = pixels.shape[:2]
-        values = self.probabilities(self.config.preprocessing.batch([pixels]))[0]
+            picture = decode_picture(data, name or "<bytes>", max_pixels=max_pixels)
+            width, height = picture.size
+        values = self.probabilities(self.config.preprocessing.batch([picture]))[0]
         result = self.result(values, width, height, threshold=threshold, image=name, sha256=digest)
         result.seconds = time.perf_counter() - start
         return result

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from boxpromptiml.regions import Box, mask_box
 from boxpromptiml.runtime.result import Localization, native_mask
 
 OVERLAY_SIDE = 2048
@@ -24,14 +26,22 @@ _STOPS = np.array(
 _OUTLINE = (0, 230, 255)  # cyan: rare in photographs, and the complement of the tint
 
 
-def shrink(image: NDArray[np.uint8], side: int = OVERLAY_SIDE) -> NDArray[np.uint8]:
-    """Shrink an RGB image, uint8 (h, w, 3), so that its longer side is at most `side`; smaller ones stay."""
-    height, width = image.shape[:2]
-    if max(height, width) <= side:
-        return image
-    size = max(1, round(width * side / max(height, width))), max(1, round(height * side / max(height, width)))
-    # A picture to look at: the fast way of shrinking in two steps is good enough, unlike for the network's input.
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+def shrink(image: NDArray[np.uint8] | Image.Image, side: int = OVERLAY_SIDE) -> NDArray[np.uint8]:
+    """Shrink an RGB image, uint8 (h, w, 3) or a picture of Pillow, until its longer side is at most `side`.
+
+    A picture to look at, unlike the network's input: much larger images are shrunk by a whole factor, which is several
+    times faster and leaves the longer side between a half of `side` and `side`. Smaller images stay as they are.
+    """
+    width, height = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+    longer = max(width, height)
+    if longer <= side:
+        return np.asarray(image)
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    if longer > 1.5 * side:
+        factor = math.ceil(longer / side)
+        return np.asarray(picture.reduce(factor))
+    size = max(1, round(width * side / longer)), max(1, round(height * side / longer))
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
 
 
 def draw_overlay(image: NDArray[np.uint8], localization: Localization, side: int = OVERLAY_SIDE) -> NDArray[np.uint8]:
@@ -40,24 +50,37 @@ def draw_overlay(image: NDArray[np.uint8], localization: Localization, side: int
     Args:
         image: upright RGB, uint8 (h, w, 3), of any size.
         localization: the answer for it.
-        side: limit of the longer side; a larger image is shrunk.
+        side: limit of the longer side; a larger image is shrunk (see `shrink`).
 
     Returns:
         RGB, uint8 (h', w', 3).
     """
-    base = shrink(image, side)
-    height, width = base.shape[:2]
-    heat = Image.fromarray(np.rint(localization.map * 255).astype(np.uint8))
-    heat = heat.resize((width, height), Image.Resampling.BILINEAR)
+    picture = np.array(shrink(image, side))
+    height, width = picture.shape[:2]
+    _tint(picture, localization.map)
+    mask = native_mask(localization.map, localization.threshold, height, width)
+    box = mask_box(mask)
+    if box is not None:
+        thickness = max(1, round(max(height, width) / 600))
+        picture[box.slices][_outline(mask[box.slices], thickness)] = _OUTLINE
+    return picture
+
+
+def _tint(picture: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
+    """Lay the colours of a map, float32 (H, W), over the part of a picture (h, w, 3) where they can be seen."""
+    height, width = picture.shape[:2]
+    heat = Image.fromarray(np.rint(values * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
     levels = np.arange(256) / 255
     table = np.stack([np.interp(levels, _STOPS[:, 0], _STOPS[:, i]) for i in range(1, 5)], axis=1)
     opacity = heat.point([round(v * 255) for v in table[:, 3]])
-    heat.putpalette(np.rint(table[:, :3]).astype(np.uint8).tobytes())
-    tinted = Image.composite(heat.convert("RGB"), Image.fromarray(base), opacity)
-    outline = _outline(native_mask(localization.map, localization.threshold, height, width))
-    picture = np.array(tinted)
-    picture[outline] = _OUTLINE
-    return picture
+    visible = opacity.getbbox()
+    if visible is None:
+        return
+    box = Box(*visible)
+    colours = heat.crop(visible)
+    colours.putpalette(np.rint(table[:, :3]).astype(np.uint8).tobytes())
+    base = Image.fromarray(picture[box.slices])
+    picture[box.slices] = np.asarray(Image.composite(colours.convert("RGB"), base, opacity.crop(visible)))
 
 
 def encode_overlay(picture: NDArray[np.uint8]) -> bytes:
@@ -67,14 +90,14 @@ def encode_overlay(picture: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of a mask that are less than a line's width from its edge; lines grow with the picture."""
-    inner = mask.copy()
-    for _ in range(max(1, round(max(mask.shape) / 600))):
+def _outline(mask: NDArray[np.bool_], thickness: int) -> NDArray[np.bool_]:
+    """The pixels of a mask that are less than `thickness` from its edge; the image's border counts as an edge."""
+    inner = np.pad(mask, thickness)
+    for _ in range(thickness):
         eroded = inner.copy()
         eroded[1:] &= inner[:-1]
         eroded[:-1] &= inner[1:]
         eroded[:, 1:] &= inner[:, :-1]
         eroded[:, :-1] &= inner[:, 1:]
         inner = eroded
-    return mask & ~inner
+    return mask & ~inner[thickness:-thickness, thickness:-thickness]
