@@ -71,7 +71,8 @@ def import_(
         OnMismatch | None,
         typer.Option(
             help="Masks that are missing, coloured, ambiguous or of another size, unreadable images: import nothing, "
-            "leave them out, or mend the masks that can be mended.  [default: error]"
+            "leave them out, or mend the masks that can be mended.",
+            show_default="error",
         ),
     ] = None,
     label: Annotated[LabelChoice | None, typer.Option(help="Label of images that the source does not label.")] = None,
@@ -80,12 +81,15 @@ def import_(
         str | None,
         typer.Option(
             help="Which images share a source photograph: auto, casia, stem, none, or a regular expression whose "
-            "groups are ids of sources.  [default: auto]"
+            "groups are ids of sources.",
+            show_default="auto",
         ),
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="Kind of manipulation of the tampered images; auto reads CASIA's names.  [default: auto]"),
+        typer.Option(
+            help="Kind of manipulation of the tampered images; auto reads CASIA's names.", show_default="auto"
+        ),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Manifest only: the folder that its paths are relative to, if not its own.")
@@ -209,7 +213,7 @@ def validate(
             for problem in problems:
                 table.add_row(problem.severity, problem.image, problem.message)
             _console().print(table)
-        print(f"{_images(count)}, {severities['error']:,} errors, {severities['warning']:,} warnings")
+        print(f"{_images(count)}, {_some(severities['error'], 'error')}, {_some(severities['warning'], 'warning')}")
     if severities["error"]:
         raise typer.Exit(1)
 
@@ -286,7 +290,11 @@ def _report_lines(lines: list[str] | tuple[str, ...]) -> None:
 
 
 def _images(count: int) -> str:
-    return f"{count:,} image" if count == 1 else f"{count:,} images"
+    return _some(count, "image")
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _console() -> Console:

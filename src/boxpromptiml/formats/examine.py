@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from boxpromptiml.progress import track
 
 # A mask whose aspect ratio is further off is turned, cropped or another image's: stretching it would be a lie.
 _ASPECT = 0.05
+
+_BATCH = 256
 
 # Takes the candidate and its mended mask (h, w) 0/255, saves it and returns the file.
 Mender = Callable[[Candidate, NDArray[np.uint8]], Path]
@@ -59,9 +62,11 @@ def examine(source: Source, mender: Mender | None, workers: int | None = None) -
     Yields:
         In the order of the source, candidates that fit and mismatches.
     """
+    candidates = iter(track(source.candidates, "check"))
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        results = pool.map(lambda candidate: _examined(candidate, mender), source.candidates)
-        yield from track(results, "check", total=len(source.candidates))
+        # In batches: all that is handed to the pool has to be worked off before Ctrl-C ends the process.
+        while batch := list(islice(candidates, _BATCH)):
+            yield from pool.map(lambda candidate: _examined(candidate, mender), batch)
 
 
 def mask_saver(folder: Path) -> Mender:
