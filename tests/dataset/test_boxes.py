@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxpromptiml.dataset import Dataset, ImageRecord
@@ -40,6 +40,7 @@ def test_only_what_is_above_127_counts(blob: Callable[..., np.ndarray]) -> None:
     assert boxes_for(mask, 0.0, 0.0, np.random.default_rng(0)) == (Box(10, 5, 20, 15),)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.floats(0, 2), st.floats(0, 2), st.integers(0, 39), st.integers(0, 29))
 def test_boxes_are_always_inside_the_image(seed: int, loosen: float, jitter: float, x: int, y: int) -> None:
     mask = np.zeros((30, 40), np.uint8)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
@@ -101,11 +101,13 @@ def records(draw: st.DrawFn) -> ImageRecord:
     )
 
 
+@settings(deadline=None)
 @given(records())
 def test_any_record_survives_the_line(record: ImageRecord) -> None:
     assert record_from_json(json.dumps(record_to_json(record))) == record
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(records(), unique_by=lambda record: record.image, max_size=5))
 def test_any_dataset_survives_the_manifest(tmp_path_factory: pytest.TempPathFactory, many: list[ImageRecord]) -> None:
     folder = tmp_path_factory.mktemp("manifest")

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, reject
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from boxpromptiml.dataset import Dataset, ImageRecord
@@ -40,6 +40,7 @@ def test_images_that_share_a_source_directly_or_not_are_one_group(
     assert connected_groups(sources) == expected
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.lists(st.sampled_from("abcdefghij"), max_size=3), max_size=12))
 def test_groups_are_the_finest_that_keep_shared_sources_together(sources: dict[str, list[str]]) -> None:
     groups = connected_groups(sources)
@@ -79,6 +80,7 @@ def test_shares_and_labels_are_balanced() -> None:
         assert counts["test"] / len(of_label) == pytest.approx(0.2, abs=0.01)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text("abcdef", min_size=1, max_size=3), st.tuples(st.integers(0, 5), st.integers(1, 5)), min_size=9
