@@ -11,6 +11,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("boxpromptiml", deadline=None)
+settings.load_profile("boxpromptiml")
 
 
 @pytest.fixture(scope="session")
