@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import logging
@@ -43,7 +44,7 @@ class DeployedStudent(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Probability of manipulation, in [0, 1], of every pixel of 8-bit RGB images at the network's size."""
-        return torch.sigmoid(self.student((image.to(torch.float32) - self.mean) / self.std))
+        return torch.sigmoid(self.student((image.to(self.mean.dtype) - self.mean) / self.std))
 
 
 def export_onnx(folder: str | Path, output: str | Path | None = None) -> Path:
@@ -62,7 +63,7 @@ def export_onnx(folder: str | Path, output: str | Path | None = None) -> Path:
 
     Raises:
         ModelError: the folder does not hold a model, the backbone cannot be exported, or ONNX Runtime's answer
-            differs from PyTorch's by more than 1e-4 anywhere.
+            differs from PyTorch's by more than 1e-4 anywhere (and by more than float32 rounding explains).
     """
     student, config = load_checkpoint(folder)
     model = DeployedStudent(student, config.preprocessing).eval()
@@ -75,10 +76,13 @@ def export_onnx(folder: str | Path, output: str | Path | None = None) -> Path:
         onnx.save(proto, temporary)
         difference = max_difference(model, temporary, config.preprocessing)
         if not difference <= TOLERANCE:  # a NaN fails too
-            raise ModelError(
-                f"{target}: ONNX Runtime differs from PyTorch by {difference:.2g} (at most {TOLERANCE:g} allowed); "
-                f"not written, backbone {config.student.backbone} does not export faithfully"
-            )
+            # A steep network turns rounding into more than that; PyTorch's own rounding error tells.
+            allowed = max(TOLERANCE, 4 * rounding_error(model, config.preprocessing))
+            if not difference <= allowed:
+                raise ModelError(
+                    f"{target}: ONNX Runtime differs from PyTorch by {difference:.2g} (at most {allowed:.2g} allowed); "
+                    f"not written, backbone {config.student.backbone} does not export faithfully"
+                )
     return target
 
 
@@ -97,6 +101,13 @@ def max_difference(model: nn.Module, path: str | Path, spec: PreprocessingSpec) 
             raise ModelError(f"{path}: answers with shape {found.shape}, PyTorch with {expected.shape}")
         differences.append(float(np.abs(found - expected).max()))
     return float(np.max(differences))
+
+
+def rounding_error(model: nn.Module, spec: PreprocessingSpec) -> float:
+    """Largest difference between PyTorch's answers in float32 and in float64 over the same probe images."""
+    probes = torch.from_numpy(_probes(spec.height, spec.width))
+    with torch.no_grad():
+        return float((copy.deepcopy(model).double()(probes) - model(probes)).abs().max())
 
 
 def _probes(height: int, width: int) -> NDArray[np.uint8]:
