@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from boxpromptiml.cli.main import app, main
+from boxpromptiml.files import sha256_of
+from boxpromptiml.model_config import ModelConfig, Provenance, StudentConfig
+from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.student import build_student, save_checkpoint
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A small untrained student, without ONNX file."""
+    torch.manual_seed(0)
+    student = build_student(StudentConfig(backbone="test_convnext", width=16))
+    config = ModelConfig(
+        preprocessing=PreprocessingSpec(height=64, width=96),
+        trained_on=Provenance(datasets=["casia/train"], supervision="pseudo", validation={"f1": 0.5}),
+    )
+    save_checkpoint(tmp_path / "model", student, config)
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """One image whose left half is red, with its mask, and an authentic grey one."""
+    image = np.full((64, 64, 3), 120, np.uint8)
+    root = tmp_path / "set"
+    for part in ("Tp", "Gt", "Au"):
+        (root / part).mkdir(parents=True)
+    Image.fromarray(image).save(root / "Au" / "b.png")
+    image[:, :32] = (255, 0, 0)
+    Image.fromarray(image).save(root / "Tp" / "a.png")
+    Image.fromarray((np.arange(64) < 32).astype(np.uint8)[None].repeat(64, 0) * 255).save(root / "Gt" / "a.png")
+    return root
+
+
+def _run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_info_as_json(model: Path) -> None:
+    facts = json.loads(_run("info", model, "--json"))
+    student = build_student(StudentConfig(backbone="test_convnext", width=16))
+    assert facts["params"] == sum(p.numel() for p in student.parameters())
+    assert facts["flops"] > 1e6
+    assert facts["input"] == {"height": 64, "width": 96, "resizer": "pillow-bilinear"}
+    assert facts["backbone"] == "test_convnext"
+    assert facts["threshold"] == 0.5
+    assert facts["trained_on"]["datasets"] == ["casia/train"]
+    assert facts["student"]["memory_size"] == 64
+    files = {file["name"]: file for file in facts["files"]}
+    assert files.keys() == {"config.json", "model.safetensors"}
+    weights = model / "model.safetensors"
+    assert files["model.safetensors"]["sha256"] == sha256_of(weights)
+    assert files["model.safetensors"]["bytes"] == weights.stat().st_size
+
+
+def test_info_as_table(model: Path) -> None:
+    text = _run("info", model)
+    for words in ("test_convnext", "96x64", "casia/train", "pseudo", "f1 0.500", "memory size", "on"):
+        assert words in text
+
+
+def test_info_and_evaluate_need_no_torch(make_red_model: Callable[..., Path], folders: Path, tmp_path: Path) -> None:
+    red = make_red_model(tmp_path / "red")
+    code = (
+        "import sys; from boxpromptiml.cli.main import app\n"
+        "try: app(sys.argv[1:])\n"
+        "except SystemExit as e: assert not e.code, e.code\n"
+        "assert not {'torch', 'timm', 'cv2', 'onnx'} & sys.modules.keys()"
+    )
+    for arguments in (["info", red], ["evaluate", red, folders]):
+        subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, capture_output=True)
+
+
+def test_export_makes_a_model_that_can_be_evaluated(model: Path, folders: Path, tmp_path: Path) -> None:
+    assert "model.onnx" in _run("export", model)
+    text = _run("evaluate", model, folders, "--json", tmp_path / "out" / "figures.json", "--threads", 1)
+    assert "1 + 1" in text
+    report = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert (report["n_tampered"], report["n_authentic"]) == (1, 1)
+    assert report["model"]["params"] == ModelConfig.load(model).params
+
+
+def test_evaluate_prints_the_figures(make_red_model: Callable[..., Path], folders: Path, tmp_path: Path) -> None:
+    red = make_red_model(tmp_path / "red")
+    text = _run("evaluate", red, folders, folders, "--batch-size", 3)
+    assert "imdlbenco, origin" in text
+    assert text.count("1.000") >= 9  # F1, IoU and AUC of each and of both
+    assert "95 % over images: f1 1.000 to 1.000" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "nowhere"], "no config.json there"),
+        (["export", "nowhere"], "no config.json there"),
+        (["evaluate", "nowhere", "set"], "no such model folder"),
+        (["evaluate", "model", "set"], "run  boxpromptiml export"),
+        (["evaluate", "red", "nowhere"], "no such file or folder"),
+        (["evaluate", "red", "set", "--split", "test"], "no image is in the split test"),
+    ],
+)
+def test_bad_input_is_one_line(
+    model: Path,
+    folders: Path,
+    make_red_model: Callable[..., Path],
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(model.parent)
+    make_red_model(model.parent / "red")
+    monkeypatch.setattr(sys, "argv", ["boxpromptiml", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    captured = capsys.readouterr()
+    assert caught.value.code == 2
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "f1"], "imdlbenco, micro"),
+        (["--preset", "micro", "--mode", "double"], "micro has origin"),
+        (["--split", "dev"], "dev"),
+    ],
+)
+def test_unknown_choices_are_answered_with_the_known_ones(options: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["evaluate", "red", "set", *options])
+    assert result.exit_code == 2
+    assert message in result.output

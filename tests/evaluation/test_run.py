@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from boxpromptiml.dataset import Dataset
+from boxpromptiml.errors import DatasetError, ImageError
+from boxpromptiml.evaluation import evaluate
+from boxpromptiml.formats import import_source
+from boxpromptiml.runtime import Localizer
+
+# a: all found; b: half found, nothing wrong (precision 1, recall 1/2); c: nothing found.
+F1 = (1 + 2 / 3 + 0) / 3
+IOU = (1 + 1 / 2 + 0) / 3
+AUC = (1 + 0.75 + 0.5) / 3
+
+
+def test_figures_worked_out_by_hand(red: Localizer, folders: Path) -> None:
+    result = evaluate(red, folders)
+    figures = result.figures
+    assert (figures.n_tampered, figures.n_authentic, figures.n_without_mask) == (3, 2, 0)
+    assert figures.pixel == pytest.approx((F1, IOU, AUC), abs=1e-6)
+    # The authentic images score 0 in F1, IoU and AUC.
+    assert figures.pixel_all_images == pytest.approx((F1 * 3 / 5, IOU * 3 / 5, AUC * 3 / 5), abs=1e-6)
+    assert figures.false_positive_area == pytest.approx((0 + 0.5) / 2)
+    # Scores: a, b and au2 are red somewhere; c and au1 are not: of 6 pairs 2 are won and 3 are ties.
+    assert figures.image_auc == pytest.approx((2 + 3 / 2) / 6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "f1"),
+    [
+        ("origin", F1),
+        ("reverse", (0 + 2 * (1 / 3 * 1 / 2) / (1 / 3 + 1 / 2) + 2 * 0.5 / 1.5) / 3),
+        ("double", (1 + 2 / 3 + 2 / 3) / 3),
+    ],
+)
+def test_modes(red: Localizer, folders: Path, mode: str, f1: float) -> None:
+    assert evaluate(red, folders, mode=mode).figures.pixel.f1 == pytest.approx(f1, abs=1e-6)
+
+
+def test_micro_is_one_count(red: Localizer, folders: Path) -> None:
+    pixel = evaluate(red, folders, "micro").figures.pixel
+    tp, fn = (32 + 16) * 64, (16 + 32) * 64
+    assert pixel[:2] == pytest.approx((2 * tp / (2 * tp + fn), tp / (tp + fn)))
+
+
+def test_batches_and_threads_do_not_change_figures(red: Localizer, folders: Path) -> None:
+    one = evaluate(red, folders, batch_size=1, threads=1)
+    many = evaluate(red, folders, batch_size=4, threads=3)
+    assert one.images == many.images
+    assert one.ci95 == many.ci95
+
+
+def test_images_of_any_size_are_compared_on_the_models_grid(
+    red: Localizer, tmp_path: Path, draw: Callable[..., np.ndarray]
+) -> None:
+    for part in ("Tp", "Gt"):
+        (tmp_path / part).mkdir()
+    Image.fromarray(draw(50, side=100)).save(tmp_path / "Tp" / "x.png")
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:, :50] = 255
+    Image.fromarray(mask).save(tmp_path / "Gt" / "x.png")
+    assert evaluate(red, tmp_path).figures.pixel.f1 == pytest.approx(1, abs=0.02)
+
+
+def test_a_dataset_is_evaluated_on_its_test_split(red: Localizer, folders: Path, tmp_path: Path) -> None:
+    with Dataset.create(tmp_path / "data") as dataset:
+        import_source(folders, dataset)
+        names = {Path(record.image).name: record.image for record in dataset.records()}
+        dataset.set_splits({names["a.png"]: "test", names["b.png"]: "train", names["au1.png"]: "test"})
+    result = evaluate(red, tmp_path / "data")
+    assert result.datasets[0][1] == "test"
+    assert [Path(image.image).name for image in result.images] == ["au1.png", "a.png"]
+    assert evaluate(red, tmp_path / "data", split="all").figures.n_tampered == 3
+    assert evaluate(red, tmp_path / "data", split="train").figures.pixel.f1 == pytest.approx(2 / 3, abs=1e-6)
+    with pytest.raises(DatasetError, match="no image is in the split val; it has train, test"):
+        evaluate(red, tmp_path / "data", split="val")
+
+
+def test_several_datasets_are_reported_one_by_one_and_together(red: Localizer, folders: Path, tmp_path: Path) -> None:
+    with Dataset.create(tmp_path / "data") as dataset:
+        import_source(folders, dataset)
+        result = evaluate(red, [dataset, folders])
+    assert [name for name, _, _ in result.datasets] == [str(tmp_path / "data"), str(folders)]
+    assert [figures.n_tampered for _, _, figures in result.datasets] == [3, 3]
+    assert result.figures.n_tampered == 6
+    assert result.figures.pixel.f1 == pytest.approx(F1, abs=1e-6)
+
+
+def test_tampered_images_without_masks_count_for_the_image_figures(
+    red: Localizer, folders: Path, tmp_path: Path
+) -> None:
+    with Dataset.create(tmp_path / "data") as dataset:
+        import_source(folders, dataset)
+        records = {Path(record.image).name: record for record in dataset.records()}
+        dataset.put([replace(records["c.png"], mask=None), replace(records["au2.png"], label=None)])
+        result = evaluate(red, dataset)
+    assert (result.figures.n_tampered, result.figures.n_without_mask, result.n_skipped) == (3, 1, 1)
+    assert result.figures.pixel.f1 == pytest.approx((1 + 2 / 3) / 2, abs=1e-6)
+    assert result.figures.image_auc == pytest.approx((2 + 1 / 2) / 3)
+
+
+def test_the_report_is_json_without_nan(red: Localizer, folders: Path) -> None:
+    for part in ("Au",):
+        for path in (folders / part).iterdir():
+            path.unlink()
+        (folders / part).rmdir()
+    report = json.loads(json.dumps(evaluate(red, folders).to_json(), allow_nan=False))
+    assert {"preset", "n_tampered", "n_authentic", "pixel", "image", "authentic", "ci95", "model"} <= report.keys()
+    assert {"environment", "seconds", "mode", "datasets"} <= report.keys()
+    assert report["preset"] == "imdlbenco"
+    assert report["pixel"]["f1"] == pytest.approx(F1, abs=1e-6)
+    assert report["image"] == {"auc": None}
+    assert report["authentic"] == {"false_positive_area": None}
+    low, high = report["ci95"]["f1"]
+    assert 0 <= low <= report["pixel"]["f1"] <= high <= 1
+    assert report["model"]["id"] == red.model_id
+    assert report["environment"]["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("wrong path", "no such file or folder"),
+        ("empty folder", "no images in it"),
+        ("no truth", "none of its 1 images has a label or a true mask"),
+        ("no masks", "none of its 1 tampered images has a true mask"),
+        ("empty dataset", "no images in it"),
+        ("mask of another size", "1 file does not fit"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_clear_line(
+    red: Localizer, tmp_path: Path, draw: Callable[..., np.ndarray], case: str, message: str
+) -> None:
+    source = tmp_path / "x"
+    match case:
+        case "empty folder":
+            source.mkdir()
+        case "no truth":
+            source.mkdir()
+            Image.fromarray(draw(0)).save(source / "photo.png")
+        case "no masks" | "empty dataset":
+            photos = tmp_path / "photos"
+            photos.mkdir()
+            Image.fromarray(draw(0)).save(photos / "photo.png")
+            with Dataset.create(source) as dataset:
+                if case == "no masks":
+                    import_source(photos, dataset, label="tampered")
+        case "mask of another size":
+            for part, pixels in {"Tp": draw(3), "Gt": draw(3)[:30, :, 0]}.items():
+                (source / part).mkdir(parents=True)
+                Image.fromarray(pixels).save(source / part / "photo.png")
+    with pytest.raises(DatasetError, match=message) as caught:
+        evaluate(red, source)
+    assert str(source) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_breaks_later_is_named(red: Localizer, folders: Path, tmp_path: Path) -> None:
+    with Dataset.create(tmp_path / "data") as dataset:
+        import_source(folders, dataset)
+        (folders / "Tp" / "b.png").write_bytes(b"not an image")
+        with pytest.raises(ImageError, match=r"b\.png"):
+            evaluate(red, dataset)
+
+
+@pytest.mark.parametrize(("option", "value"), [("preset", "f1"), ("mode", "sideways")])
+def test_unknown_protocols_are_refused(red: Localizer, folders: Path, option: str, value: str) -> None:
+    with pytest.raises(ValueError, match=value):
+        evaluate(red, folders, **{option: value})
+
+
+@pytest.mark.shared
+def test_casia_is_read_as_it_is(red: Localizer, shared_data: Path) -> None:
+    figures = evaluate(red, shared_data / "casia1" / "test").figures
+    assert (figures.n_tampered, figures.n_authentic, figures.n_without_mask) == (184, 170, 0)
