@@ -279,7 +279,10 @@ def test_bad_files_raise_one_error_with_path_and_reason(tmp_path: Path, name: st
     path = tmp_path / name
     path.write_bytes(data)
 
-    for read in (open_image, open_mask):
+    def decode(path: Path) -> object:
+        return decode_picture(read_image_file(path), path)
+
+    for read in (open_image, open_mask, decode):
         with pytest.raises(ImageError, match=reason) as caught:
             read(path)
         assert caught.value.path == path

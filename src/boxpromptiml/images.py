@@ -118,9 +118,10 @@ def decode_picture(data: bytes, name: str | Path = "<bytes>", *, max_pixels: int
     For callers that only shrink the image: what goes through an array is copied twice on the way.
     """
     with _reader(io.BytesIO(data), name, max_pixels) as picture:
-        if picture.mode == "RGB":
-            turn = _load(picture)
-            return picture.transpose(_MOVES[turn][0]) if turn in _MOVES else picture
+        if not picture.mode.startswith("I"):
+            turn = _load(picture, name)
+            colour = picture if picture.mode == "RGB" else picture.convert("RGB")
+            return colour.transpose(_MOVES[turn][0]) if turn in _MOVES else colour
     return Image.fromarray(decode_image(data, name, max_pixels=max_pixels))
 
 
@@ -291,20 +292,20 @@ def _reader(stream: IO[bytes], name: str | Path, max_pixels: int) -> Iterator[Im
 def _decoded(stream: IO[bytes], name: str | Path, mode: str, max_pixels: int) -> NDArray[np.uint8]:
     """Decode to upright uint8 RGB (h, w, 3) or grey (h, w)."""
     with _reader(stream, name, max_pixels) as picture:
-        if picture.mode == "F":
-            raise ImageError(name, "has floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
-        if picture.mode in ("LAB", "HSV"):
-            raise ImageError(name, f"has {picture.mode} colours; save it as RGB")
         # A TIFF's depth and polarity have to be asked for before loading closes the file.
         bits, inverted = _depth(picture)
-        turn = _load(picture)
+        turn = _load(picture, name)
         if picture.mode.startswith("I"):
             return _in_strips(picture, mode, turn, lambda strip: _high_byte(strip, bits, inverted, name))
         return _in_strips(picture, mode, turn, lambda strip: strip if strip.mode == mode else strip.convert(mode))
 
 
-def _load(picture: ImageFile.ImageFile) -> int:
+def _load(picture: ImageFile.ImageFile, name: str | Path) -> int:
     """Decode the pixels and return the orientation that is still to be applied."""
+    if picture.mode == "F":
+        raise ImageError(name, "has floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
+    if picture.mode in ("LAB", "HSV"):
+        raise ImageError(name, f"has {picture.mode} colours; save it as RGB")
     # Pillow turns a TIFF by itself.
     turn = 1 if isinstance(picture, TiffImageFile) else _orientation(picture)
     limit = Image.MAX_IMAGE_PIXELS

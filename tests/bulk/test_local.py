@@ -213,3 +213,23 @@ def test_a_failing_network_ends_the_run(localizer: Localizer, photos: Path, tmp_
     monkeypatch.setattr(Localizer, "probabilities", fail)
     with pytest.raises(ModelError, match="network failed"):
         run(localizer, expand_inputs([str(photos)]), tmp_path / "out")
+
+
+def test_large_images_are_decoded_one_at_a_time(
+    localizer: Localizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_LARGE_PIXELS", 1000)
+    busy = threading.Lock()
+    decode = local.decode_picture
+
+    def alone(*arguments: Any, **options: Any) -> Any:
+        assert busy.acquire(blocking=False)
+        try:
+            return decode(*arguments, **options)
+        finally:
+            busy.release()
+
+    monkeypatch.setattr(local, "decode_picture", alone)
+    inputs = expand_inputs([str(photos)])
+
+    assert len(run(localizer, inputs, tmp_path / "out", workers=8)) == len(inputs)

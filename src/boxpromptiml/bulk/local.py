@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,13 @@ from boxpromptiml.bulk.inputs import InputImage
 from boxpromptiml.bulk.results import ResultsFile
 from boxpromptiml.errors import BoxPromptError, ImageError
 from boxpromptiml.files import write_bytes
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, encode_png, read_image_file
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, encode_png, image_size, read_image_file
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.overlay import draw_overlay, encode_overlay, shrink
 from boxpromptiml.runtime.result import Localization
 from boxpromptiml.runtime.sessions import usable_cores
+
+_LARGE_PIXELS = 50_000_000  # larger images (5 bytes a pixel while they are decoded) are decoded one at a time
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def localize_images(
         threshold: for pixels and verdict; None takes the model's.
         batch_size: images per inference.
         workers: threads that decode and write; None for one a core. Memory holds the images that they work on, and
-            small copies of about two batches more.
+            small copies of about two batches more; images above 50 megapixels are decoded one at a time.
         max_pixels: larger images become error lines before they are decoded.
         overwrite: look at every image again.
 
@@ -137,6 +141,7 @@ class _Run:
     threshold: float | None
     max_pixels: int
     overwrite: bool
+    large: threading.Lock = field(default_factory=threading.Lock)
 
     def decode(self, image: InputImage, name: str) -> _Decoded | _Line:
         """Read, hash, decode and resize one image; runs in the pool."""
@@ -146,12 +151,16 @@ class _Run:
             digest = hashlib.sha256(data).hexdigest()
             if not self.overwrite and (line := self._earlier(image, name, digest)) is not None:
                 return _Line(line, skipped=True)
-            picture = decode_picture(data, image.path, max_pixels=self.max_pixels)
+            width, height = image_size(image.path, max_pixels=self.max_pixels)
+            with self.large if width * height > _LARGE_PIXELS else nullcontext():
+                picture = decode_picture(data, image.path, max_pixels=self.max_pixels)
+                network = self.localizer.config.preprocessing.batch([picture])[0]
+                preview = shrink(picture) if self.outputs.overlays else None
+                width, height = picture.size
+                del picture
         except ImageError as error:
             return _Line({"image": str(image.path), "error": error.reason})
-        network = self.localizer.config.preprocessing.batch([picture])[0]
-        preview = shrink(picture) if self.outputs.overlays else None
-        return _Decoded(digest, *picture.size, network, preview, time.perf_counter() - start)
+        return _Decoded(digest, width, height, network, preview, time.perf_counter() - start)
 
     def _earlier(self, image: InputImage, name: str, digest: str) -> dict[str, Any] | None:
         limit = self.localizer.config.decision.threshold if self.threshold is None else self.threshold

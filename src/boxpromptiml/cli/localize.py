@@ -131,8 +131,9 @@ def _report(summary: Summary, shown: list[dict[str, Any]], path: Path, as_json: 
                 numbers = f"{line['score']:.3f}", str(len(line["regions"])), f"{line['seconds']:.2f}"
                 table.add_row(line["image"], line["verdict"], *numbers)
         console.print(table)
+    images = "1 image" if summary.images == 1 else f"{summary.images} images"
     skipped = f", {summary.skipped} already done" if summary.skipped else ""
     console.print(
-        f"{summary.images} images: {summary.tampered} tampered, {summary.failed} failed{skipped}; "
+        f"{images}: {summary.tampered} tampered, {summary.failed} failed{skipped}; "
         f"{summary.images_per_second:.1f} images/s; {path}"
     )
