@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from boxpromptiml.training import Recipe
-    from boxpromptiml.training.run import TrainingSummary
+    from boxpromptiml.training.summary import TrainingSummary
 
 
 class _Supervision(StrEnum):
@@ -86,7 +86,7 @@ def _train(
     from boxpromptiml.errors import MissingExtraError
 
     try:
-        from boxpromptiml.training.callbacks import Interrupted
+        from boxpromptiml.training.processes import Interrupted
         from boxpromptiml.training.run import is_main_process
         from boxpromptiml.training.run import train as run_training
     except ModuleNotFoundError as error:

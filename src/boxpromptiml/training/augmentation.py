@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
-from torchvision.tv_tensors import Mask
+from torchvision.transforms.v2 import functional as F  # type: ignore[import-untyped]
+from torchvision.tv_tensors import Mask  # type: ignore[import-untyped]
 
 from boxpromptiml.training.recipe import AugmentationConfig
 

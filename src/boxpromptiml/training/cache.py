@@ -84,4 +84,4 @@ class ResizedCache:
 
 def _checksum(row: NDArray[np.uint8]) -> int:
     """CRC-32, never 0, which marks an empty row."""
-    return zlib.crc32(row) or 1
+    return zlib.crc32(row.data) or 1

@@ -113,7 +113,7 @@ class TrainingImages(Dataset[Item | _Failure]):
         if index >= len(samples):
             assert self._source is not None
             picture, drawn, tampered = self._source.make(rng)
-            values = drawn.astype(np.float32) / 255
+            values = np.asarray(drawn / 255, np.float32)
         elif self._augmentation.crop > 0:
             tampered = samples[index].tampered
             picture, values = samples[index].load()

@@ -81,7 +81,7 @@ class LocalizationMetric(Metric):
     def figures(self) -> dict[str, float]:
         """The means; figures without images to stand on are left out. With several processes, call it in all."""
         f1, iou, tampered, false_area, authentic, loss, images = (float(v) for v in self.compute())
-        figures = {}
+        figures: dict[str, float] = {}
         if tampered:
             figures |= {"val_f1": f1 / tampered, "val_iou": iou / tampered}
         if authentic:

@@ -45,14 +45,15 @@ class StudentTraining(L.LightningModule):
         self._steps_per_epoch = steps_per_epoch
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
-            student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            student.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(recipe.input.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(recipe.input.std).view(1, 3, 1, 1) * 255, persistent=False)
         decay = recipe.optimizer.ema_decay
         self.average: AveragedModel | None = None
         if decay:
+            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
             # Copied before the first forward: some backbones cache tensors in forward that cannot be copied.
-            self.average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            self.average = AveragedModel(student, multi_avg_fn=average, use_buffers=True)
             self.average.requires_grad_(False)
         self.validation = LocalizationMetric()
         self.epoch = 0

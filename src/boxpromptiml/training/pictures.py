@@ -10,11 +10,16 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from torch import nn
 
 from boxpromptiml.files import atomic_path
+from boxpromptiml.images import save_png
 from boxpromptiml.preprocessing import PreprocessingSpec
-from boxpromptiml.training.samples import Sample
+from boxpromptiml.training.samples import Sample, quantised
+
+# Height of the line of text above a row of pictures.
+_TITLE = 14
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], best: Mapping[str, float] | None, path: Path) -> None:
@@ -39,7 +44,9 @@ def draw_curves(history: Sequence[Mapping[str, float]], best: Mapping[str, float
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend()
-    _save(figure, path)
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)
 
 
 def choose_samples(samples: Sequence[Sample], number: int) -> list[Sample]:
@@ -52,17 +59,21 @@ def choose_samples(samples: Sequence[Sample], number: int) -> list[Sample]:
 
 def draw_samples(student: nn.Module, spec: PreprocessingSpec, samples: Sequence[Sample], path: Path) -> None:
     """A row per sample: image, target, prediction. The student must be in eval mode on the CPU."""
-    figure = Figure(figsize=(9, 2.6 * len(samples)), layout="constrained")
-    for row, sample in enumerate(samples):
-        image, target = sample.load_resized(spec.height, spec.width)
-        prediction = _predict(student, spec, image)
-        pictures = (("image", image), ("target", target), ("prediction", np.rint(prediction * 255)))
-        for column, (title, picture) in enumerate(pictures):
-            axes = figure.add_subplot(len(samples), 3, 3 * row + column + 1)
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
-            axes.set_title(Path(sample.name).name[:40] if column == 0 else title, fontsize=8)
-            axes.set_axis_off()
-    _save(figure, path)
+    rows = [_row(student, spec, sample) for sample in samples]
+    save_png(path, np.concatenate(rows))
+
+
+def _row(student: nn.Module, spec: PreprocessingSpec, sample: Sample) -> NDArray[np.uint8]:
+    image, target = sample.load_resized(spec.height, spec.width)
+    prediction = quantised(_predict(student, spec, image))
+    grey = (np.repeat(values[..., None], 3, axis=2) for values in (target, prediction))
+    pictures = np.concatenate([image, *grey], axis=1)
+    canvas = Image.new("RGB", (pictures.shape[1], _TITLE + spec.height), "white")
+    canvas.paste(Image.fromarray(pictures), (0, _TITLE))
+    draw = ImageDraw.Draw(canvas)
+    for column, title in enumerate((Path(sample.name).name, "target", "prediction")):
+        draw.text((column * spec.width + 2, 1), title[: spec.width // 6], fill="black")
+    return np.asarray(canvas)
 
 
 def _predict(student: nn.Module, spec: PreprocessingSpec, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -76,9 +87,3 @@ def _predict(student: nn.Module, spec: PreprocessingSpec, image: NDArray[np.uint
 def _spread(samples: Sequence[Sample], number: int) -> list[Sample]:
     number = min(number, len(samples))
     return [samples[i * len(samples) // number] for i in range(number)]
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=100)

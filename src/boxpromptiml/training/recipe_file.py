@@ -109,7 +109,7 @@ def _yaml(text: str, source: str) -> Any:
         """YAML lets the last of two equal keys win without a word; here that is an error."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            names = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
             for i, name in enumerate(names):
                 if name in names[:i]:
                     line = node.value[i][0].start_mark.line + 1
@@ -150,9 +150,11 @@ def _explain(error: ValidationError) -> str:
     # An unknown key explains more than what else is wrong.
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
-    # The name of the matching type of a union is no key.
-    loc = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-"))]
-    where = ".".join(loc)
+    where = ".".join(str(part) for part in first["loc"])
+    known = {key.path for key in recipe_keys()}
+    while first["type"] != "extra_forbidden" and "." in where and where not in known and where not in _SECTIONS:
+        # Behind the key come the place in a list or the type of a union that was tried.
+        where = where.rpartition(".")[0]
     if first["type"] != "extra_forbidden":
         message = first["msg"].removeprefix("Value error, ")
         given = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
@@ -238,4 +240,12 @@ def _type(field: FieldInfo) -> str:
     return " ".join([text, ", ".join(limits)]).strip() + (" or null" if optional else "")
 
 
-_SECTIONS = tuple(name for name, field in Recipe.model_fields.items() if _section(field) is not None)
+def _sections(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        section = _section(field)
+        if section is not None:
+            yield prefix + name
+            yield from _sections(section, f"{prefix}{name}.")
+
+
+_SECTIONS = tuple(_sections(Recipe))

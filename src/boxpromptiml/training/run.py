@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,68 +21,20 @@ from boxpromptiml.errors import BoxPromptError, RecipeError
 from boxpromptiml.files import write_json, write_text
 from boxpromptiml.model_config import ModelConfig, Provenance
 from boxpromptiml.student import Student, build_student, load_checkpoint, save_checkpoint
-from boxpromptiml.training.callbacks import Keeper, Recorder, Row, tensorboard
 from boxpromptiml.training.console import Console, note
 from boxpromptiml.training.data import TrainingData, default_workers
+from boxpromptiml.training.keeper import Keeper
 from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.pictures import choose_samples, draw_curves, draw_samples
 from boxpromptiml.training.recipe import SUPERVISIONS, Recipe, Supervision
 from boxpromptiml.training.recipe_file import dump_recipe
+from boxpromptiml.training.recorder import Recorder, Row, tensorboard
 from boxpromptiml.training.sampler import batches_per_epoch
 from boxpromptiml.training.samples import Samples, gather_samples
 from boxpromptiml.training.state import StateFolder, identity
+from boxpromptiml.training.summary import TrainingSummary, summarise
 
-SUMMARY_NAME = "summary.json"
 LOG_NAME = "logs/metrics.csv"
-
-
-@dataclass(frozen=True)
-class TrainingSummary:
-    """What came of a run; also in ``RUN/summary.json``.
-
-    Attributes:
-        run: the model folder.
-        supervision: pseudo, mask or box.
-        epochs: trained.
-        best_epoch: the one whose weights were kept, counted from 1.
-        validation: its figures: ``val_f1``, ``val_iou`` (means over tampered images), ``val_false_area`` (mean share
-            of authentic images that is marked), ``val_loss``; empty without validation.
-        validation_carved: whether validation images were held out of the training images.
-        images: numbers by part and label, and of images left out.
-        left_out: number of images by reason.
-        seconds: of training, without validation.
-        images_per_second: in training.
-        data_wait_share: share of the training time spent waiting for data, in the main process.
-        peak_memory_mb: of the main process.
-        peak_gpu_memory_mb: of the main process; None without a GPU.
-    """
-
-    run: str
-    supervision: str
-    epochs: int
-    best_epoch: int
-    validation: dict[str, float]
-    validation_carved: bool
-    images: dict[str, int]
-    left_out: dict[str, int]
-    seconds: float
-    images_per_second: float
-    data_wait_share: float
-    peak_memory_mb: float
-    peak_gpu_memory_mb: float | None = None
-
-    def save(self) -> None:
-        """Write ``summary.json``; a run that has one is complete."""
-        write_json(Path(self.run) / SUMMARY_NAME, asdict(self))
-
-    @classmethod
-    def load(cls, run: str | Path) -> TrainingSummary | None:
-        """The summary of a complete run, None if it is not complete."""
-        try:
-            raw = json.loads((Path(run) / SUMMARY_NAME).read_text(encoding="utf-8"))
-            return cls(**{field.name: raw.get(field.name) for field in fields(cls)} | {"run": str(run)})
-        except (OSError, ValueError, AttributeError):
-            return None
 
 
 def is_main_process() -> bool:
@@ -300,7 +251,7 @@ def _finish(
     # From the last state, not from memory: with forked or spawned processes the history is in theirs.
     state, _ = states.latest()
     assert state is not None
-    summary = _summary(run, state["recorder"], recipe, supervision, samples)
+    summary = summarise(run, state["recorder"], recipe, supervision, samples)
     draw_curves(state["recorder"]["history"], state["recorder"]["best"], run / "curves.png")
     chosen = choose_samples(samples.val or samples.train, recipe.validation.samples)
     if chosen:
@@ -319,30 +270,6 @@ def _wait_for_summary(run: Path) -> TrainingSummary:
             return summary
         time.sleep(0.1)
     raise RecipeError(f"{run}: the run ended without a summary; resume it with --resume")
-
-
-def _summary(
-    run: Path, recorded: dict[str, Any], recipe: Recipe, supervision: Supervision, samples: Samples
-) -> TrainingSummary:
-    history: list[Row] = recorded["history"]
-    best: Row = recorded["best"]
-    seconds = sum(row["seconds"] for row in history)
-    gpu = [row["gpu_memory_mb"] for row in history if "gpu_memory_mb" in row]
-    return TrainingSummary(
-        run=str(run),
-        supervision=supervision,
-        epochs=recipe.epochs,
-        best_epoch=int(best["epoch"]),
-        validation={name: value for name, value in best.items() if name.startswith("val_")},
-        validation_carved=samples.carved,
-        images=samples.counts(),
-        left_out=samples.left_out_by_reason(),
-        seconds=seconds,
-        images_per_second=sum(row["images"] for row in history) / seconds,
-        data_wait_share=sum(row["data_wait_share"] * row["seconds"] for row in history) / seconds,
-        peak_memory_mb=max(row["memory_mb"] for row in history),
-        peak_gpu_memory_mb=max(gpu) if gpu else None,
-    )
 
 
 def _on_gpu(recipe: Recipe) -> bool:

@@ -67,9 +67,9 @@ class Sample:
             grey = open_mask(self.mask)
             if grey.shape != size:
                 raise DatasetError(_size_error(self.mask, grey.shape, size))
-            values = grey.astype(np.float32) / 255 if self.soft else (grey > 127).astype(np.float32)
+            values = np.asarray(grey / 255 if self.soft else grey > 127, np.float32)
         else:
-            values = filled_boxes(self.boxes, self.width, self.height).astype(np.float32)
+            values = np.asarray(filled_boxes(self.boxes, self.width, self.height), np.float32)
         return image, values
 
     def load_resized(self, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -243,17 +243,15 @@ def _digest(record: ImageRecord, supervision: Supervision) -> str:
 
 def _carve(records: Sequence[ImageRecord], recipe: Recipe, index: int, folder: str | Path) -> set[str]:
     """Images held out for validation: whole source groups, tampered and authentic ones alike."""
-    fraction = recipe.validation.fraction
     if len(records) < 2:
         return set()
-    splits = split_by_group(records, {"train": 1 - fraction, "val": fraction}, recipe.seed + index)
-    held = {image for image, split in splits.items() if split == "val"}
-    if len(held) == len(records):
+    try:
+        splits = split_by_group(records, {"val": recipe.validation.fraction}, recipe.seed + index)
+    except DatasetError as error:
         raise DatasetError(
-            f"{folder}: all training images come from one source group, none is left to train on after holding out "
-            "validation images; add images, or set validation.fraction=0"
-        )
-    return held
+            f"{folder}: no validation images can be held out ({error}); set validation.fraction=0 to do without"
+        ) from error
+    return {image for image, split in splits.items() if split == "val"}
 
 
 def _check(samples: Samples, folders: Sequence[str | Path], supervision: Supervision, recipe: Recipe) -> None:

@@ -1,0 +1,155 @@
+"""Batches: the cache, synthesis on the fly, waiting times, optimiser groups and schedule."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from boxpromptiml.errors import RecipeError
+from boxpromptiml.training import Recipe
+from boxpromptiml.training.cache import ResizedCache
+from boxpromptiml.training.data import TimedLoader, TrainingImages
+from boxpromptiml.training.optimization import build_optimizer, build_scheduler, parameter_groups
+from boxpromptiml.training.recipe import AugmentationConfig, OptimizerConfig
+from boxpromptiml.training.samples import gather_samples
+from boxpromptiml.training.synthetic import SyntheticSource
+
+MakeDataset = Callable[..., Path]
+MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ResizedCache:
+    path = tmp_path / "cache.bin"
+    ResizedCache.create(path, 3, 4, 6, 10**6)
+    opened = ResizedCache.open(path, 4, 6)
+    assert opened is not None
+    return opened
+
+
+def test_the_cache_gives_back_what_was_put_in(cache: ResizedCache) -> None:
+    rng = np.random.default_rng(0)
+    image, target = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8), rng.integers(0, 256, (4, 6), dtype=np.uint8)
+    assert cache.get(1) is None
+    cache.put(1, image, target)
+    for reader in (cache, pickle.loads(pickle.dumps(cache)), ResizedCache.open(cache.path, 4, 6)):
+        found = reader.get(1)
+        np.testing.assert_array_equal(found[0], image)
+        np.testing.assert_array_equal(found[1], target)
+    cache.put(3, image, target)  # beyond the last row: ignored
+    assert cache.get(3) is None
+
+
+def test_a_damaged_row_is_not_believed(cache: ResizedCache) -> None:
+    cache.put(0, np.full((4, 6, 3), 9, np.uint8), np.zeros((4, 6), np.uint8))
+    with cache.path.open("r+b") as stream:
+        stream.seek(5)
+        stream.write(b"\x01")
+    assert cache.get(0) is None
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(10**6, 5), (250, 2), (50, None)])
+def test_the_cache_keeps_to_its_limit(tmp_path: Path, limit: int, rows: int | None) -> None:
+    path = tmp_path / "cache.bin"
+    ResizedCache.create(path, 5, 4, 6, limit)
+    opened = ResizedCache.open(path, 4, 6)
+    assert (opened and opened.rows) == rows
+
+
+def test_the_cache_changes_nothing(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(augmentation__colour=1.0)
+    samples = gather_samples([make_dataset()], recipe, "pseudo").train
+    ResizedCache.create(tmp_path / "cache.bin", len(samples), 64, 64, 10**8)
+    cached = TrainingImages(
+        samples, recipe.input, recipe.augmentation, 0, ResizedCache.open(tmp_path / "cache.bin", 64, 64)
+    )
+    plain = TrainingImages(samples, recipe.input, recipe.augmentation, 0)
+    for epoch in (0, 1):
+        for index in range(len(samples)):
+            for a, b in zip(cached[epoch, index], plain[epoch, index], strict=True):
+                assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+
+
+def test_every_epoch_augments_anew_and_repeatably(make_dataset: MakeDataset, make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe(augmentation__colour=1.0)
+    samples = gather_samples([make_dataset()], recipe, "pseudo").train
+    images = TrainingImages(samples, recipe.input, recipe.augmentation, 0)
+    assert torch.equal(images[0, 3][0], images[0, 3][0])
+    assert not torch.equal(images[0, 3][0], images[1, 3][0])
+
+
+def test_synthesis_on_the_fly(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    from boxpromptiml.images import save_png
+
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        save_png(tmp_path / f"photos/{i}.png", coarse)
+    recipe = make_recipe(synthesis={"fraction": 0.5, "authentic": 0.5, "photos": [str(tmp_path / "photos")]})
+    source = SyntheticSource.of(recipe, [])
+    images = TrainingImages([], recipe.input, AugmentationConfig(), 0, source=source, synthetic=12)
+    assert len(images) == 12
+    made = [images[0, i] for i in range(12)]
+    assert {item[3] for item in made} == {True, False}
+    for image, mask, _, tampered, _ in made:
+        assert image.shape == (3, 64, 64)
+        assert bool(mask.any()) == tampered
+    assert torch.equal(pickle.loads(pickle.dumps(images))[0, 4][0], made[4][0])
+    assert not torch.equal(images[1, 4][0], made[4][0])
+
+
+def test_synthesis_needs_photographs(make_recipe: MakeRecipe) -> None:
+    assert SyntheticSource.of(make_recipe(), []) is None
+    with pytest.raises(RecipeError, match=r"synthesis.photos"):
+        SyntheticSource.of(make_recipe(synthesis={"fraction": 0.5}), [])
+
+
+def test_the_loader_knows_how_long_it_was_waited_for() -> None:
+    class Slow(torch.utils.data.Dataset[int]):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> int:
+            time.sleep(0.02)
+            return index
+
+    loader = TimedLoader(Slow(), batch_size=1)
+    started = time.perf_counter()
+    for _ in loader:
+        time.sleep(0.05)
+    spent = time.perf_counter() - started
+    assert 0.06 <= loader.waited <= spent - 0.15
+
+
+def student() -> nn.Module:
+    return nn.ModuleDict({"backbone": nn.Conv2d(3, 4, 3), "head": nn.Sequential(nn.Conv2d(4, 1, 1), nn.BatchNorm2d(1))})
+
+
+def test_groups_by_place_and_shape() -> None:
+    config = OptimizerConfig(lr=0.1, backbone_lr_factor=0.1, weight_decay=0.5)
+    groups = {(round(g["lr"], 6), g["weight_decay"]): len(g["params"]) for g in parameter_groups(student(), config)}  # type: ignore[call-overload, arg-type]
+    assert groups == {(0.01, 0.5): 1, (0.01, 0.0): 1, (0.1, 0.5): 1, (0.1, 0.0): 3}
+
+
+def test_the_schedule_warms_up_and_decays() -> None:
+    config = OptimizerConfig(lr=1.0, warmup_epochs=1, final_lr_factor=0.1)
+    optimizer = build_optimizer(student(), config)
+    scheduler = build_scheduler(optimizer, config, steps_per_epoch=4, epochs=5)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[4] == pytest.approx(1.0)
+    assert all(a > b for a, b in pairwise(rates[4:]))
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)

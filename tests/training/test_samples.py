@@ -1,0 +1,133 @@
+"""Which images are trained on, what they are taught, and what is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boxpromptiml.dataset import Dataset
+from boxpromptiml.errors import DatasetError
+from boxpromptiml.training import Recipe, Supervision
+from boxpromptiml.training.samples import gather_samples
+
+MakeDataset = Callable[..., Path]
+
+
+def change(folder: Path, image: str, **changes: object) -> None:
+    with Dataset.open(folder) as dataset:
+        dataset.put(replace(dataset.get(image), **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("supervision", "highest", "values"),
+    [("pseudo", 229, 2), ("mask", 255, 2), ("box", 255, 2)],
+)
+def test_targets(make_dataset: MakeDataset, supervision: Supervision, highest: int, values: int) -> None:
+    train = gather_samples([make_dataset()], Recipe(), supervision).train
+    for sample in train:
+        image, target = sample.load_resized(48, 64)
+        assert image.shape == (48, 64, 3)
+        assert target.dtype == np.uint8
+        assert int(target.max()) == (highest if sample.tampered else 0)
+        assert len(np.unique(target)) == (values if sample.tampered else 1)
+
+
+def test_targets_are_shares_of_a_pixel_after_resizing(make_dataset: MakeDataset) -> None:
+    sample = gather_samples([make_dataset()], Recipe(), "mask").train[0]
+    _, large = sample.load_resized(48, 64)
+    _, small = sample.load_resized(24, 32)
+    assert small.mean() == pytest.approx(large.mean(), rel=0.02)
+
+
+def test_what_cannot_be_used_is_named(make_dataset: MakeDataset) -> None:
+    folder = make_dataset()
+    change(folder, "images/00.png", pseudo=None)
+    change(folder, "images/01.png", review="rejected")
+    change(folder, "images/02.png", label=None)
+    with Dataset.open(folder) as dataset:
+        flagged = replace(dataset.get("images/03.png").pseudo, flags=(("empty",),))  # type: ignore[type-var]
+    change(folder, "images/03.png", pseudo=flagged)
+    samples = gather_samples([folder], Recipe(), "pseudo")
+    assert {item.name: item.reason for item in samples.left_out} == {
+        "images/00.png": "no pseudo mask",
+        "images/01.png": "pseudo mask rejected in review",
+        "images/02.png": "not labelled yet",
+    }
+    strict = gather_samples([folder], Recipe.model_validate({"data": {"skip_suspicious": True}}), "pseudo")
+    assert strict.left_out_by_reason()["suspicious pseudo mask"] == 1
+    assert samples.counts()["left_out"] == 3
+    assert samples.teachers == ("grabcut",)
+
+
+@pytest.mark.parametrize(
+    ("supervision", "changes", "remedy"),
+    [
+        ("pseudo", {"pseudo": None}, "boxpromptiml pseudo-label"),
+        ("mask", {"mask": None}, "--supervision pseudo"),
+        ("box", {"boxes": ()}, "boxpromptiml boxes"),
+    ],
+)
+def test_nothing_left_names_the_remedy(
+    make_dataset: MakeDataset, supervision: Supervision, changes: dict[str, object], remedy: str
+) -> None:
+    folder = make_dataset(images=3)
+    for image in ("images/00.png", "images/01.png"):
+        change(folder, image, **changes)
+    with pytest.raises(DatasetError, match="no tampered training image") as caught:
+        gather_samples([folder], Recipe(), supervision)
+    assert remedy in str(caught.value)
+
+
+def test_validation_images_are_held_out_by_group(make_dataset: MakeDataset) -> None:
+    folder = make_dataset(images=36, val=0, splits=False)
+    recipe = Recipe.model_validate({"validation": {"fraction": 0.25}})
+    samples = gather_samples([folder], recipe, "pseudo")
+    assert samples.carved
+    assert len(samples.train) + len(samples.val) == 36
+    assert 6 <= len(samples.val) <= 12
+
+    def group(name: str) -> int:
+        return int(name[-6:-4]) // 2
+
+    assert not {group(s.name) for s in samples.val} & {group(s.name) for s in samples.train}
+    again = gather_samples([folder], recipe, "pseudo")
+    assert [s.name for s in again.val] == [s.name for s in samples.val]
+    with Dataset.open(folder) as dataset:
+        assert dataset.count(split="val") == 0
+
+
+def test_the_test_split_is_never_touched(make_dataset: MakeDataset) -> None:
+    folder = make_dataset(images=12, val=3)
+    change(folder, "images/00.png", split="test")
+    samples = gather_samples([folder], Recipe(), "mask")
+    assert "images/00.png" not in {s.name for s in [*samples.train, *samples.val]}
+
+
+def test_authentic_images_can_be_limited(make_dataset: MakeDataset) -> None:
+    folder = make_dataset(images=12)
+    for ratio, left in ((None, 4), (0.25, 2), (0, 0)):
+        recipe = Recipe.model_validate({"data": {"authentic_per_tampered": ratio}})
+        assert gather_samples([folder], recipe, "mask").counts()["train_authentic"] == left
+
+
+def test_missing_files_and_wrong_sizes_are_named(make_dataset: MakeDataset) -> None:
+    folder = make_dataset()
+    change(folder, "images/01.png", width=65)
+    sample = gather_samples([folder], Recipe(), "mask").train[1]
+    with pytest.raises(DatasetError, match=r"images/01.png: 64 x 48 pixels, the dataset says 65 x 48"):
+        sample.load()
+    (folder / "masks/00.png").unlink()
+    with pytest.raises(DatasetError, match=r"masks/00.png: no such file"):
+        gather_samples([folder], Recipe(), "mask")
+
+
+def test_one_group_cannot_be_split(make_dataset: MakeDataset) -> None:
+    folder = make_dataset(images=6, val=0, splits=False)
+    for i in range(6):
+        change(folder, f"images/{i:02d}.png", group="same")
+    with pytest.raises(DatasetError, match=r"set validation.fraction=0 to do without"):
+        gather_samples([folder], Recipe(), "mask")
