@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from boxpromptiml.errors import TeacherError
-from boxpromptiml.regions import Box
-from boxpromptiml.teachers import load_teacher
-from boxpromptiml.teachers.sam import Candidate, SamTeacher, box_agreement, choose_candidate
+from boxpromptiml.errors import TeacherError  # noqa: E402
+from boxpromptiml.regions import Box  # noqa: E402
+from boxpromptiml.teachers import load_teacher  # noqa: E402
+from boxpromptiml.teachers.sam import Candidate, SamTeacher, box_agreement, choose_candidate  # noqa: E402
 
 BOXES = [Box(10, 10, 60, 50), Box(30, 5, 140, 80), Box(0, 0, 150, 90)]
 

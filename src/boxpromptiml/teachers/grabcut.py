@@ -18,7 +18,8 @@ from boxpromptiml.teachers.duplicates import find_duplicate
 
 # Raised whenever the same settings start to give other masks, so that stored masks are made anew.
 _ALGORITHM = 1
-_STRONGEST_BIAS = 6  # nats
+# Nats by which foreground is made cheaper, until the cut is tight.
+_BIASES = (1.0, 2.5, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class GrabCutSettings:
             that a cut cannot collapse to nothing. The soft mask is the mean of the cuts, its quality their agreement.
         iterations: GrabCut iterations a cut.
         tightness: a drawn box touches its region: while the cut spans less than this share of the box's width or
-            height, foreground is made cheaper, by one nat at a time.
+            height, foreground is made cheaper, in three steps.
         work_side: boxes with surroundings larger than this many pixels are scaled down for the cut.
         duplicates: whether to look for copy-move first (see `duplicates.py`).
         search_side: long side of the image in that search, pixels.
@@ -47,6 +48,12 @@ class GrabCutSettings:
     search_side: int = 512
 
     def __post_init__(self) -> None:
+        try:
+            self._check()
+        except TypeError as error:
+            raise TeacherError(f"grabcut: a setting is of the wrong type ({error}); see docs/teachers.md") from error
+
+    def _check(self) -> None:
         limits = {
             "context": self.context > 0,
             "cores": len(self.cores) > 0 and all(0 <= core < 1 for core in self.cores),
@@ -74,7 +81,10 @@ class GrabCutTeacher:
     def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[TeacherMask]:
         """One soft mask a box, zero outside the box; see `Teacher.masks`."""
         check_request(image, boxes)
-        return [self._mask(image, box) for box in boxes]
+        try:
+            return [self._mask(image, box) for box in boxes]
+        except cv2.error as error:
+            raise TeacherError(f"grabcut: OpenCV failed ({' '.join(str(error).split())})") from error
 
     def _mask(self, image: NDArray[np.uint8], box: Box) -> TeacherMask:
         found = self._duplicate(image, box) if self._options.duplicates else None
@@ -120,9 +130,9 @@ class GrabCutTeacher:
         state = trimap.copy()
         cv2.grabCut(pixels, state, None, background, foreground, self._options.iterations, cv2.GC_INIT_WITH_MASK)
         cut = _foreground(state)
-        bias = 0
-        while _tightness(cut, box) < self._options.tightness and bias < _STRONGEST_BIAS:
-            bias += 1
+        for bias in _BIASES:
+            if _tightness(cut, box) >= self._options.tightness:
+                break
             # The first five numbers are the weights of the mixture; OpenCV never normalises them, so that scaling
             # them adds a constant to the background's cost.
             dearer = background.copy()
