@@ -110,7 +110,10 @@ class Job:
         Raises:
             DatasetError: the file cannot be written.
         """
-        flags = tuple(flags_for(mask, box, self.limits) for mask, box in zip(masks, record.boxes, strict=True))
+        flags = tuple(
+            flags_for(mask, box, self.limits) if self.teacher.judged else ()
+            for mask, box in zip(masks, record.boxes, strict=True)
+        )
         final = [
             with_fallback(mask, box, reasons, self.fallback, self.limits)
             for mask, box, reasons in zip(masks, record.boxes, flags, strict=True)

@@ -34,11 +34,13 @@ class Teacher(Protocol):
         name: id for records and folders, such as ``grabcut`` or ``sam:facebook/sam-vit-huge``.
         settings: everything that shapes the masks, as JSON values; equal settings give equal masks.
         threaded: whether `masks` may be called from several threads at once and gains by it.
+        judged: whether its masks are flagged and replaced where suspicious; the control's mean what they are.
     """
 
     name: str
     settings: dict[str, Any]
     threaded: bool
+    judged: bool
 
     def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[TeacherMask]:
         """One mask a box, in the order of the boxes.

@@ -17,6 +17,7 @@ class BoxTeacher:
 
     name = "box"
     threaded = True
+    judged = False
 
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}

@@ -72,6 +72,7 @@ class GrabCutTeacher:
 
     name = "grabcut"
     threaded = True
+    judged = True
 
     def __init__(self, **options: Any) -> None:
         self._options = GrabCutSettings(**options)

@@ -81,6 +81,7 @@ class SamTeacher:
     """
 
     threaded = False
+    judged = True
 
     def __init__(self, weights: str = DEFAULT_WEIGHTS, device: str = "auto", dtype: DType = "auto") -> None:
         self.device = _device(device)
