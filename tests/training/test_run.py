@@ -19,7 +19,7 @@ from boxpromptiml.dataset import Dataset, PseudoMask
 from boxpromptiml.errors import DatasetError, RecipeError
 from boxpromptiml.training import Recipe, dump_recipe, load_recipe
 from boxpromptiml.training.keeper import Keeper
-from boxpromptiml.training.processes import DivergenceError, Interrupted
+from boxpromptiml.training.processes import DivergenceError, Interrupted, RunError
 from boxpromptiml.training.run import train
 from boxpromptiml.training.state import StateFolder
 from boxpromptiml.training.summary import TrainingSummary
@@ -229,14 +229,20 @@ def test_divergence_names_the_place_and_the_remedy(
         train(make_dataset(), tmp_path / "run", recipe)
 
 
-def test_a_broken_image_is_named(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("image", "workers"), [("images/03.png", 0), ("images/03.png", 1), ("images/13.png", 0)])
+def test_a_broken_image_is_named(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, image: str, workers: int
+) -> None:
+    """In training as in validation, which the last one belongs to."""
     dataset = make_dataset()
-    broken = dataset / "images/03.png"
-    broken.write_bytes(broken.read_bytes()[:200])
-    for workers in (0, 1):
-        with pytest.raises(Exception, match=r"images/03.png: damaged") as caught:
-            train(dataset, tmp_path / f"run{workers}", make_recipe(data__workers=workers))
-        assert "\n" not in str(caught.value)
+    damage(dataset / image)
+    with pytest.raises(RunError, match=f"{image}: damaged") as caught:
+        train(dataset, tmp_path / "run", make_recipe(data__workers=workers))
+    assert "\n" not in str(caught.value)
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:300])
 
 
 def test_a_missing_dataset(tmp_path: Path, recipe: Recipe) -> None:
@@ -324,6 +330,19 @@ def test_two_processes_resume(make_dataset: MakeDataset, make_recipe: MakeRecipe
 
     finished(run_command(dataset, "-o", run, *options, "--resume"))
     assert_same(run, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_end_together(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """An image that only one process meets must not leave the other one waiting, nor print its traceback."""
+    dataset, file = make_dataset(images=16), tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(make_recipe(data__batch_size=2)))
+    damage(dataset / "images/05.png")
+    process = run_command(dataset, "-o", tmp_path / "run", "--recipe", file, "--devices", 2)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert "images/05.png: damaged" in err
+    assert "Traceback" not in err
 
 
 def figures_of(kind: type, run: Path, dataset: Path, recipe: Recipe) -> dict[str, float]:

@@ -83,10 +83,14 @@ def train(
 def _train(
     datasets: list[Path], output: Path, recipe: Recipe | None, supervision: _Supervision, resume: bool, as_json: bool
 ) -> None:
+    from boxpromptiml.dataset import Dataset
     from boxpromptiml.errors import MissingExtraError
 
+    for folder in datasets:
+        # A wrong path is told at once, not after the seconds that the imports below take.
+        Dataset.open(folder).close()
     try:
-        from boxpromptiml.training.processes import Interrupted
+        from boxpromptiml.training.processes import Interrupted, RunError
         from boxpromptiml.training.run import is_main_process
         from boxpromptiml.training.run import train as run_training
     except ModuleNotFoundError as error:
@@ -94,11 +98,14 @@ def _train(
 
     try:
         summary = run_training(datasets, output, recipe, supervision=supervision.value, resume=resume)
-    except Interrupted as error:
+    except RunError as error:
         if is_main_process():
-            typer.echo(
-                f"interrupted, the state is saved in {output}; go on with the same command and --resume", err=True
-            )
+            raise
+        raise typer.Exit from error
+    except Interrupted as error:
+        if not is_main_process():
+            raise typer.Exit from error
+        typer.echo(f"interrupted, the state is saved in {output}; go on with the same command and --resume", err=True)
         raise typer.Exit(128 + error.signal) from error
     if not is_main_process():
         return

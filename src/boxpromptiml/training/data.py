@@ -30,6 +30,7 @@ class Batch(TypedDict):
 
     image: uint8 (B, 3, H, W), RGB. mask: uint8 (B, 1, H, W), probability x 255. index: int64 (B,), place in the list of
     samples, beyond its end for synthesised images. tampered: bool (B,). weight: float32 (B,), 0 for padding.
+    error: what was wrong with an image that could not be loaded and is blank; empty if nothing was.
     """
 
     image: Tensor
@@ -37,16 +38,12 @@ class Batch(TypedDict):
     index: Tensor
     tampered: Tensor
     weight: Tensor
+    error: str
 
 
-Item = tuple[Tensor, Tensor, int, bool, float]
-
-
-class _Failure(str):
-    """The message of an error in a worker process, sent home in place of a sample.
-
-    Raised there, it would arrive with the worker's traceback for a message.
-    """
+# As a batch, one image. An error travels as text: raised in a worker process, it would arrive as a traceback; raised in
+# one process of several, it would leave the others waiting.
+Item = tuple[Tensor, Tensor, int, bool, float, str]
 
 
 class _Resized:
@@ -66,7 +63,7 @@ class _Resized:
         return _tensors(*pair)
 
 
-class TrainingImages(Dataset[Item | _Failure]):
+class TrainingImages(Dataset[Item]):
     """Augmented training images, and synthesised ones behind them; indexed by ``(epoch, index)``.
 
     Args:
@@ -98,15 +95,15 @@ class TrainingImages(Dataset[Item | _Failure]):
     def __len__(self) -> int:
         return len(self._resized.samples) + self._synthetic
 
-    def __getitem__(self, key: tuple[int, int]) -> Item | _Failure:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         rng = np.random.default_rng([self._seed, epoch, index])
         try:
             image, mask, tampered = self._load(index, rng)
         except BoxPromptError as error:
-            return _Failure(error)
+            return _blank(self._resized.spec, index, str(error))
         image, mask = augment(image, mask, self._augmentation, rng)
-        return image, mask, index, tampered, 1.0
+        return image, mask, index, tampered, 1.0, ""
 
     def _load(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
         samples, spec = self._resized.samples, self._resized.spec
@@ -125,7 +122,7 @@ class TrainingImages(Dataset[Item | _Failure]):
         return *_tensors(resize_image(picture, height, width), target), tampered
 
 
-class ValidationImages(Dataset[Item | _Failure]):
+class ValidationImages(Dataset[Item]):
     """Validation images as they are; index -1 is a blank that does not count."""
 
     def __init__(self, samples: Sequence[Sample], spec: PreprocessingSpec, cache: ResizedCache | None = None) -> None:
@@ -134,16 +131,14 @@ class ValidationImages(Dataset[Item | _Failure]):
     def __len__(self) -> int:
         return len(self._resized.samples)
 
-    def __getitem__(self, index: int) -> Item | _Failure:
-        spec = self._resized.spec
+    def __getitem__(self, index: int) -> Item:
         if index < 0:
-            image = torch.zeros(3, spec.height, spec.width, dtype=torch.uint8)
-            return image, image[:1], index, False, 0.0
+            return _blank(self._resized.spec, index)
         try:
             image, mask = self._resized[index]
         except BoxPromptError as error:
-            return _Failure(error)
-        return image, mask, index, self._resized.samples[index].tampered, 1.0
+            return _blank(self._resized.spec, index, str(error))
+        return image, mask, index, self._resized.samples[index].tampered, 1.0, ""
 
 
 class TimedLoader(DataLoader[Any]):
@@ -169,8 +164,6 @@ class TimedLoader(DataLoader[Any]):
             self.waited += time.perf_counter() - started
             if batch is None:
                 return
-            if isinstance(batch, _Failure):
-                raise BoxPromptError(str(batch))
             yield batch
 
 
@@ -299,19 +292,20 @@ def _tensors(image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> tuple[T
     return picture, torch.from_numpy(np.array(mask))[None]
 
 
-def _collate(items: Sequence[Item | _Failure]) -> Batch | _Failure:
-    good: list[Item] = []
-    for item in items:
-        if isinstance(item, _Failure):
-            return item
-        good.append(item)
-    images, masks, indices, tampered, weights = zip(*good, strict=True)
+def _blank(spec: PreprocessingSpec, index: int, error: str = "") -> Item:
+    image = torch.zeros(3, spec.height, spec.width, dtype=torch.uint8)
+    return image, image[:1], index, False, 0.0, error
+
+
+def _collate(items: Sequence[Item]) -> Batch:
+    images, masks, indices, tampered, weights, errors = zip(*items, strict=True)
     return {
         "image": torch.stack(images),
         "mask": torch.stack(masks),
         "index": torch.tensor(indices),
         "tampered": torch.tensor(tampered),
         "weight": torch.tensor(weights),
+        "error": next(filter(None, errors), ""),
     }
 
 

@@ -13,7 +13,7 @@ import torch
 
 from boxpromptiml.training.data import Batch
 from boxpromptiml.training.module import StudentTraining
-from boxpromptiml.training.processes import DivergenceError, Interrupted, any_process, summed
+from boxpromptiml.training.processes import Interrupted, RunError, any_process, divergence, first_message, summed
 from boxpromptiml.training.recipe import Recipe
 from boxpromptiml.training.recorder import Recorder
 from boxpromptiml.training.samples import Samples
@@ -76,14 +76,22 @@ class Keeper(L.Callback):
         )
         diverged = not bool(torch.isfinite(pl_module.last_loss))
         # One decision for all processes: any of them may have diverged or been asked to stop, and clocks differ.
-        diverged, stop, due = any_process(trainer, diverged, self._signal > 0, due)
+        failed, diverged, stop, due = any_process(trainer, bool(batch["error"]), diverged, self._signal > 0, due)
+        if failed:
+            raise RunError(first_message(trainer, batch["error"]))
         if diverged:
-            raise DivergenceError(self._loss_of(pl_module, batch), pl_module)
+            lost = "" if torch.isfinite(pl_module.last_loss) else self._loss_of(pl_module, batch)
+            raise divergence(first_message(trainer, lost), pl_module)
         # After the last batch comes the validation; the state is saved behind it.
         if stepped and not last and (stop or due):
             self._save(trainer, pl_module)
             if stop:
                 raise Interrupted(self._signal or signal.SIGINT)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, StudentTraining)
+        if any_process(trainer, bool(pl_module.validation_error))[0]:
+            raise RunError(first_message(trainer, pl_module.validation_error))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StudentTraining)
@@ -123,7 +131,7 @@ class Keeper(L.Callback):
         weights = module.state_dict()
         broken = next((n for n, v in weights.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
         if broken is not None:
-            raise DivergenceError(f"{broken} is not finite", module)
+            raise divergence(f"{broken} is not finite", module)
         optimizer, scheduler = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
         state = {
             "epoch": module.epoch,

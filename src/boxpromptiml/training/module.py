@@ -33,6 +33,7 @@ class StudentTraining(L.LightningModule):
         sums: loss x images, and images, of this epoch and process; float64 (2,).
         last_loss: of the last batch, detached.
         figures: of the last validation.
+        validation_error: of the first validation image that could not be loaded; empty if there is none.
     """
 
     mean: Tensor
@@ -62,6 +63,7 @@ class StudentTraining(L.LightningModule):
         self.sums = torch.zeros(2, dtype=torch.float64)
         self.last_loss = torch.zeros(())
         self.figures: dict[str, float] = {}
+        self.validation_error = ""
 
     @property
     def best_student(self) -> nn.Module:
@@ -95,6 +97,7 @@ class StudentTraining(L.LightningModule):
         logits = self.best_student(self.normalised(batch["image"])).float()
         target = batch["mask"].float() / 255
         losses = segmentation_loss(logits, target, self.recipe.loss)
+        self.validation_error = self.validation_error or batch["error"]
         self.validation.update(logits.sigmoid(), target, losses, batch["tampered"], batch["weight"])
 
     def on_validation_epoch_start(self) -> None:

@@ -10,19 +10,12 @@ from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.training.module import StudentTraining
 
 
-class DivergenceError(BoxPromptError):
-    """The loss or the weights are no longer numbers.
+class RunError(BoxPromptError):
+    """Ends a run; raised alike in all of its processes, of which one should tell the user."""
 
-    Args:
-        what: is not finite.
-        module: where it happened.
-    """
 
-    def __init__(self, what: str, module: StudentTraining) -> None:
-        super().__init__(f"training diverged: {what} {_where(module)}; {_remedy(module)}")
-
-    def __reduce__(self) -> tuple[type[BoxPromptError], tuple[str]]:
-        return BoxPromptError, (str(self),)
+class DivergenceError(RunError):
+    """The loss or the weights are no longer numbers."""
 
 
 class Interrupted(Exception):
@@ -52,6 +45,20 @@ def summed(trainer: L.Trainer, values: Tensor) -> Tensor:
     total = trainer.strategy.reduce(values.clone().to(trainer.strategy.root_device), reduce_op="sum")
     assert isinstance(total, Tensor)
     return total.cpu()
+
+
+def first_message(trainer: L.Trainer, message: str) -> str:
+    """The message of the first process that has one. Collective."""
+    if trainer.world_size == 1:
+        return message
+    messages = [""] * trainer.world_size
+    torch.distributed.all_gather_object(messages, message)
+    return next(filter(None, messages), "")
+
+
+def divergence(what: str, module: StudentTraining) -> DivergenceError:
+    """The error for a run in which `what` happened to `module`."""
+    return DivergenceError(f"training diverged: {what} {_where(module)}; {_remedy(module)}")
 
 
 def _where(module: StudentTraining) -> str:

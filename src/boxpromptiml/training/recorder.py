@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from boxpromptiml.files import write_text
 from boxpromptiml.training.data import Batch, TrainingData
 from boxpromptiml.training.module import StudentTraining
-from boxpromptiml.training.processes import DivergenceError, summed
+from boxpromptiml.training.processes import divergence, summed
 
 Row = dict[str, float]
 _LOG_EVERY_STEPS = 10
@@ -95,7 +95,7 @@ class Recorder(L.Callback):
         row: Row = {"epoch": pl_module.epoch + 1, "train_loss": loss / max(images, 1.0), **pl_module.figures}
         if not all(math.isfinite(value) for value in row.values()):
             bad = next(name for name, value in row.items() if not math.isfinite(value))
-            raise DivergenceError(f"{bad} is {row[bad]}", pl_module)
+            raise divergence(f"{bad} is {row[bad]}", pl_module)
         row |= {
             "lr": _lr(trainer),
             "images": images,
