@@ -36,15 +36,16 @@ def test_files_and_overrides_are_merged_and_overrides_win(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("aera: [0.1, 0.2]", "unknown key aera; did you mean area?"),
-        ("splice:\n  object: 1", "unknown key splice.object; did you mean splice.objects?"),
-        ("postprocessing:\n  bluring: 1", "unknown key postprocessing.bluring; did you mean postprocessing.blur"),
+        ("aera: [0.1, 0.2]", "unknown key aera; the nearest is area"),
+        ("splice:\n  object: 1", "unknown key splice.object; the nearest is splice.objects"),
+        ("postprocessing:\n  bluring: 1", "unknown key postprocessing.bluring; the nearest is postprocessing.blur"),
         ("area: [0.3, 0.1]", "area: the lower end comes first"),
         ("area: [0, 0.1]", "area: must be above 0"),
         ("area: [0.1, 0.95]", "area must stay below 0.9"),
         ("second_region: 2", "second_region: Input should be less than or equal to 1"),
         ("kinds: {splice: 0, copy_move: 0, removal: 0, retouch: 0}", "kinds: weights must not be negative"),
         ("removal: {max_area: 0.001}", "removal.max_area 0.001 is below the smallest area"),
+        ("crop: [0.5, 1]\ncrop: [0.6, 1]", "line 2: the key crop is given twice"),
         ("- 1", "holds a list"),
         ("area: [", "not valid YAML"),
     ],
@@ -63,7 +64,7 @@ def test_bad_settings_are_refused_in_one_line(tmp_path: Path, text: str, message
     ("override", "message"),
     [
         ("kinds.splice", "write it as key=value"),
-        ("kinds.slice=1", "did you mean kinds.splice?"),
+        ("kinds.slice=1", "unknown key kinds.slice; the nearest is kinds.splice"),
         ("area.low=1", "area"),
     ],
 )
