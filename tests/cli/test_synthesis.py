@@ -54,7 +54,7 @@ def test_a_dataset_is_made_and_reported(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["-n", "2", "--size", "huge"], "--size huge: write it as WIDTHxHEIGHT"),
-        (["-n", "2", "--set", "kind.splice=1"], "unknown key kind; did you mean kinds?"),
+        (["-n", "2", "--set", "kind.splice=1"], "unknown key kind; the nearest is kinds"),
         (["-n", "2", "--split-by-source", "val=2"], "--split-by-source val=2"),
         (["-n", "2", "--objects", "."], "no folder images/ in it"),
     ],
