@@ -20,10 +20,10 @@ from boxpromptiml.bulk.results import ResultsFile
 from boxpromptiml.errors import BoxPromptError, ImageError
 from boxpromptiml.files import write_bytes
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, encode_png, image_size, read_image_file
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.overlay import draw_overlay, encode_overlay, shrink
 from boxpromptiml.runtime.result import Localization
-from boxpromptiml.runtime.sessions import usable_cores
 
 _LARGE_PIXELS = 50_000_000  # larger images (5 bytes a pixel while they are decoded) are decoded one at a time
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,6 +14,7 @@ from boxpromptiml.dataset.records import ImageRecord
 from boxpromptiml.dataset.store import Dataset
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.images import open_mask
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.progress import progress_bar
 from boxpromptiml.regions import Box, boxes_from_mask, filled_boxes, jittered, loosened
 
@@ -116,7 +116,7 @@ def derive_boxes(
     empty: list[str] = []
     ratios: list[float] = []
     records = dataset.records(split=split)
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress_bar() as bar:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool, progress_bar() as bar:
         task = bar.add_task("boxes", total=dataset.count(split=split))
         while batch := list(islice(records, _BATCH)):
             chosen: list[ImageRecord] = []

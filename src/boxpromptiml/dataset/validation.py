@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from boxpromptiml.dataset.splits import crossing_groups
 from boxpromptiml.dataset.store import Dataset
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.images import decode_image, mask_is_coloured, open_mask, read_image_file
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.progress import progress_bar
 from boxpromptiml.regions import filled_boxes
 
@@ -56,7 +56,7 @@ def validate(dataset: Dataset, *, workers: int | None = None) -> list[Problem]:
 
     Args:
         dataset: what to check.
-        workers: threads that decode; default one a CPU.
+        workers: threads that decode; default one a usable core.
 
     Returns:
         The problems, sorted by image.
@@ -64,7 +64,7 @@ def validate(dataset: Dataset, *, workers: int | None = None) -> list[Problem]:
     found: list[Problem] = []
     digests: dict[str, list[ImageRecord]] = defaultdict(list)
     records = dataset.records()
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress_bar() as bar:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool, progress_bar() as bar:
         task = bar.add_task("validate", total=dataset.count())
         while batch := list(islice(records, _BATCH)):
             for record, (digest, problems) in zip(

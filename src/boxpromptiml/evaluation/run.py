@@ -21,11 +21,11 @@ from boxpromptiml.evaluation.result import EvaluationResult, Figures, ImageResul
 from boxpromptiml.evaluation.sources import AUTO, choose_split, is_usable, open_source
 from boxpromptiml.formats.importing import OnMismatch
 from boxpromptiml.images import open_image, open_mask
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.metrics import Mode, Preset, get_preset
 from boxpromptiml.preprocessing import PreprocessingSpec, resize_nearest
 from boxpromptiml.progress import track
 from boxpromptiml.runtime import Localizer, image_score
-from boxpromptiml.runtime.sessions import usable_cores
 
 A = TypeVar("A")
 B = TypeVar("B")

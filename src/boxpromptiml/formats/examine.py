@@ -18,6 +18,7 @@ from boxpromptiml.dataset import Label
 from boxpromptiml.errors import ImageError
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
 from boxpromptiml.images import image_size, mask_is_coloured, open_image, open_mask, save_png
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.preprocessing import resize_nearest
 from boxpromptiml.progress import track
 
@@ -57,13 +58,13 @@ def examine(source: Source, mender: Mender | None, workers: int | None = None) -
     Args:
         source: what to check.
         mender: saves mended masks; None leaves them as mismatches.
-        workers: threads; default one a CPU.
+        workers: threads; default one a usable core.
 
     Yields:
         In the order of the source, candidates that fit and mismatches.
     """
     candidates = iter(track(source.candidates, "check"))
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
         # In batches: all that is handed to the pool has to be worked off before Ctrl-C ends the process.
         while batch := list(islice(candidates, _BATCH)):
             yield from pool.map(lambda candidate: _examined(candidate, mender), batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import onnxruntime as ort
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import sha256_of
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.model_config import FORMAT_VERSION, ONNX_NAME, WEIGHTS_NAME, ModelConfig
 from boxpromptiml.preprocessing import PreprocessingSpec
 
@@ -20,13 +20,6 @@ VERSION_KEY = "boxpromptiml.format_version"
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "probability"
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on: fewer than the machine has in a container or under ``taskset``."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def open_session(folder: Path, config: ModelConfig, threads: int | None = None) -> tuple[ort.InferenceSession, str]:

@@ -20,6 +20,7 @@ import numpy as np
 from boxpromptiml import images
 from boxpromptiml.errors import BoxPromptError, RecipeError
 from boxpromptiml.files import write_bytes
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.progress import progress_bar
 from boxpromptiml.synthesis._cv import cv2
 from boxpromptiml.synthesis.config import SynthesisConfig
@@ -221,8 +222,7 @@ def _record(store: Store, journal: Journal, batch: Sequence[Made]) -> None:
 def _run(job: _Job, tasks: Sequence[_Task], workers: int | None) -> Iterator[Made]:
     """Make the images, in this process or in several; in any order."""
     if workers is None:
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(processors, len(tasks) // _IMAGES_PER_PROCESS)
+        workers = min(usable_cores(), len(tasks) // _IMAGES_PER_PROCESS)
     if min(workers, len(tasks)) <= 1:
         for task in tasks:
             yield _make(job, task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.preprocessing import PreprocessingSpec, resize_image, resize_map
 from boxpromptiml.training.augmentation import augment, random_crop
 from boxpromptiml.training.cache import ResizedCache
@@ -282,7 +282,7 @@ def default_workers(on_gpu: bool, processes: int) -> int:
     """Loading processes for each training process; what is measured is in docs/training.md."""
     if not on_gpu:
         return 1
-    return max(1, min(8, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4) // processes))
+    return max(1, min(8, usable_cores() // processes))
 
 
 def _tensors(image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
