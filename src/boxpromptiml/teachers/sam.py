@@ -116,6 +116,8 @@ class SamTeacher:
                 found += self._decode(encoded, boxes[start : start + _BOXES])
         except torch.OutOfMemoryError as error:
             raise TeacherError(f"{self.name}: the memory of {self.device} is full; take smaller weights") from error
+        except RuntimeError as error:
+            raise TeacherError(f"{self.name}: the model failed ({_first_line(error)})") from error
         return found
 
     def _encode(self, image: NDArray[np.uint8]) -> _Encoded:
