@@ -19,20 +19,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from boxpromptiml import images
 from boxpromptiml.errors import ImageError
 from boxpromptiml.images import (
-    IMAGE_SUFFIXES,
     decode_image,
     decode_picture,
-    encode_png,
-    find_images,
     image_size,
     mask_is_coloured,
     open_image,
     open_mask,
+    pixels,
     read_image_file,
-    save_png,
 )
 
 RNG = np.random.default_rng(0)
@@ -211,7 +207,7 @@ def test_reads_lossy_and_cmyk_files(tmp_path: Path, name: str, data: bytes) -> N
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
 def test_applies_the_orientation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, orientation: int) -> None:
-    monkeypatch.setattr(images, "_STRIP_PIXELS", 100)  # several strips, the last one short
+    monkeypatch.setattr(pixels, "_STRIP_PIXELS", 100)  # several strips, the last one short
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"turned.{kind.lower()}"
@@ -427,43 +423,3 @@ def test_tells_coloured_masks(tmp_path: Path) -> None:
         picture.save(tmp_path / name)
 
     assert {name: mask_is_coloured(tmp_path / name) for name in table} == {n: c for n, (_, c) in table.items()}
-
-
-@pytest.mark.parametrize("array", [GREY, COLOUR, DEEP, GREY[::2, ::-1]], ids=["grey", "rgb", "16-bit grey", "a view"])
-def test_png_keeps_every_value(tmp_path: Path, array: NDArray[np.generic]) -> None:
-    path = tmp_path / "new" / "folder" / "a.png"
-
-    save_png(path, array)
-
-    with Image.open(path) as picture:
-        read = np.asarray(picture)
-    assert read.dtype == array.dtype
-    np.testing.assert_array_equal(read, array)
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("array", [np.zeros((3, 3)), np.zeros((3, 3, 4), np.uint8), np.zeros((0, 3), np.uint8)])
-def test_png_refuses_what_it_cannot_hold(array: NDArray[np.generic]) -> None:
-    with pytest.raises(ValueError, match=r"a PNG takes uint8"):
-        encode_png(array)
-
-
-def test_finds_images_sorted_and_leaves_hidden_files_out(tmp_path: Path) -> None:
-    for name in (
-        "b.JPG",
-        "a.png",
-        "notes.txt",
-        ".hidden.png",
-        "sub/c.webp",
-        ".cache/d.png",
-        "sub/.e.png",
-        "sub/x.tiff",
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-
-    everything = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
-
-    assert everything == ["a.png", "b.JPG", "sub/c.webp", "sub/x.tiff"]
-    assert [path.name for path in find_images(tmp_path, recursive=False)] == ["a.png", "b.JPG"]
-    assert {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"} <= IMAGE_SUFFIXES
