@@ -122,7 +122,8 @@ def run_demo(out: Path, settings: DemoSettings | None = None, say: Callable[[str
         with step("boxes", f"drawing boxes {settings.loosen:.0%} too large, as a person would in 7 seconds an image"):
             derive_boxes(dataset, settings.loosen, settings.jitter, settings.seed)
         with step("pseudo-label", "turning boxes into pseudo masks with GrabCut"):
-            pseudo_label(dataset, load_teacher("grabcut"))
+            for split in ("train", "val"):  # students are tested against the truth alone
+                pseudo_label(dataset, load_teacher("grabcut"), split=split)
         result = DemoResult(out, folder, _photographs(dataset), _counts(dataset), seconds=seconds)
         _measure_teacher(dataset, result)
     recipe = _recipe(settings)

@@ -53,8 +53,8 @@ class DemoSettings:
         seed: of everything.
     """
 
-    images: int = 520
-    authentic: int = 80
+    images: int = 400
+    authentic: int = 60
     side: int = 256
     epochs: int | None = None
     loosen: float = 0.1
