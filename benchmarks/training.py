@@ -24,7 +24,7 @@ from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.regions import Box
 from boxpromptiml.training import Recipe, Supervision, load_recipe
 from boxpromptiml.training.cache import ResizedCache
-from boxpromptiml.training.data import TrainingImages
+from boxpromptiml.training.items import TrainingImages
 from boxpromptiml.training.run import train
 from boxpromptiml.training.samples import gather_samples
 

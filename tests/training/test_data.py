@@ -16,7 +16,8 @@ from torch import nn
 from boxpromptiml.errors import RecipeError
 from boxpromptiml.training import Recipe
 from boxpromptiml.training.cache import ResizedCache
-from boxpromptiml.training.data import TimedLoader, TrainingImages
+from boxpromptiml.training.data import TimedLoader
+from boxpromptiml.training.items import TrainingImages
 from boxpromptiml.training.optimization import build_optimizer, build_scheduler, parameter_groups
 from boxpromptiml.training.recipe import AugmentationConfig, OptimizerConfig
 from boxpromptiml.training.samples import gather_samples

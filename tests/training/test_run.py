@@ -347,13 +347,13 @@ def test_two_processes_end_together(make_dataset: MakeDataset, make_recipe: Make
 
 def figures_of(kind: type, run: Path, dataset: Path, recipe: Recipe) -> dict[str, float]:
     from boxpromptiml.student import load_checkpoint
-    from boxpromptiml.training.data import ValidationImages, _collate
+    from boxpromptiml.training.items import ValidationImages, collate
     from boxpromptiml.training.samples import gather_samples
 
     images = ValidationImages(gather_samples([dataset], recipe, "pseudo").val, recipe.input)
     module = kind(load_checkpoint(run)[0], recipe, 1, False).eval()
     with torch.no_grad():
         for i in range(len(images)):
-            module.validation_step(_collate([images[i]]), i)
+            module.validation_step(collate([images[i]]), i)
     figures: dict[str, float] = module.validation.figures()
     return figures

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from boxpromptiml.training.data import Batch
+from boxpromptiml.training.items import Batch
 from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.processes import Interrupted, RunError, any_process, divergence, first_message, summed
 from boxpromptiml.training.recipe import Recipe

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from boxpromptiml.training.data import Batch
+from boxpromptiml.training.items import Batch
 from boxpromptiml.training.metric import LocalizationMetric
 from boxpromptiml.training.optimization import build_optimizer, build_scheduler
 from boxpromptiml.training.recipe import LossConfig, Recipe

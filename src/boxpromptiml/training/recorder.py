@@ -17,7 +17,8 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from boxpromptiml.files import write_text
-from boxpromptiml.training.data import Batch, TrainingData
+from boxpromptiml.training.data import TrainingData
+from boxpromptiml.training.items import Batch
 from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.processes import divergence, summed
 

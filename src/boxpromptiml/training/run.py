@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,8 +20,9 @@ from boxpromptiml.errors import BoxPromptError, RecipeError
 from boxpromptiml.files import write_json, write_text
 from boxpromptiml.model_config import ModelConfig, Provenance
 from boxpromptiml.student import Student, build_student, load_checkpoint, save_checkpoint
+from boxpromptiml.training.compute import check_machine, loading_workers, precision, strategy, uses_gpu
 from boxpromptiml.training.console import Console, note
-from boxpromptiml.training.data import TrainingData, default_workers
+from boxpromptiml.training.data import TrainingData
 from boxpromptiml.training.keeper import Keeper
 from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.pictures import choose_samples, draw_curves, draw_samples
@@ -79,7 +79,7 @@ def train(
     states = StateFolder(run)
     recipe = _recipe(run, states, recipe, resume)
     states = StateFolder(run, recipe.state.keep)
-    _check_machine(recipe)
+    check_machine(recipe)
     samples = gather_samples(folders, recipe, supervision)
     who = identity(recipe, supervision, len(samples.train))
     if is_main_process():
@@ -110,12 +110,8 @@ def _fit(
     position = state or {"epoch": 0, "batch": 0, "step": 0}
     if position["epoch"] >= recipe.epochs:
         return
-    on_gpu = _on_gpu(recipe)
     world = recipe.compute.devices * recipe.compute.nodes
-    workers = recipe.data.workers
-    if workers is None:
-        workers = default_workers(on_gpu, recipe.compute.devices)
-    data = TrainingData(samples, recipe, states.path, workers, position["epoch"], position["batch"])
+    data = TrainingData(samples, recipe, states.path, loading_workers(recipe), position["epoch"], position["batch"])
     batches = batches_per_epoch(data.images_per_epoch, recipe.data.batch_size, world)
     if batches == 0:
         raise RecipeError(f"{len(samples.train)} training images are too few for {world} processes")
@@ -151,11 +147,11 @@ def _fit(
             recorder.load_state_dict(state["recorder"])
         keeper = Keeper(states, recipe, samples, state, recorder)
         trainer = L.Trainer(
-            accelerator="cuda" if on_gpu else "cpu",
+            accelerator="cuda" if uses_gpu(recipe) else "cpu",
             devices=recipe.compute.devices,
             num_nodes=recipe.compute.nodes,
-            strategy=_strategy(recipe, world),
-            precision=_precision(recipe, on_gpu),
+            strategy=strategy(recipe),
+            precision=precision(recipe),
             max_epochs=recipe.epochs - position["epoch"],
             accumulate_grad_batches=recipe.optimizer.accumulate,
             gradient_clip_val=recipe.optimizer.clip_norm or None,
@@ -205,24 +201,6 @@ def _recipe(run: Path, states: StateFolder, recipe: Recipe | None, resume: bool)
     return Recipe.model_validate(stored["recipe"]) if resume and stored else Recipe()
 
 
-def _check_machine(recipe: Recipe) -> None:
-    compute = recipe.compute
-    world = compute.devices * compute.nodes
-    # torchrun and its like set RANK; without it the processes are Lightning's own.
-    started = int(os.environ.get("WORLD_SIZE", world)) if "RANK" in os.environ else world
-    if started != world:
-        raise RecipeError(
-            f"{started} processes were started, but compute.devices x compute.nodes is {world}; "
-            "give --devices the number of processes per machine"
-        )
-    if compute.accelerator == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("compute.accelerator is cuda, but torch sees no CUDA GPU; set it to cpu")
-    if _on_gpu(recipe) and compute.devices > torch.cuda.device_count():
-        raise RecipeError(f"{compute.devices} devices are asked for, this machine has {torch.cuda.device_count()} GPUs")
-    if compute.precision == "fp16" and not _on_gpu(recipe):
-        raise RecipeError("compute.precision=fp16 needs a GPU; use bf16 or fp32 on the CPU")
-
-
 def _prepare(run: Path, states: StateFolder, recipe: Recipe, who: dict[str, Any], samples: Samples) -> None:
     try:
         states.path.mkdir(parents=True, exist_ok=True)
@@ -270,25 +248,6 @@ def _wait_for_summary(run: Path) -> TrainingSummary:
             return summary
         time.sleep(0.1)
     raise RecipeError(f"{run}: the run ended without a summary; resume it with --resume")
-
-
-def _on_gpu(recipe: Recipe) -> bool:
-    return recipe.compute.accelerator != "cpu" and torch.cuda.is_available()
-
-
-def _strategy(recipe: Recipe, world: int) -> str:
-    if recipe.compute.strategy == "auto":
-        return "ddp" if world > 1 else "auto"
-    return recipe.compute.strategy
-
-
-def _precision(recipe: Recipe, on_gpu: bool) -> Any:
-    precision = recipe.compute.precision
-    if precision == "auto":
-        if not on_gpu:
-            return "32-true"
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[precision]
 
 
 @contextmanager

@@ -1,0 +1,160 @@
+"""From samples to batches: uint8 until the network, decoded once, augmented by (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.preprocessing import PreprocessingSpec, resize_image, resize_map
+from boxpromptiml.training.augmentation import augment, random_crop
+from boxpromptiml.training.cache import ResizedCache
+from boxpromptiml.training.recipe import AugmentationConfig
+from boxpromptiml.training.samples import Sample, quantised
+from boxpromptiml.training.synthetic import SyntheticSource
+
+
+class Batch(TypedDict):
+    """A batch of B images.
+
+    image: uint8 (B, 3, H, W), RGB. mask: uint8 (B, 1, H, W), probability x 255. index: int64 (B,), place in the list of
+    samples, beyond its end for synthesised images. tampered: bool (B,). weight: float32 (B,), 0 for padding.
+    error: what was wrong with an image that could not be loaded and is blank; empty if nothing was.
+    """
+
+    image: Tensor
+    mask: Tensor
+    index: Tensor
+    tampered: Tensor
+    weight: Tensor
+    error: str
+
+
+# As a batch, one image. An error travels as text: raised in a worker process, it would arrive as a traceback; raised in
+# one process of several, it would leave the others waiting.
+Item = tuple[Tensor, Tensor, int, bool, float, str]
+
+
+class _Resized:
+    """Samples at the input size, through the cache."""
+
+    def __init__(self, samples: Sequence[Sample], spec: PreprocessingSpec, cache: ResizedCache | None) -> None:
+        self.samples = samples
+        self.spec = spec
+        self.cache = cache
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        pair = self.cache.get(index) if self.cache is not None else None
+        if pair is None:
+            pair = self.samples[index].load_resized(self.spec.height, self.spec.width)
+            if self.cache is not None:
+                self.cache.put(index, *pair)
+        return _tensors(*pair)
+
+
+class TrainingImages(Dataset[Item]):
+    """Augmented training images, and synthesised ones behind them; indexed by ``(epoch, index)``.
+
+    Args:
+        samples: the dataset's images.
+        spec: the input size.
+        augmentation: random changes.
+        seed: of the run.
+        cache: of resized images, used where no crop needs the full image.
+        source: of synthesised images.
+        synthetic: how many of them in an epoch.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        spec: PreprocessingSpec,
+        augmentation: AugmentationConfig,
+        seed: int,
+        cache: ResizedCache | None = None,
+        source: SyntheticSource | None = None,
+        synthetic: int = 0,
+    ) -> None:
+        self._resized = _Resized(samples, spec, cache)
+        self._augmentation = augmentation
+        self._seed = seed
+        self._source = source
+        self._synthetic = synthetic
+
+    def __len__(self) -> int:
+        return len(self._resized.samples) + self._synthetic
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        epoch, index = key
+        rng = np.random.default_rng([self._seed, epoch, index])
+        try:
+            image, mask, tampered = self._load(index, rng)
+        except BoxPromptError as error:
+            return _blank(self._resized.spec, index, str(error))
+        image, mask = augment(image, mask, self._augmentation, rng)
+        return image, mask, index, tampered, 1.0, ""
+
+    def _load(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
+        samples, spec = self._resized.samples, self._resized.spec
+        if index >= len(samples):
+            assert self._source is not None
+            picture, drawn, tampered = self._source.make(rng)
+            values = np.asarray(drawn / 255, np.float32)
+        elif self._augmentation.crop > 0:
+            tampered = samples[index].tampered
+            picture, values = samples[index].load()
+        else:
+            return *self._resized[index], samples[index].tampered
+        picture, values = random_crop(picture, values, self._augmentation, rng)
+        height, width = spec.height, spec.width
+        target = quantised(resize_map(values, height, width))
+        return *_tensors(resize_image(picture, height, width), target), tampered
+
+
+class ValidationImages(Dataset[Item]):
+    """Validation images as they are; index -1 is a blank that does not count."""
+
+    def __init__(self, samples: Sequence[Sample], spec: PreprocessingSpec, cache: ResizedCache | None = None) -> None:
+        self._resized = _Resized(samples, spec, cache)
+
+    def __len__(self) -> int:
+        return len(self._resized.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        if index < 0:
+            return _blank(self._resized.spec, index)
+        try:
+            image, mask = self._resized[index]
+        except BoxPromptError as error:
+            return _blank(self._resized.spec, index, str(error))
+        return image, mask, index, self._resized.samples[index].tampered, 1.0, ""
+
+
+def _tensors(image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+    """uint8 (h, w, 3) and (h, w) to uint8 (3, h, w) and (1, h, w)."""
+    # A copy where the array is read-only, which torch does not know.
+    picture = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return picture, torch.from_numpy(np.array(mask))[None]
+
+
+def _blank(spec: PreprocessingSpec, index: int, error: str = "") -> Item:
+    image = torch.zeros(3, spec.height, spec.width, dtype=torch.uint8)
+    return image, image[:1], index, False, 0.0, error
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Images to a batch; of several errors the first is kept."""
+    images, masks, indices, tampered, weights, errors = zip(*items, strict=True)
+    return {
+        "image": torch.stack(images),
+        "mask": torch.stack(masks),
+        "index": torch.tensor(indices),
+        "tampered": torch.tensor(tampered),
+        "weight": torch.tensor(weights),
+        "error": next(filter(None, errors), ""),
+    }
