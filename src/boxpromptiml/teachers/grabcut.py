@@ -42,7 +42,7 @@ class GrabCutSettings:
     context: float = 0.2
     cores: tuple[float, ...] = (0.2, 0.35, 0.5)
     iterations: int = 2
-    tightness: float = 0.85
+    tightness: float = 0.7
     work_side: int = 384
     duplicates: bool = True
     search_side: int = 512
