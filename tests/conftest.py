@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +27,47 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the research data sets are not at {folder}")
     return folder
+
+
+# Sends its own process a signal right after the nth call of a method: no race between a test that waits for progress
+# and a program that makes it. What follows is a real death of a real process.
+_SIGNALLED = """
+import importlib, os, sys
+place, calls, sign, *arguments = sys.argv[1:]
+module, _, name = place.partition(":")
+owner, _, method = name.partition(".")
+target = getattr(importlib.import_module(module), owner)
+original, left = getattr(target, method), [int(calls)]
+
+def counted(*args, **kwargs):
+    value = original(*args, **kwargs)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), int(sign))
+    return value
+
+setattr(target, method, counted)
+sys.argv = ["boxpromptiml", *arguments]
+from boxpromptiml.cli.main import main
+main()
+"""
+
+
+@pytest.fixture(scope="session")
+def run_signalled() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own that gets a signal after some calls of one of its methods.
+
+    ``run_signalled(signal.SIGKILL, "boxpromptiml.dataset:Dataset.put", 3, "import", ...)``
+    """
+
+    def run(sign: int, place: str, calls: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+        words = [place, str(calls), str(int(sign)), *(str(argument) for argument in arguments)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, "-c", _SIGNALLED, *words], capture_output=True, text=True, timeout=300, env=environment
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

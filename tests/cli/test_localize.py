@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,30 +197,29 @@ assert not heavy, heavy
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_goes_on_where_it_stopped(
-    boxpromptiml: Command, red_model: Path, tmp_path: Path, how: signal.Signals
+    boxpromptiml: Command,
+    run_signalled: Callable[..., subprocess.CompletedProcess[str]],
+    red_model: Path,
+    tmp_path: Path,
+    how: signal.Signals,
 ) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(60):
-        Image.fromarray(rng.integers(0, 256, (700, 900, 3), dtype=np.uint8)).save(folder / f"{i:02d}.bmp")
+        Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(folder / f"{i:02d}.bmp")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "boxpromptiml.cli.main", "localize", folder, "-o", out, "-m", red_model]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if (out / "results.jsonl").exists() and (out / "results.jsonl").read_bytes().count(b"\n") >= 5:
-            break
-        time.sleep(0.005)
-    process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    arguments = ["localize", folder, "-o", out, "-m", red_model]
+    process = run_signalled(how, "boxpromptiml.bulk:ResultsFile.append", 5, *arguments)
     done = lines(out)
 
     assert 5 <= len(done) < 60
-    assert "Traceback" not in errors
+    assert "Traceback" not in process.stderr
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert "interrupted; run the same command again" in errors
+        assert "interrupted; run the same command again" in process.stderr
+    else:
+        assert process.returncode == -how
     for line in done:
         for kind in ("mask", "heatmap", "overlay"):
             Image.open(out / line[kind]).load()

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,15 +80,15 @@ def test_an_empty_folder_and_a_single_photo_are_explained(folder: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_killed_run_goes_on_to_the_same_result(folder: Path, tmp_path: Path, workers: str) -> None:
+def test_a_killed_run_goes_on_to_the_same_result(
+    run_signalled: Callable[..., subprocess.CompletedProcess[str]], folder: Path, tmp_path: Path, workers: str
+) -> None:
     options = ["-n", "120", "--workers", workers]
     assert run(folder, "-o", tmp_path / "whole", *options).returncode == 0
     output = tmp_path / "killed"
-    with subprocess.Popen(command(folder, "-o", output, *options), stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and len(list((output / "Tp").glob("0*"))) < 20:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
+    place = "boxpromptiml.cli.synthesis:DatasetStore.add"
+    killed = run_signalled(signal.SIGKILL, place, 2, "synthesize", folder, "-o", output, *options)
+    assert killed.returncode == -signal.SIGKILL
     with Dataset.open(output) as dataset:
         assert 0 < dataset.count() < 180
     # Worker processes end with their parent and let the folder go.

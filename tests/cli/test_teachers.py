@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,37 +124,20 @@ def test_set_reaches_the_teacher_and_the_flags(tmp_path: Path) -> None:
     assert pseudo.settings["limits"]["low_quality"] == 0.5
 
 
-def _start(root: Path) -> subprocess.Popen[str]:
-    """A run, interrupted by the caller once some masks are stored."""
-    process = subprocess.Popen(
-        [*COMMAND, "pseudo-label", str(root), "--workers", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 120
-    while len(contents(root)) < 3:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_killed_run_goes_on_where_it_stopped(tmp_path: Path, sign: signal.Signals, code: int) -> None:
+def test_killed_run_goes_on_where_it_stopped(
+    run_signalled: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, sign: signal.Signals, code: int
+) -> None:
     number = 24
     whole, broken = (make(tmp_path / name, number, side=160) for name in ("whole", "broken"))
     assert CliRunner().invoke(app, ["pseudo-label", str(whole), "--workers", "2"]).exit_code == 0
 
-    process = _start(broken)
-    process.send_signal(sign)
-    _, errors = process.communicate(timeout=60)
+    process = run_signalled(sign, "boxpromptiml.dataset:Dataset.put", 3, "pseudo-label", broken, "--workers", "2")
     assert process.returncode == code
     if sign == signal.SIGINT:
-        assert errors.splitlines() == ["interrupted; run the same command again to go on where it stopped"]
+        assert process.stderr.splitlines() == ["interrupted; run the same command again to go on where it stopped"]
     kept = contents(broken)
     assert 3 <= len(kept) < number
     # No mask is half-written: each record's file reads, and is the one of the undisturbed run.
