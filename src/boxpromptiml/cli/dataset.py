@@ -7,43 +7,18 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from boxpromptiml.cli.arguments import DatasetArgument, OnMismatch, Split
 from boxpromptiml.errors import DatasetError
 
 if TYPE_CHECKING:
     from boxpromptiml.formats import ImportReport
-
-DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder.", show_default=False)]
-
-
-class OnMismatch(StrEnum):
-    """What to do with files that do not fit together."""
-
-    error = "error"
-    skip = "skip"
-    resize = "resize"
-
-
-class LabelChoice(StrEnum):
-    """A label."""
-
-    tampered = "tampered"
-    authentic = "authentic"
-
-
-class SplitChoice(StrEnum):
-    """A split."""
-
-    train = "train"
-    val = "val"
-    test = "test"
 
 
 def register(app: typer.Typer) -> None:
@@ -75,8 +50,10 @@ def import_(
             show_default="error",
         ),
     ] = None,
-    label: Annotated[LabelChoice | None, typer.Option(help="Label of images that the source does not label.")] = None,
-    split_name: Annotated[SplitChoice | None, typer.Option("--split", help="Put the images into this split.")] = None,
+    label: Annotated[
+        Literal["tampered", "authentic"] | None, typer.Option(help="Label of images that the source does not label.")
+    ] = None,
+    split_name: Annotated[Split | None, typer.Option("--split", help="Put the images into this split.")] = None,
     group_by: Annotated[
         str | None,
         typer.Option(
@@ -117,9 +94,9 @@ def import_(
             report = import_source(
                 source,
                 dataset,
-                on_mismatch=(on_mismatch or OnMismatch.error).value,
-                label=label.value if label else None,
-                split=split_name.value if split_name else None,
+                on_mismatch=on_mismatch or "error",
+                label=label,
+                split=split_name,
                 group_by=group_by or "auto",
                 kind=kind or "auto",
             )
@@ -166,7 +143,7 @@ def boxes(
         float, typer.Option(min=0.0, help="Then move each side by a normal error of this share (std. deviation).")
     ] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the errors.")] = 0,
-    split_name: Annotated[SplitChoice | None, typer.Option("--split", help="Only images of this split.")] = None,
+    split_name: Annotated[Split | None, typer.Option("--split", help="Only images of this split.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace boxes that are there, also those that people drew.")
     ] = False,
@@ -178,9 +155,7 @@ def boxes(
     if not from_masks:
         raise DatasetError("say where the boxes come from: --from-masks")
     with Dataset.open(dataset) as opened:
-        summary = derive_boxes(
-            opened, loosen, jitter, seed, split=split_name.value if split_name else None, overwrite=overwrite
-        )
+        summary = derive_boxes(opened, loosen, jitter, seed, split=split_name, overwrite=overwrite)
     print(f"{summary.boxes:,} boxes on {_images(summary.images)}")
     if summary.area_ratio is not None:
         print(f"area in boxes / area of mask: {summary.area_ratio:.2f} (mean over images)")
@@ -227,7 +202,7 @@ def split(
         bool, typer.Option("--only-unassigned", help="Leave images that have a split where they are.")
     ] = False,
     within: Annotated[
-        SplitChoice | None, typer.Option(help="Divide this split only, such as train into train and val.")
+        Split | None, typer.Option(help="Divide this split only, such as train into train and val.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Assign all images anew.")] = False,
 ) -> None:
@@ -241,7 +216,7 @@ def split(
             {"val": val, "test": test},
             seed,
             only_unassigned=only_unassigned,
-            within=within.value if within else None,
+            within=within,
             overwrite=overwrite,
         )
         table = Table("split", "images", "tampered", "authentic", "no label", "source groups")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from boxpromptiml.cli.arguments import OnMismatch
+
 if TYPE_CHECKING:
     from boxpromptiml.evaluation import EvaluationResult
     from boxpromptiml.model_config import ModelConfig
@@ -78,7 +80,7 @@ def evaluate(
         typer.Option(help="auto: the test split where a dataset has one, otherwise all images."),
     ] = "auto",
     on_mismatch: Annotated[
-        Literal["error", "skip", "resize"],
+        OnMismatch,
         typer.Option(help="For masks that do not fit their images, in data sets that are not imported yet."),
     ] = "error",
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 8,

@@ -6,60 +6,24 @@ import csv
 import io
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from boxpromptiml.cli.arguments import DatasetArgument, Split
 from boxpromptiml.errors import TeacherError
 
 if TYPE_CHECKING:
     from boxpromptiml.pseudolabels import Agreement, PseudoLabelSummary
     from boxpromptiml.teachers import QualityLimits
 
-DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder.", show_default=False)]
-
 # Suspicious images that the table names; --json and --report have all.
 _SHOWN = 20
 
-
-class TeacherChoice(StrEnum):
-    """A teacher."""
-
-    grabcut = "grabcut"
-    box = "box"
-    sam = "sam"
-
-
-class PrecisionChoice(StrEnum):
-    """Precision of the image encoder."""
-
-    auto = "auto"
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-
-
-class FallbackChoice(StrEnum):
-    """What replaces a flagged mask."""
-
-    ellipse = "ellipse"
-    box = "box"
-    keep = "keep"
-
-
-class SplitChoice(StrEnum):
-    """A split."""
-
-    train = "train"
-    val = "val"
-    test = "test"
-
-
-SplitOption = Annotated[SplitChoice | None, typer.Option(help="Only this split.", show_default="all")]
+SplitOption = Annotated[Split | None, typer.Option(help="Only this split.", show_default="all")]
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def pseudo_label(
     dataset: DatasetArgument,
-    teacher: Annotated[TeacherChoice, typer.Option(help="Who turns boxes into masks.")] = TeacherChoice.grabcut,
+    teacher: Annotated[Literal["grabcut", "box", "sam"], typer.Option(help="Who turns boxes into masks.")] = "grabcut",
     weights: Annotated[
         str | None,
         typer.Option(help="sam: hub id or folder of SAM, SAM-HQ, SAM 2 or EdgeTAM.", show_default="SAM ViT-H"),
@@ -79,7 +43,7 @@ def pseudo_label(
         str | None, typer.Option(help="sam: cpu, cuda, cuda:1, mps ...", show_default="the fastest there is")
     ] = None,
     dtype: Annotated[
-        PrecisionChoice | None,
+        Literal["auto", "float32", "float16", "bfloat16"] | None,
         typer.Option(help="sam: precision of the image encoder.", show_default="bfloat16 on CUDA, else float32"),
     ] = None,
     set_: Annotated[
@@ -91,8 +55,8 @@ def pseudo_label(
     split: SplitOption = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="one a CPU")] = None,
     fallback: Annotated[
-        FallbackChoice, typer.Option(help="What replaces the mask of a suspicious box.")
-    ] = FallbackChoice.ellipse,
+        Literal["ellipse", "box", "keep"], typer.Option(help="What replaces the mask of a suspicious box.")
+    ] = "ellipse",
     redo: Annotated[bool, typer.Option("--redo", help="Make masks anew that are there; never accepted ones.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many masks in this run.")] = None,
     report: Annotated[
@@ -110,23 +74,23 @@ def pseudo_label(
     from boxpromptiml.teachers import load_teacher
 
     options, limits = _settings(set_ or [])
-    given = {"device": device, "dtype": None if dtype is None else dtype.value}
+    given = {"device": device, "dtype": dtype}
     options |= {name: value for name, value in given.items() if value is not None}
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     with Dataset.open(dataset) as data:
         summary = run(
             data,
-            load_teacher(teacher.value, weights=weights, **options),
-            split=None if split is None else split.value,
+            load_teacher(teacher, weights=weights, **options),
+            split=split,
             workers=workers,
-            fallback=fallback.value,
+            fallback=fallback,
             limits=limits,
             redo=redo,
             limit=limit,
             on_error=lambda image, message: errors.print(f"{image}: {message}"),
         )
         if report is not None:
-            _write_report(data, report, summary, None if split is None else split.value)
+            _write_report(data, report, summary, split)
     if as_json:
         print(json.dumps(summary.to_json(), indent=2))
     else:
@@ -149,7 +113,7 @@ def teacher_quality(
     from boxpromptiml.pseudolabels import agreement_with_truth
 
     with Dataset.open(dataset) as data:
-        agreement = agreement_with_truth(data, split=None if split is None else split.value)
+        agreement = agreement_with_truth(data, split=split)
     if as_json:
         print(json.dumps(agreement.to_json(worst), indent=2))
     else:

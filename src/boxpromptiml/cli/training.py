@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,11 +12,7 @@ if TYPE_CHECKING:
     from boxpromptiml.training import Recipe
     from boxpromptiml.training.summary import TrainingSummary
 
-
-class _Supervision(StrEnum):
-    pseudo = "pseudo"
-    mask = "mask"
-    box = "box"
+_Supervision = Literal["pseudo", "mask", "box"]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +39,7 @@ def train(
     ] = None,
     supervision: Annotated[
         _Supervision, typer.Option(help="Targets: the teacher's pseudo masks, true masks, or filled boxes.")
-    ] = _Supervision.pseudo,
+    ] = "pseudo",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where RUN stopped, also in the middle of an epoch.")
     ] = False,
@@ -97,7 +92,7 @@ def _train(
         raise MissingExtraError(error.name or "lightning", "train") from error
 
     try:
-        summary = run_training(datasets, output, recipe, supervision=supervision.value, resume=resume)
+        summary = run_training(datasets, output, recipe, supervision=supervision, resume=resume)
     except RunError as error:
         if is_main_process():
             raise
