@@ -8,7 +8,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 Kind = Literal["splice", "copy-move", "removal", "retouch"]
 KINDS: tuple[Kind, ...] = ("splice", "copy-move", "removal", "retouch")
-Subsampling = Literal["444", "422", "420", "440"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
