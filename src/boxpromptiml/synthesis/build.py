@@ -26,7 +26,8 @@ from boxpromptiml.synthesis._cv import cv2
 from boxpromptiml.synthesis.config import SynthesisConfig
 from boxpromptiml.synthesis.generator import Synthesizer
 from boxpromptiml.synthesis.journal import Journal, Recorded, settings_of
-from boxpromptiml.synthesis.pools import ObjectPool, PhotoPool, Skipped
+from boxpromptiml.synthesis.photos import Skipped
+from boxpromptiml.synthesis.pools import ObjectPool, PhotoPool
 from boxpromptiml.synthesis.postprocessing import Size
 from boxpromptiml.synthesis.sides import Side, side_of, split_sources
 

@@ -17,7 +17,8 @@ from boxpromptiml.synthesis._cv import cv2
 from boxpromptiml.synthesis.compositing import Edit, change
 from boxpromptiml.synthesis.config import Kind, SynthesisConfig
 from boxpromptiml.synthesis.operations import CutOut, copy_move, object_hole, remove, retouch, splice
-from boxpromptiml.synthesis.pools import ObjectPool, Photo, PhotoPool
+from boxpromptiml.synthesis.photos import Photo
+from boxpromptiml.synthesis.pools import ObjectPool, PhotoPool
 from boxpromptiml.synthesis.postprocessing import Plan, Size
 from boxpromptiml.synthesis.sampling import Unusable, chance, log_uniform, pick, uniform
 from boxpromptiml.synthesis.shapes import draw_region

@@ -15,7 +15,8 @@ from typing import IO, Any, Protocol
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.files import write_json, write_text
 from boxpromptiml.synthesis.config import SynthesisConfig
-from boxpromptiml.synthesis.pools import ObjectPool, Photo, PhotoPool
+from boxpromptiml.synthesis.photos import Photo
+from boxpromptiml.synthesis.pools import ObjectPool, PhotoPool
 from boxpromptiml.synthesis.postprocessing import Size
 
 try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,30 +16,18 @@ from boxpromptiml import images
 from boxpromptiml.errors import BoxPromptError, ImageError
 from boxpromptiml.regions import Box, mask_box
 from boxpromptiml.synthesis._cv import cv2
-
-V = TypeVar("V")
+from boxpromptiml.synthesis.photos import Photo, Skipped, decode, none_usable, photo_files, scan
 
 MIN_SIDE = 64
 CACHE_BYTES = 512 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """A photograph of a pool: id (unique in the pool), path and size in pixels as `PhotoPool.load` gives it."""
-
-    id: str
-    path: Path
-    width: int
-    height: int
-    instances: Path | None = None
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that a pool does not use, and why."""
-
-    path: Path
-    reason: str
+V = TypeVar("V", bound=_Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +47,66 @@ class ObjectPhoto:
     labels: NDArray[np.uint8]
     instances: tuple[Instance, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pixels."""
+        return int(self.image.nbytes + self.labels.nbytes)
 
-class PhotoPool:
+
+class _Cache(Generic[V]):
+    """Least recently used values up to a number of bytes; pickled without its content."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used = 0
+        self._entries: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
+        value = make()
+        size = value.nbytes
+        if size <= self.limit:
+            self._entries[key] = (value, size)
+            self._used += size
+            while self._used > self.limit:
+                _, (_, freed) = self._entries.popitem(last=False)
+                self._used -= freed
+        return value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"limit": self.limit}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["limit"])  # type: ignore[misc]
+
+
+class _Pool(Generic[V]):
+    """What both pools are: photos, those left out, and a cache of bounded size."""
+
+    photos: tuple[Photo, ...]
+    skipped: tuple[Skipped, ...]
+    failed: dict[Path, str]
+    max_side: int | None
+    _cache: _Cache[V]
+
+    def _fill(self, photos: Sequence[Photo], skipped: Sequence[Skipped], cache_bytes: int) -> None:
+        self.photos, self.skipped = tuple(photos), tuple(skipped)
+        self.failed = {}
+        self._cache = _Cache(cache_bytes)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def subset(self, indices: Iterable[int]) -> Self:
+        """A pool of some of the photos, in the same order."""
+        pool = copy.copy(self)
+        pool._fill([self.photos[i] for i in sorted(set(indices))], self.skipped, self._cache.limit)
+        return pool
+
+
+class PhotoPool(_Pool[NDArray[np.uint8]]):
     """Authentic photographs, decoded when asked for and kept in a cache of bounded size.
 
     Picklable: the cache stays behind, so data-loading workers start with an empty one.
@@ -91,19 +137,10 @@ class PhotoPool:
     ) -> None:
         roots = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
         self.max_side = max_side
-        photos, skipped = _scan(_files(roots), min_side, max_side)
+        photos, skipped = scan(photo_files(roots), min_side, max_side)
         if not photos:
-            raise BoxPromptError(_none_usable(roots, skipped))
-        self._init(tuple(photos), tuple(skipped), cache_bytes)
-
-    def _init(self, photos: tuple[Photo, ...], skipped: tuple[Skipped, ...], cache_bytes: int) -> None:
-        self.photos = photos
-        self.skipped = skipped
-        self.failed: dict[Path, str] = {}
-        self._cache: _Cache[NDArray[np.uint8]] = _Cache(cache_bytes)
-
-    def __len__(self) -> int:
-        return len(self.photos)
+            raise BoxPromptError(none_usable(roots, skipped))
+        self._fill(photos, skipped, cache_bytes)
 
     def load(self, index: int) -> NDArray[np.uint8]:
         """The pixels of a photo, uint8 (h, w, 3), read-only.
@@ -112,18 +149,10 @@ class PhotoPool:
             ImageError: it cannot be decoded; noted in `failed`.
         """
         photo = self.photos[index]
-        return self._cache.get(photo.path, lambda: _decode(photo, self.failed))
-
-    def subset(self, indices: Iterable[int]) -> PhotoPool:
-        """A pool of some of the photos, in the same order."""
-        chosen = sorted(set(indices))
-        pool = object.__new__(PhotoPool)
-        pool.max_side = self.max_side
-        pool._init(tuple(self.photos[i] for i in chosen), self.skipped, self._cache.limit)
-        return pool
+        return self._cache.get(photo.path, lambda: decode(photo, self.failed))
 
 
-class ObjectPool:
+class ObjectPool(_Pool[ObjectPhoto]):
     """Photographs with instance masks: folders that hold ``images/`` and ``instances/``, paired by file stem.
 
     An instance mask is an 8-bit PNG of its photo's size: 0 = background, every other value is one object.
@@ -165,19 +194,10 @@ class ObjectPool:
                 files.append((f"{root.name}/{path.relative_to(root / 'images').as_posix()}", path))
                 if path.stem in masks:
                     pairs[path] = masks[path.stem]
-        photos, skipped = _scan(files, 1, max_side, pairs)
+        photos, skipped = scan(files, 1, max_side, pairs)
         if not photos:
-            raise BoxPromptError(_none_usable(roots, skipped))
-        self._init(tuple(photos), tuple(skipped), cache_bytes)
-
-    def _init(self, photos: tuple[Photo, ...], skipped: tuple[Skipped, ...], cache_bytes: int) -> None:
-        self.photos = photos
-        self.skipped = skipped
-        self.failed: dict[Path, str] = {}
-        self._cache: _Cache[ObjectPhoto] = _Cache(cache_bytes)
-
-    def __len__(self) -> int:
-        return len(self.photos)
+            raise BoxPromptError(none_usable(roots, skipped))
+        self._fill(photos, skipped, cache_bytes)
 
     def load(self, index: int) -> ObjectPhoto:
         """A photo with its usable objects (possibly none).
@@ -190,7 +210,7 @@ class ObjectPool:
 
     def _decode(self, photo: Photo) -> ObjectPhoto:
         assert photo.instances is not None
-        image = _decode(photo, self.failed)
+        image = decode(photo, self.failed)
         try:
             labels = images.open_mask(photo.instances)
         except ImageError as error:
@@ -209,43 +229,6 @@ class ObjectPool:
                     found.append(Instance(label, box, area))
         return ObjectPhoto(image, labels, tuple(found))
 
-    def subset(self, indices: Iterable[int]) -> ObjectPool:
-        """A pool of some of the photos, in the same order."""
-        chosen = sorted(set(indices))
-        pool = object.__new__(ObjectPool)
-        pool.min_area, pool.max_share, pool.max_side = self.min_area, self.max_share, self.max_side
-        pool._init(tuple(self.photos[i] for i in chosen), self.skipped, self._cache.limit)
-        return pool
-
-
-class _Cache(Generic[V]):
-    """Least recently used values up to a number of bytes; pickled without its content."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._used = 0
-        self._entries: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        if key in self._entries:
-            self._entries.move_to_end(key)
-            return self._entries[key][0]
-        value = make()
-        size = _bytes(value)
-        if size <= self.limit:
-            self._entries[key] = (value, size)
-            self._used += size
-            while self._used > self.limit:
-                _, (_, freed) = self._entries.popitem(last=False)
-                self._used -= freed
-        return value
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"limit": self.limit}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["limit"])  # type: ignore[misc]
-
 
 def _is_whole(mask: NDArray[np.bool_], area: int) -> bool:
     """Whether an object looks like a thing: not in pieces, and not a thin rest behind something else."""
@@ -253,83 +236,3 @@ def _is_whole(mask: NDArray[np.bool_], area: int) -> bool:
     largest = max(outlines, key=cv2.contourArea)
     filled = float(cv2.contourArea(largest))
     return filled >= 0.7 * area and filled >= 0.5 * float(cv2.contourArea(cv2.convexHull(largest)))
-
-
-def _bytes(value: Any) -> int:
-    return int(value.image.nbytes + value.labels.nbytes if isinstance(value, ObjectPhoto) else value.nbytes)
-
-
-def _files(roots: Sequence[Path]) -> list[tuple[str, Path]]:
-    """(id, path) of every image file under the roots. The id is the path from the root's name on."""
-    found: list[tuple[str, Path]] = []
-    for root in roots:
-        if root.is_dir():
-            found += [(f"{root.name}/{p.relative_to(root).as_posix()}", p) for p in images.find_images(root)]
-        elif root.is_file():
-            found.append((root.name, root))
-        else:
-            raise BoxPromptError(f"{root}: no such file or folder; give photographs or folders of them")
-    return found
-
-
-def _scan(
-    files: Sequence[tuple[str, Path]],
-    min_side: int,
-    max_side: int | None,
-    pairs: dict[Path, Path] | None = None,
-) -> tuple[list[Photo], list[Skipped]]:
-    """Look at the headers: which files are usable, and why the others are not."""
-    photos: list[Photo] = []
-    skipped: list[Skipped] = []
-    ids: set[str] = set()
-    seen: set[str] = set()
-    # A photo that is given twice, alone and in a folder, gets the longer name.
-    for name, path in sorted(files, key=lambda item: (item[1].as_posix(), -len(item[0]), item[0])):
-        real = os.path.realpath(path)
-        if real in seen:
-            continue
-        seen.add(real)
-        try:
-            width, height = images.image_size(path)
-            if pairs is not None:
-                if path not in pairs:
-                    raise ImageError(path, "no instance mask of that name in instances/")
-                if images.image_size(pairs[path]) != (width, height):
-                    raise ImageError(pairs[path], f"not {width}x{height} pixels as its photo is")
-        except ImageError as error:
-            skipped.append(Skipped(error.path, error.reason))
-            continue
-        if max_side is not None and max(width, height) > max_side:
-            factor = max_side / max(width, height)
-            width, height = max(1, round(width * factor)), max(1, round(height * factor))
-        if min(width, height) < min_side:
-            skipped.append(Skipped(path, f"{width}x{height} pixels, the shorter side must have at least {min_side}"))
-            continue
-        number, unique = 2, name
-        while unique in ids:
-            unique = f"{name}#{number}"
-            number += 1
-        ids.add(unique)
-        photos.append(Photo(unique, path, width, height, pairs[path] if pairs else None))
-    return photos, skipped
-
-
-def _decode(photo: Photo, failed: dict[Path, str]) -> NDArray[np.uint8]:
-    try:
-        image = images.open_image(photo.path)
-    except ImageError as error:
-        failed[photo.path] = error.reason
-        raise
-    if image.shape[:2] != (photo.height, photo.width):
-        image = cv2.resize(image, (photo.width, photo.height), interpolation=cv2.INTER_AREA)
-    image = np.ascontiguousarray(image)
-    image.setflags(write=False)
-    return image
-
-
-def _none_usable(roots: Sequence[Path], skipped: Sequence[Skipped]) -> str:
-    where = ", ".join(str(root) for root in roots[:3]) + (" ..." if len(roots) > 3 else "")
-    if not skipped:
-        return f"{where or 'no path given'}: no photographs there; give image files or folders of them"
-    first = skipped[0]
-    return f"{where}: none of {len(skipped)} files is usable; the first is {first.path}: {first.reason}"

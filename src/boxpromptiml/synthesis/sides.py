@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from boxpromptiml.errors import ImageError, RecipeError
 from boxpromptiml.files import sha256_of
-from boxpromptiml.synthesis.pools import ObjectPool, Photo, PhotoPool
+from boxpromptiml.synthesis.photos import Photo
+from boxpromptiml.synthesis.pools import ObjectPool, PhotoPool
 
 _HELD_OUT = ("val", "test")
 _GOLDEN = 0.6180339887498949
