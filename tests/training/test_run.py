@@ -265,22 +265,20 @@ def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 @pytest.mark.slow
 def test_a_run_killed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+    run_signalled: Callable[..., subprocess.CompletedProcess[str]],
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
 ) -> None:
     recipe = make_recipe(epochs=4, data__workers=1, state__every_steps=1, state__keep=3)
     dataset, run, file = make_dataset(images=24), tmp_path / "killed", tmp_path / "recipe.yaml"
     file.write_text(dump_recipe(recipe))
     train(dataset, tmp_path / "whole", recipe)
 
-    process = run_command(dataset, "-o", run, "--recipe", file)
-    deadline = time.monotonic() + 120
-    # Killed in the second epoch, behind its first steps: 6 steps an epoch.
-    while not any(int(p.stem[-9:]) >= 8 for p in (run / "state").glob("state-*.pt")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    # Killed in the second epoch, behind its first steps: 6 steps an epoch, a state after each.
+    place = "boxpromptiml.training.state:StateFolder.save"
+    killed = run_signalled(signal.SIGKILL, place, 8, "train", dataset, "-o", run, "--recipe", file)
+    assert killed.returncode == -signal.SIGKILL
     assert not (run / "summary.json").exists()
 
     out, _ = finished(run_command(dataset, "-o", run, "--resume", "--json"))
