@@ -17,7 +17,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that the demo makes.")] = Path(
         "demo-output"
     ),
-    images: Annotated[int, typer.Option(min=20, help="Tampered images to make.")] = 400,
+    images: Annotated[int, typer.Option(min=20, help="Tampered images to make.")] = 440,
     epochs: Annotated[int | None, typer.Option(min=1, help="Training epochs; fewer is faster and worse.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of photographs' splits, images, boxes and training.")] = 0,
 ) -> None:

@@ -15,6 +15,7 @@ PHOTOGRAPHS: dict[str, tuple[tuple[str, str], str]] = {
     "astronaut": (_SKIMAGE, "astronaut.png"),
     "brick": (_SKIMAGE, "brick.png"),
     "camera": (_SKIMAGE, "camera.png"),
+    "cell": (_SKIMAGE, "cell.png"),
     "chelsea": (_SKIMAGE, "chelsea.png"),
     "china": (_SKLEARN, "china.jpg"),
     "coffee": (_SKIMAGE, "coffee.png"),
@@ -23,8 +24,10 @@ PHOTOGRAPHS: dict[str, tuple[tuple[str, str], str]] = {
     "grass": (_SKIMAGE, "grass.png"),
     "gravel": (_SKIMAGE, "gravel.png"),
     "hubble": (_SKIMAGE, "hubble_deep_field.jpg"),
+    "ihc": (_SKIMAGE, "ihc.png"),
     "moon": (_SKIMAGE, "moon.png"),
     "motorcycle": (_SKIMAGE, "motorcycle_left.png"),
+    "retina": (_SKIMAGE, "retina.jpg"),
     "rocket": (_SKIMAGE, "rocket.jpg"),
 }
 

@@ -29,12 +29,24 @@ SYNTHESIS: dict[str, Any] = {
 }
 
 RECIPE: dict[str, Any] = {
-    "epochs": 12,
+    "epochs": 13,
     "student": {"backbone": "mobilenetv3_small_100", "width": 32, "memory_size": 32},
     "input": {"height": 160, "width": 160},
     "data": {"batch_size": 16, "authentic_per_tampered": 0.25},
     "optimizer": {"lr": 3e-3, "warmup_epochs": 1.0},
-    "augmentation": {"horizontal_flip": 0.5, "vertical_flip": 0.5, "rotate90": 0.5},
+    # Without strong colour jitter a student learns the dozen photographs by heart; without soft Dice it stays below the
+    # threshold nearly everywhere.
+    "loss": {"dice": 1.0},
+    "augmentation": {
+        "horizontal_flip": 0.5,
+        "vertical_flip": 0.5,
+        "rotate90": 0.5,
+        "colour": 0.8,
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.6,
+        "hue": 0.2,
+    },
     "validation": {"samples": 4},
 }
 
@@ -53,8 +65,8 @@ class DemoSettings:
         seed: of everything.
     """
 
-    images: int = 400
-    authentic: int = 60
+    images: int = 440
+    authentic: int = 50
     side: int = 256
     epochs: int | None = None
     loosen: float = 0.1
