@@ -32,7 +32,8 @@ def shared_data() -> Path:
 # Sends its own process a signal right after the nth call of a method: no race between a test that waits for progress
 # and a program that makes it. What follows is a real death of a real process.
 _SIGNALLED = """
-import importlib, os, sys
+import importlib, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by whatever a shell starts in the background
 place, calls, sign, *arguments = sys.argv[1:]
 module, _, name = place.partition(":")
 owner, _, method = name.partition(".")
