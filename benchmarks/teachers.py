@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxpromptiml.pseudolabels.run import default_workers
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.regions import Box
 from boxpromptiml.teachers import Teacher, load_teacher
 
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="of the Segment Anything models")
     parser.add_argument("--skip-sam", action="store_true", help="classical teachers only")
     options = parser.parse_args()
-    workers = sorted({1, default_workers()})
+    workers = sorted({1, usable_cores()})
     sources = [classical("box", [1]), classical("grabcut", workers)]
     if not options.skip_sam:
         sources.append(segment_anything(options.device))

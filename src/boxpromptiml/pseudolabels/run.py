@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.errors import BoxPromptError, ConflictError, DatasetError, ImageError, TeacherError
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.progress import progress_bar
 from boxpromptiml.pseudolabels.job import FOLDER, Job
 from boxpromptiml.pseudolabels.summary import PseudoLabelSummary
@@ -23,13 +24,6 @@ from boxpromptiml.teachers import QualityLimits, Teacher, TeacherMask
 _STALE_SECONDS = 3600.0
 
 Result = PseudoMask | BoxPromptError
-
-
-def default_workers() -> int:
-    """As many threads as this process may use CPUs."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)
 
 
 def pseudo_label(
@@ -77,7 +71,7 @@ def pseudo_label(
     results = _threaded if teacher.threaded else _pipelined
     with progress_bar() as bar:
         task = bar.add_task(f"pseudo masks ({teacher.name})", total=len(todo))
-        for record, result in results(job, todo, workers or default_workers()):
+        for record, result in results(job, todo, workers or usable_cores()):
             if isinstance(result, PseudoMask):
                 try:
                     job.store(dataset, record, result)
