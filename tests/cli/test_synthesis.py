@@ -68,6 +68,16 @@ def test_bad_options_end_with_one_line(folder: Path, tmp_path: Path, arguments: 
     assert not (tmp_path / "dataset").exists()
 
 
+def test_the_files_of_somebody_else_are_not_touched(folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine" / "Tp" / "000000.jpg"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"precious")
+    done = run(folder, "-o", tmp_path / "mine", "-n", "2")
+    assert done.returncode == 2
+    assert "holds files that are not ours; choose another folder" in done.stderr
+    assert own.read_bytes() == b"precious"
+
+
 def test_an_empty_folder_and_a_single_photo_are_explained(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = run(tmp_path / "empty", "-o", tmp_path / "dataset", "-n", "1")

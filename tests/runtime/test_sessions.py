@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from boxpromptiml.errors import ModelError
+from boxpromptiml.files import sha256_of
 from boxpromptiml.model_config import DecisionRule, ModelConfig
 from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime import Localizer
@@ -30,10 +31,10 @@ def change_metadata(folder: Path, key: str, value: str | None) -> None:
     onnx.save(network, path)
 
 
-def test_the_model_id_is_the_digest_of_the_weights(model: Path) -> None:
+def test_the_model_id_is_the_digest_of_the_network(model: Path) -> None:
     localizer = Localizer.load(model)
 
-    assert len(localizer.model_id) == 16
+    assert localizer.model_id == sha256_of(model / "model.onnx")[:16]
     assert localizer.folder == model
     assert localizer.config == ModelConfig.load(model)
 

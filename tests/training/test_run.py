@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from boxpromptiml.dataset import Dataset, PseudoMask
-from boxpromptiml.errors import DatasetError, RecipeError
+from boxpromptiml.errors import DatasetError, ModelError, RecipeError
 from boxpromptiml.training import Recipe, dump_recipe, load_recipe
 from boxpromptiml.training.keeper import Keeper
 from boxpromptiml.training.processes import DivergenceError, Interrupted, RunError
@@ -248,6 +248,16 @@ def damage(path: Path) -> None:
 def test_a_missing_dataset(tmp_path: Path, recipe: Recipe) -> None:
     with pytest.raises(DatasetError):
         train(tmp_path / "nowhere", tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_never_began_leaves_nothing_behind(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"none")
+    with pytest.raises(ModelError):
+        train(make_dataset(images=8), tmp_path / "run", make_recipe(epochs=1, pretrained=str(weights)))
     assert not (tmp_path / "run").exists()
 
 

@@ -57,7 +57,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written to
-        errors.print(f"error: {error.filename or 'file system'}: {error.strerror or error}")
+        where = error.filename2 or error.filename or "file system"
+        errors.print(f"error: {where}: {error.strerror or error}; make room, or choose a path that can be written to")
         sys.exit(2)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from boxpromptiml.dataset import SPLITS, Dataset, ImageRecord
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.formats import import_manifest, import_source, is_manifest
+from boxpromptiml.formats import RejectedError, import_manifest, import_source, is_manifest
 from boxpromptiml.formats.importing import OnMismatch
 
 AUTO, ALL = "auto", "all"
@@ -33,8 +33,19 @@ def open_source(source: Dataset | str | Path, *, on_mismatch: OnMismatch = "erro
             if is_manifest(source):
                 import_manifest(source, dataset)
             else:
-                import_source(source, dataset, on_mismatch=on_mismatch, group_by="none")
+                _import(source, dataset, on_mismatch)
             yield dataset
+
+
+def _import(source: str | Path, dataset: Dataset, on_mismatch: OnMismatch) -> None:
+    try:
+        import_source(source, dataset, on_mismatch=on_mismatch, group_by="none")
+    except RejectedError as error:
+        number = len(error.problems)
+        raise DatasetError(
+            f"{source}: {number} {'file does' if number == 1 else 'files do'} not fit, the first: {error.problems[0]}; "
+            "leave them out with --on-mismatch skip, mend them with resize, or see all with  boxpromptiml import"
+        ) from error
 
 
 def choose_split(dataset: Dataset, name: str | Path, split: str) -> str | None:

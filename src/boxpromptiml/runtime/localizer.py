@@ -55,7 +55,7 @@ class Localizer:
 
     Attributes:
         config: the model's configuration.
-        model_id: first 16 digits of the SHA-256 of the weights.
+        model_id: first 16 digits of the SHA-256 of ``model.onnx``: a changed network has another id.
         folder: where the model lies.
     """
 
@@ -80,8 +80,8 @@ class Localizer:
             raise ModelError(f"threads must be at least 1, got {threads}")
         folder = find_model(model)
         config = ModelConfig.load(folder)
-        session, weights = open_session(folder, config, threads)
-        return cls(session, config, weights[:16], folder)
+        session, digest = open_session(folder, config, threads)
+        return cls(session, config, digest[:16], folder)
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network.

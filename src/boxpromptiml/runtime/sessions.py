@@ -31,7 +31,7 @@ def open_session(folder: Path, config: ModelConfig, threads: int | None = None) 
         threads: threads of one inference; None for all usable cores.
 
     Returns:
-        The session and the SHA-256 of the weights that the network was exported from.
+        The session and the SHA-256 of the network's file: it alone decides what comes out.
 
     Raises:
         ModelError: no network, a damaged one, or one that contradicts the folder's config or weights.
@@ -86,4 +86,4 @@ def _checked(session: ort.InferenceSession, folder: Path, config: ModelConfig, r
     weights = folder / WEIGHTS_NAME
     if weights.is_file() and sha256_of(weights) != metadata[WEIGHTS_KEY]:
         raise ModelError(f"{path}: was exported from other weights than {WEIGHTS_NAME}; {remedy}")
-    return metadata[WEIGHTS_KEY]
+    return sha256_of(path)

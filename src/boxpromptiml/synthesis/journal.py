@@ -26,6 +26,7 @@ except ImportError:  # Windows
 
 SETTINGS_NAME = "synthesis.json"
 HISTORY_NAME = "history.jsonl"
+_FOLDERS = ("Tp", "Gt", "Au")
 _LOCK_NAME = ".synthesis.lock"
 _LEFTOVER = re.compile(r"\.\d{6}-[^/]*\.(jpg|png)")
 
@@ -106,7 +107,7 @@ class Journal:
                     ) from None
             _check(records, settings)
             # What a killed run was writing when it was killed.
-            for folder in ("Tp", "Gt", "Au"):
+            for folder in _FOLDERS:
                 for path in (root / folder).glob(".*"):
                     if _LEFTOVER.fullmatch(path.name):
                         path.unlink(missing_ok=True)
@@ -171,6 +172,10 @@ def _check(records: Records, settings: dict[str, Any]) -> None:
     if not path.is_file():
         if any(True for _ in records.recorded()):
             raise DatasetError(f"{records.root}: holds images that were not synthesised; choose another folder")
+        for folder in _FOLDERS:
+            # Somebody's own files may have the very names that ours would get.
+            if any((records.root / folder).glob("*")):
+                raise DatasetError(f"{records.root / folder}: holds files that are not ours; choose another folder")
         write_json(path, settings)
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from boxpromptiml.errors import BoxPromptError, RecipeError
+from boxpromptiml.errors import BoxPromptError, ModelError, RecipeError
 from boxpromptiml.files import write_json, write_text
 from boxpromptiml.model_config import ModelConfig, Provenance
 from boxpromptiml.student import Student, build_student, load_checkpoint, save_checkpoint
@@ -87,10 +88,17 @@ def train(
     summary = TrainingSummary.load(run) if resume else None
     if summary is not None:
         return summary
+    new = states.read_identity() is None
     if is_main_process():
         _prepare(run, states, recipe, who, samples)
-    with _quiet():
-        _fit(run, states, recipe, supervision, samples, folders, resume)
+    try:
+        with _quiet():
+            _fit(run, states, recipe, supervision, samples, folders, resume)
+    except (ModelError, RecipeError):
+        # A run that never began leaves nothing that would stand in the way of the corrected command.
+        if new and is_main_process() and states.latest()[0] is None:
+            _undo(run, states)
+        raise
     return _finish(run, states, recipe, supervision, samples)
 
 
@@ -219,6 +227,15 @@ def _prepare(run: Path, states: StateFolder, recipe: Recipe, who: dict[str, Any]
     for reason, number in samples.left_out_by_reason().items():
         first = next(item.name for item in samples.left_out if item.reason == reason)
         note(f"left out: {number} x {reason} (first: {first}; all of them: {run / 'left_out.json'})")
+
+
+def _undo(run: Path, states: StateFolder) -> None:
+    for name in ("recipe.yaml", "left_out.json"):
+        (run / name).unlink(missing_ok=True)
+    for folder in (states.path, run / "logs"):
+        shutil.rmtree(folder, ignore_errors=True)
+    if not any(run.iterdir()):
+        run.rmdir()
 
 
 def _finish(
