@@ -13,6 +13,21 @@ class BoxPromptError(Exception):
     """Base of every error that a user can cause or mend."""
 
 
+class Stopped(Exception):
+    """A run that ended on request with its state saved; the message says how to go on.
+
+    Attributes:
+        signal: number of the signal; the command line exits with 128 more.
+    """
+
+    def __init__(self, signal: int, message: str) -> None:
+        self.signal = signal
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[int, str]]:
+        return type(self), (self.signal, str(self))
+
+
 class ImageError(BoxPromptError):
     """An image file that cannot be read.
 

@@ -31,19 +31,24 @@ def demo(
 
     from rich.console import Console
 
-    from boxpromptiml.errors import MissingExtraError
+    from boxpromptiml.errors import MissingExtraError, Stopped
 
     try:
         from boxpromptiml.demo.pipeline import run_demo
         from boxpromptiml.demo.settings import DemoSettings
         from boxpromptiml.demo.summary import build_page, terminal_table
+        from boxpromptiml.training.processes import Interrupted
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("boxpromptiml"):
             raise
         raise MissingExtraError(error.name or "torch", "train,demo") from error
 
     start = time.perf_counter()
-    result = run_demo(out, DemoSettings(images=images, epochs=epochs, seed=seed))
+    try:
+        result = run_demo(out, DemoSettings(images=images, epochs=epochs, seed=seed))
+    except Interrupted as error:
+        message = f"interrupted in training, the state is saved in {out}; go on with the same command"
+        raise Stopped(error.signal, message) from error
     build_page(result).write(out / "report.html")
     console = Console(file=sys.stdout, highlight=False)
     console.print(terminal_table(result))

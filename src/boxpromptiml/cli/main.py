@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from boxpromptiml import __version__
-from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.errors import BoxPromptError, Stopped
 
 app = typer.Typer(
     name="boxpromptiml",
@@ -50,6 +50,9 @@ def main() -> None:
     except BoxPromptError as error:
         errors.print(f"error: {error}")
         sys.exit(2)
+    except Stopped as stopped:
+        errors.print(str(stopped))
+        sys.exit(128 + stopped.signal)
     except SystemExit as stop:
         if stop.code == 130:  # what Typer makes of Ctrl-C
             errors.print("interrupted; run the same command again to go on where it stopped")

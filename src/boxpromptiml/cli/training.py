@@ -79,7 +79,7 @@ def _train(
     datasets: list[Path], output: Path, recipe: Recipe | None, supervision: _Supervision, resume: bool, as_json: bool
 ) -> None:
     from boxpromptiml.dataset import Dataset
-    from boxpromptiml.errors import MissingExtraError
+    from boxpromptiml.errors import MissingExtraError, Stopped
 
     for folder in datasets:
         # A wrong path is told at once, not after the seconds that the imports below take.
@@ -100,8 +100,8 @@ def _train(
     except Interrupted as error:
         if not is_main_process():
             raise typer.Exit from error
-        typer.echo(f"interrupted, the state is saved in {output}; go on with the same command and --resume", err=True)
-        raise typer.Exit(128 + error.signal) from error
+        message = f"interrupted, the state is saved in {output}; go on with the same command and --resume"
+        raise Stopped(error.signal, message) from error
     if not is_main_process():
         return
     onnx = _export(output)

@@ -55,7 +55,7 @@ def open_session(folder: Path, config: ModelConfig, threads: int | None = None) 
 
 
 def _checked(session: ort.InferenceSession, folder: Path, config: ModelConfig, remedy: str) -> str:
-    """Compare what the network says of itself with its folder; return the digest of its weights."""
+    """Compare what the network says of itself with its folder; return the digest of its file."""
     path = folder / ONNX_NAME
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     missing = [key for key in (PREPROCESSING_KEY, WEIGHTS_KEY, VERSION_KEY) if key not in metadata]
