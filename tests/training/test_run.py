@@ -298,6 +298,22 @@ def test_a_run_killed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
 
 
 @pytest.mark.slow
+def test_an_interrupted_run_says_once_how_to_go_on(
+    run_signalled: Callable[..., subprocess.CompletedProcess[str]],
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(make_recipe(epochs=4, state__every_steps=1)))
+    place, run = "boxpromptiml.training.state:StateFolder.save", tmp_path / "run"
+    stopped = run_signalled(signal.SIGINT, place, 2, "train", make_dataset(images=16), "-o", run, "--recipe", file)
+    assert stopped.returncode == 130
+    lines = [line for line in stopped.stderr.splitlines() if "interrupted" in line]
+    assert lines == [f"interrupted, the state is saved in {run}; go on with the same command and --resume"]
+
+
+@pytest.mark.slow
 def test_two_processes_share_the_images(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     # 13 validation images: the shares differ in size, the figures must not.
     recipe = make_recipe(epochs=2, data__batch_size=2, optimizer__clip_norm=0)
