@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["regions", "rle", "images", "preprocessing", "settings_file", "perturbations"], 1),
     **dict.fromkeys(["dataset", "teachers", "synthesis", "model_config"], 2),
     **dict.fromkeys(["formats", "pseudolabels", "student", "runtime"], 3),
-    **dict.fromkeys(["training", "bulk"], 4),
+    **dict.fromkeys(["training", "bulk", "web"], 4),
     **dict.fromkeys(["evaluation", "export", "integrations", "protocols", "cli", "demo"], 5),
 }
 # `boxpromptiml localize` must work, and start fast, where only the core dependencies are installed.

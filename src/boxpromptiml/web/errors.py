@@ -1,0 +1,78 @@
+"""Every error as JSON: ``{"error": "one line"}`` with the status that says whose fault it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from boxpromptiml.errors import BoxPromptError, ConflictError, DatasetError, ImageError, MissingExtraError, ModelError
+
+_log = logging.getLogger("boxpromptiml.web")
+
+# The first that fits counts: the exceptions are a tree.
+_STATUS: tuple[tuple[type[BoxPromptError], int], ...] = (
+    (ConflictError, 409),
+    (ImageError, 415),
+    (DatasetError, 400),
+    (MissingExtraError, 503),
+    (ModelError, 503),
+)
+
+
+class HttpError(BoxPromptError):
+    """A request that is refused.
+
+    Attributes:
+        status: of the answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[HttpError], tuple[int, str]]:
+        return type(self), (self.status, str(self))
+
+
+def error_response(status: int, message: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
+    """An answer ``{"error": message, **more}``; line breaks in the message become spaces."""
+    return JSONResponse({"error": " ".join(message.split()), **more}, status_code=status, headers=headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make an app answer every error as `error_response` does."""
+    app.add_exception_handler(BoxPromptError, _known)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unknown)
+
+
+def _known(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, HttpError):
+        return error_response(error.status, str(error))
+    return error_response(next((status for kind, status in _STATUS if isinstance(error, kind)), 400), str(error))
+
+
+def _malformed(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return error_response(422, f"{place}: {message}" if place else message)
+
+
+def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return error_response(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _unknown(request: Request, error: Exception) -> JSONResponse:
+    # The cause is for the log: it may name files that are nobody's business.
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return error_response(500, "the server failed; its output says why")
