@@ -50,6 +50,10 @@ class DatasetError(BoxPromptError):
     """A dataset folder, manifest or foreign annotation that does not hold together."""
 
 
+class UnknownImageError(DatasetError):
+    """An image that the dataset does not know."""
+
+
 class ConflictError(DatasetError):
     """An image's record was changed by somebody else since it was read."""
 

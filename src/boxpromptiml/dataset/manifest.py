@@ -54,6 +54,7 @@ class _Line(BaseModel):
     kind: str | None = None
     seconds: float | None = None
     review: str | None = None
+    skipped: bool = False
 
 
 def record_to_json(record: ImageRecord) -> dict[str, Any]:
@@ -81,6 +82,8 @@ def record_to_json(record: ImageRecord) -> dict[str, Any]:
         value = getattr(record, key)
         if value is not None:
             line[key] = value
+    if record.skipped:
+        line["skipped"] = True
     return line
 
 
@@ -119,8 +122,11 @@ def record_from_json(text: str | bytes, folder: str | Path = ".") -> ImageRecord
         kind=line.kind,
         seconds=line.seconds,
         review=line.review,
+        skipped=line.skipped,
     )
     check_record(record)
+    if line.skipped and not record.skipped:
+        raise DatasetError("field 'skipped': an image that has regions or is authentic was not skipped")
     return record
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal
 
 from boxpromptiml.errors import DatasetError
@@ -13,6 +15,12 @@ Label = Literal["tampered", "authentic"]
 LABELS: tuple[Label, ...] = ("tampered", "authentic")
 SPLITS = ("train", "val", "test")
 REVIEWS = ("accepted", "rejected")
+
+# How far the annotation of an image is, and the review of its pseudo mask.
+State = Literal["todo", "boxed", "authentic", "skipped"]
+STATES: tuple[State, ...] = ("todo", "boxed", "authentic", "skipped")
+ReviewState = Literal["open", "accepted", "rejected", "none"]
+REVIEW_STATES: tuple[ReviewState, ...] = ("open", "accepted", "rejected", "none")
 
 # Far beyond any image; keeps absurd numbers of a manifest out of the store.
 _MAX_SIDE = 2**31 - 1
@@ -43,6 +51,28 @@ class PseudoMask:
         """Whether any box's mask was flagged."""
         return any(self.flags)
 
+    @property
+    def suspicion(self) -> float:
+        """How much a person should look at this mask, in [0, 1]; see `suspicion_of`."""
+        return suspicion_of(self.flags, self.qualities)
+
+
+def suspicion_of(flags: Sequence[Sequence[str]], qualities: Sequence[float | None]) -> float:
+    """Suspicion of the worst box's mask, in [0, 1]: 1 - quality / 2 ** number of flags. 0: nothing is suspicious.
+
+    A mask without an estimate counts as one of quality 1. Under the default limits of the teachers (quality below
+    0.75 is flagged) every flagged mask is thus at 0.5 or above and every other one at 0.25 or below.
+
+    Args:
+        flags: reasons for suspicion, one tuple a box.
+        qualities: the teacher's own estimates of IoU, one a box; clipped to [0, 1].
+    """
+    worst = 0.0
+    for reasons, quality in zip_longest(flags, qualities):
+        trust = 1.0 if quality is None else min(1.0, max(0.0, quality))
+        worst = max(worst, 1.0 - trust / 2.0 ** len(reasons or ()))
+    return worst
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
@@ -61,6 +91,8 @@ class ImageRecord:
         kind: kind of manipulation where known: ``splice``, ``copy-move``, ``removal``, ``retouch`` ...
         seconds: active annotation time.
         review: a person's verdict on the pseudo mask: ``accepted``, ``rejected`` or None.
+        skipped: a person looked and decided not to annotate now. Boxes or the label authentic clear it: a record that
+            has either is never skipped, whatever it was made with.
         version: counts the changes of this record; 0 before it is stored.
     """
 
@@ -76,7 +108,30 @@ class ImageRecord:
     kind: str | None = None
     seconds: float | None = None
     review: str | None = None
+    skipped: bool = False
     version: int = 0
+
+    def __post_init__(self) -> None:
+        if self.skipped and (self.boxes or self.label == "authentic"):
+            object.__setattr__(self, "skipped", False)
+
+    @property
+    def state(self) -> State:
+        """How far the annotation is: ``boxed``, ``authentic``, ``skipped``, or ``todo`` for what is left to do."""
+        if self.boxes:
+            return "boxed"
+        if self.label == "authentic":
+            return "authentic"
+        return "skipped" if self.skipped else "todo"
+
+    @property
+    def review_state(self) -> ReviewState:
+        """How far the review is: ``none`` without a pseudo mask, ``open`` with one that nobody has judged."""
+        if self.pseudo is None:
+            return "none"
+        if self.review == "accepted":
+            return "accepted"
+        return "rejected" if self.review == "rejected" else "open"
 
 
 def check_record(record: ImageRecord) -> None:

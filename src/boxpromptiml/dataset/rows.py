@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from boxpromptiml.dataset.records import ImageRecord, PseudoMask
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.regions import Box
 
-_COLUMNS = "image, width, height, label, mask, split, source_group, kind, seconds, review, version"
+_COLUMNS = "image, width, height, label, mask, split, source_group, kind, seconds, review, skipped, version"
 
 _UPSERT = """
-    INSERT INTO image (image, width, height, label, mask, split, source_group, kind, seconds, review, annotated,
-        version)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+    INSERT INTO image (image, width, height, label, mask, split, source_group, kind, seconds, review, skipped,
+        annotated, suspicion, version)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
     ON CONFLICT (image) DO UPDATE SET
         width = excluded.width, height = excluded.height, label = excluded.label, mask = excluded.mask,
         split = excluded.split, source_group = excluded.source_group, kind = excluded.kind,
-        seconds = excluded.seconds, review = excluded.review, annotated = excluded.annotated, version = version + 1
+        seconds = excluded.seconds, review = excluded.review, skipped = excluded.skipped,
+        annotated = excluded.annotated, suspicion = excluded.suspicion, version = version + 1
 """
 
 
@@ -40,7 +42,9 @@ def write(connection: sqlite3.Connection, record: ImageRecord) -> None:
             record.kind,
             None if record.seconds is None else float(record.seconds),
             record.review,
+            int(record.skipped),
             int(bool(record.boxes)),
+            None if record.pseudo is None else float(record.pseudo.suspicion),
         ),
     )
     connection.execute("DELETE FROM region WHERE image = ?", (name,))
@@ -78,38 +82,59 @@ def where(
 
 def page(connection: sqlite3.Connection, condition: str, values: Sequence[str | int], limit: int) -> list[ImageRecord]:
     """The first `limit` records that meet the condition, in the order of their images."""
-    # One statement sees one state of the database; three do not. Boxes, masks and versions must belong together.
+    with snapshot(connection):
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM image {condition} ORDER BY image LIMIT ?", (*values, limit)
+        ).fetchall()
+        return _records(connection, rows)
+
+
+def load(connection: sqlite3.Connection, images: Sequence[str]) -> list[ImageRecord]:
+    """The records of these images, in this order; unknown ones are left out."""
+    with snapshot(connection):
+        found = connection.execute(
+            f"SELECT {_COLUMNS} FROM image WHERE image IN (SELECT value FROM json_each(?))", (json.dumps(images),)
+        )
+        rows = {row[0]: row for row in found}
+        return _records(connection, [rows[image] for image in images if image in rows])
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Several statements that see one state of the database: boxes, masks and versions must belong together."""
     begun = not connection.in_transaction
     if begun:
         connection.execute("BEGIN")
     try:
-        rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM image {condition} ORDER BY image LIMIT ?", (*values, limit)
-        ).fetchall()
-        names = json.dumps([row[0] for row in rows])
-        boxes: dict[str, list[Box]] = {}
-        for name, *box in connection.execute(
-            "SELECT image, x0, y0, x1, y1 FROM region WHERE image IN (SELECT value FROM json_each(?))"
-            " ORDER BY image, position",
-            (names,),
-        ):
-            boxes.setdefault(name, []).append(Box(*box))
-        pseudo = {
-            row[0]: _pseudo(*row[1:])
-            for row in connection.execute(
-                "SELECT image, path, teacher, settings, qualities, flags, fallbacks FROM pseudo_mask"
-                " WHERE image IN (SELECT value FROM json_each(?))",
-                (names,),
-            )
-        }
+        yield
     finally:
         if begun:
             connection.execute("ROLLBACK")
+
+
+def _records(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[ImageRecord]:
+    """The records of some rows of the table of images, with what the other tables have of them."""
+    names = json.dumps([row[0] for row in rows])
+    boxes: dict[str, list[Box]] = {}
+    for name, *box in connection.execute(
+        "SELECT image, x0, y0, x1, y1 FROM region WHERE image IN (SELECT value FROM json_each(?))"
+        " ORDER BY image, position",
+        (names,),
+    ):
+        boxes.setdefault(name, []).append(Box(*box))
+    pseudo = {
+        row[0]: _pseudo(*row[1:])
+        for row in connection.execute(
+            "SELECT image, path, teacher, settings, qualities, flags, fallbacks FROM pseudo_mask"
+            " WHERE image IN (SELECT value FROM json_each(?))",
+            (names,),
+        )
+    }
     return [_record(row, tuple(boxes.get(row[0], ())), pseudo.get(row[0])) for row in rows]
 
 
 def _record(row: tuple[Any, ...], boxes: tuple[Box, ...], pseudo: PseudoMask | None) -> ImageRecord:
-    image, width, height, label, mask, split, group, kind, seconds, review, version = row
+    image, width, height, label, mask, split, group, kind, seconds, review, skipped, version = row
     return ImageRecord(
         image=image,
         width=width,
@@ -123,6 +148,7 @@ def _record(row: tuple[Any, ...], boxes: tuple[Box, ...], pseudo: PseudoMask | N
         kind=kind,
         seconds=seconds,
         review=review,
+        skipped=bool(skipped),
         version=version,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from boxpromptiml.dataset.records import suspicion_of
 from boxpromptiml.errors import DatasetError
 
 DATABASE = "dataset.db"
@@ -69,6 +71,36 @@ MIGRATIONS: list[tuple[str, ...]] = [
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # What the annotation and review pages list by. State and order are computed from other columns, so that they
+        # cannot contradict them; the indexes hold their values. Suspicion is NULL without a pseudo mask.
+        "ALTER TABLE image ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0 CHECK (skipped IN (0, 1))",
+        "ALTER TABLE image ADD COLUMN suspicion REAL",
+        """
+        ALTER TABLE image ADD COLUMN state TEXT GENERATED ALWAYS AS (
+            CASE WHEN annotated THEN 'boxed' WHEN label = 'authentic' THEN 'authentic' WHEN skipped THEN 'skipped'
+            ELSE 'todo' END
+        ) VIRTUAL
+        """,
+        """
+        ALTER TABLE image ADD COLUMN review_state TEXT GENERATED ALWAYS AS (
+            CASE WHEN suspicion IS NULL THEN 'none' ELSE coalesce(review, 'open') END
+        ) VIRTUAL
+        """,
+        # Ascending: suspicious first, images without a pseudo mask last. One direction and no NULL, so that places
+        # in the order compare as (suspicion_rank, image).
+        "ALTER TABLE image ADD COLUMN suspicion_rank REAL GENERATED ALWAYS AS (coalesce(-suspicion, 1.0)) VIRTUAL",
+        """
+        UPDATE image SET suspicion = (
+            SELECT suspicion_of(flags, qualities) FROM pseudo_mask WHERE pseudo_mask.image = image.image
+        )
+        WHERE image IN (SELECT image FROM pseudo_mask)
+        """,
+        "CREATE INDEX image_by_name ON image (image, state, review_state)",
+        "CREATE INDEX image_by_suspicion ON image (suspicion_rank, image, state, review_state)",
+        "CREATE INDEX image_by_state ON image (state, review_state, image)",
+        "CREATE INDEX image_by_seconds ON image (seconds) WHERE seconds IS NOT NULL",
+    ),
 ]
 
 
@@ -94,7 +126,7 @@ def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
             raise DatasetError(
                 f"{path}: empty (0 bytes); restore it from a backup, or fill it anew with  boxpromptiml import"
             )
-        if not _writable(path):
+        if not is_writable(path):
             return _connect_read_only(path)
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
@@ -162,8 +194,8 @@ def _meaning(error: sqlite3.Error) -> str:
             return str(error)
 
 
-def _writable(path: Path) -> bool:
-    """Whether SQLite could write: it needs the file and, for its log, the folder."""
+def is_writable(path: Path) -> bool:
+    """Whether SQLite could write the database at `path`: it needs the file and, for its log, the folder."""
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
@@ -224,6 +256,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection, path) == len(MIGRATIONS):
         return
+    connection.create_function("suspicion_of", 2, _suspicion_of, deterministic=True)
     with transaction(connection):
         # Another process may have migrated while this one waited for the lock.
         for number in range(_version(connection, path), len(MIGRATIONS)):
@@ -231,3 +264,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _suspicion_of(flags: str, qualities: str) -> float:
+    return suspicion_of(json.loads(flags), json.loads(qualities))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
-from boxpromptiml.dataset.paths import relative_path
+from boxpromptiml.dataset.annotation import annotated, same_annotation
+from boxpromptiml.dataset.browsing import BrowsableDataset
 from boxpromptiml.dataset.records import SPLITS, ImageRecord, Label, PseudoMask, check_record
 from boxpromptiml.dataset.rows import page as read_page
 from boxpromptiml.dataset.rows import where, write
-from boxpromptiml.dataset.schema import DATABASE, connect, transaction, translated
 from boxpromptiml.errors import ConflictError, DatasetError
 from boxpromptiml.regions import Box
 
@@ -23,7 +19,7 @@ from boxpromptiml.regions import Box
 _PAGE = 1000
 
 
-class Dataset:
+class Dataset(BrowsableDataset):
     """A dataset folder. Make one with `create`, open one with `open`; use it as a context manager.
 
     Every change is one durable transaction: when the method returns, the change survives a crash or a power cut.
@@ -33,25 +29,6 @@ class Dataset:
     Attributes:
         root: the folder, absolute, symbolic links resolved.
     """
-
-    root: Path
-
-    def __init__(self, folder: str | Path, *, create: bool = False) -> None:
-        given = Path(folder)
-        if given.exists() and not given.is_dir():
-            raise DatasetError(f"{given}: not a folder; a dataset is a folder")
-        if create:
-            try:
-                given.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise DatasetError(f"{given}: the folder cannot be made ({error.strerror})") from error
-        elif not given.exists():
-            raise DatasetError(f"{given}: no such folder; make a dataset with  boxpromptiml import")
-        self.root = given.resolve()
-        self._lexical = Path(os.path.abspath(given))
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = connect(self.root, create=create)
-        self._process = os.getpid()
 
     @classmethod
     def create(cls, folder: str | Path) -> Dataset:
@@ -183,6 +160,49 @@ class Dataset:
             write(connection, record)
             return self._get(connection, image)
 
+    def annotate(
+        self,
+        image: str,
+        *,
+        boxes: Sequence[Box],
+        label: Label | None,
+        skipped: bool = False,
+        add_seconds: float = 0.0,
+        expected_version: int,
+    ) -> ImageRecord:
+        """Store what a person said of one image, all of it in one durable transaction, and return the stored record.
+
+        Boxes or the label authentic clear `skipped`. Other boxes than before clear the review of the pseudo mask, but
+        not its record: its settings tell of which boxes it is. What is stored already changes nothing.
+
+        A retry after a lost answer is no conflict: where the record has another version, but says exactly what the
+        request says, it is returned as it is, and no seconds are added again.
+
+        Args:
+            image: which one.
+            boxes: all of its boxes.
+            label: its label; an image with boxes and without a label is tampered.
+            skipped: the person decided not to annotate it now.
+            add_seconds: active time since the last change, added to what is stored; an hour at most is counted.
+            expected_version: the version that the person saw.
+
+        Raises:
+            UnknownImageError: the dataset does not know the image.
+            DatasetError: a box that is empty or not inside the image, boxes on an authentic image, seconds that are
+                negative or not finite.
+            ConflictError: somebody else changed the record since to something else.
+        """
+        with self._writing() as connection:
+            stored = self._get(connection, image)
+            wanted = annotated(stored, boxes=boxes, label=label, skipped=skipped, add_seconds=add_seconds)
+            check_record(wanted)
+            if stored.version != expected_version and not same_annotation(stored, wanted):
+                self._expect(connection, image, expected_version)
+            if stored.version != expected_version or wanted == stored:
+                return stored
+            write(connection, wanted)
+            return self._get(connection, image)
+
     def set_pseudo(self, image: str, pseudo: PseudoMask | None, *, expected_version: int | None = None) -> None:
         """Store (or with None: forget) the record of a teacher's mask; the mask file itself is the caller's.
 
@@ -215,65 +235,6 @@ class Dataset:
                         "UPDATE image SET split = ?, version = version + 1 WHERE image = ?", (split, image)
                     )
 
-    def path(self, relative: str) -> Path:
-        """Absolute path of a file that a record names. Images stay where they are: it may lie outside the folder."""
-        # Not normalised: `..` behind a symbolic link means what the file system says it means.
-        return self.root / relative
-
-    def relative(self, path: str | Path) -> str:
-        """The way round: how a record names a file, relative to the folder, with forward slashes.
-
-        A file on another drive (Windows) is named by its absolute path.
-        """
-        return relative_path(path, self._lexical)
-
-    def close(self) -> None:
-        """Close the database. Using the object afterwards is an error."""
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
-
-    def __enter__(self) -> Dataset:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __reduce__(self) -> tuple[type[Dataset], tuple[str]]:
-        return type(self), (str(self._lexical),)
-
-    def __repr__(self) -> str:
-        return f"Dataset({str(self.root)!r})"
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, translated(self.root / DATABASE):
-            if self._connection is None:
-                raise DatasetError(f"{self.root}: the dataset was closed")
-            if self._process != os.getpid():
-                # After a fork. The inherited connection must not even be closed here: the parent would lose its locks.
-                _inherited.append(self._connection)
-                self._connection = connect(self.root, create=False)
-                self._process = os.getpid()
-            yield self._connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as connection, transaction(connection):
-            yield connection
-
-    def _get(self, connection: sqlite3.Connection, image: str) -> ImageRecord:
-        page = read_page(connection, "WHERE image = ?", [image], 1)
-        if not page:
-            raise self._unknown(image)
-        return page[0]
-
-    def _unknown(self, image: str) -> DatasetError:
-        return DatasetError(f"{self.root}: no image {image!r}; list them with  boxpromptiml manifest")
-
     def _expect(self, connection: sqlite3.Connection, image: str, expected: int) -> None:
         row = connection.execute("SELECT version FROM image WHERE image = ?", (image,)).fetchone()
         version = 0 if row is None else row[0]
@@ -281,7 +242,3 @@ class Dataset:
             raise ConflictError(
                 f"{image}: somebody else changed it (version {version}, expected {expected}); load it again and redo"
             )
-
-
-# Connections inherited through a fork, kept so that the garbage collector does not close them.
-_inherited: list[sqlite3.Connection] = []

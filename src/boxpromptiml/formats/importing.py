@@ -215,6 +215,7 @@ def _merged(known: ImageRecord | None, new: ImageRecord) -> ImageRecord:
         seconds=known.seconds,
         pseudo=known.pseudo,
         review=known.review,
+        skipped=known.skipped,
     )
 
 

@@ -64,6 +64,7 @@ def digest_of(dataset: Dataset, records: Iterable[ImageRecord], base: Path | Non
             line["mask"] = None if record.mask is None else relative_path(dataset.path(record.mask), base)
         # Time and review say how the annotation came about, not what it is, unless it was rejected.
         line.pop("seconds", None)
+        line.pop("skipped", None)
         total.update(json.dumps(line, sort_keys=True).encode("utf-8", "surrogateescape") + b"\n")
     return total.hexdigest()[:16]
 

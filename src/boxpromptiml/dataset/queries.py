@@ -1,0 +1,192 @@
+"""Browsing the images of a dataset: pages, places, neighbours and figures, each an indexed query."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Literal
+
+from boxpromptiml.dataset.records import REVIEW_STATES, STATES, ReviewState, State
+from boxpromptiml.errors import DatasetError
+
+Order = Literal["image", "suspicion"]
+
+# The columns that an order compares, all ascending. The last one is the image, so that no two are at one place.
+_KEYS: dict[Order, tuple[str, ...]] = {"image": ("image",), "suspicion": ("suspicion_rank", "image")}
+ORDERS: tuple[Order, ...] = tuple(_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many images there are by state, and how many pseudo masks by review.
+
+    Attributes:
+        todo: neither boxes nor the label authentic, and not skipped.
+        boxed: with boxes.
+        authentic: labelled authentic.
+        skipped: looked at and put off.
+        open: with a pseudo mask that nobody has judged.
+        accepted: with an accepted pseudo mask.
+        rejected: with a rejected pseudo mask.
+    """
+
+    todo: int = 0
+    boxed: int = 0
+    authentic: int = 0
+    skipped: int = 0
+    open: int = 0
+    accepted: int = 0
+    rejected: int = 0
+
+    @property
+    def images(self) -> int:
+        """All images."""
+        return self.todo + self.boxed + self.authentic + self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Active annotation time, over the images that have any on record.
+
+    Attributes:
+        images: how many these are.
+        median_seconds: of one image; None without images.
+        total_seconds: of all of them.
+    """
+
+    images: int
+    median_seconds: float | None
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which images to browse.
+
+    Attributes:
+        state: only images in this state.
+        review: only images whose review is in this state.
+        contains: only images whose path contains this text; ASCII letters match in either case.
+
+    Raises:
+        DatasetError: an unknown state or review.
+    """
+
+    state: State | None = None
+    review: ReviewState | None = None
+    contains: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("state", self.state, STATES)
+        _check("review", self.review, REVIEW_STATES)
+
+    def where(self, *others: str) -> str:
+        """The WHERE clause of the filters and of other conditions."""
+        wanted = [
+            "state = :state" if self.state is not None else "",
+            "review_state = :review" if self.review is not None else "",
+            "image LIKE :pattern ESCAPE '\\'" if self.contains else "",
+            *others,
+        ]
+        text = " AND ".join(condition for condition in wanted if condition)
+        return f"WHERE {text}" if text else ""
+
+    @property
+    def values(self) -> dict[str, str | int | float | None]:
+        """The values of the clause's parameters."""
+        literal = (self.contains or "").replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return {"state": self.state, "review": self.review, "pattern": f"%{literal}%"}
+
+
+def page(connection: sqlite3.Connection, selection: Selection, order: Order, offset: int, limit: int) -> list[str]:
+    """The images at places offset ... offset + limit - 1."""
+    keys = ", ".join(keys_of(order))
+    rows = connection.execute(
+        f"SELECT image FROM image {selection.where()} ORDER BY {keys} LIMIT :limit OFFSET :offset",
+        {**selection.values, "limit": limit, "offset": offset},
+    )
+    return [image for (image,) in rows]
+
+
+def total(connection: sqlite3.Connection, selection: Selection) -> int:
+    """How many images there are."""
+    (number,) = connection.execute(f"SELECT count(*) FROM image {selection.where()}", selection.values).fetchone()
+    return int(number)
+
+
+def position(connection: sqlite3.Connection, image: str, selection: Selection, order: Order) -> int | None:
+    """The place of an image that the dataset knows, counted from 0; None where the selection leaves it out."""
+    values = {**selection.values, **_place(connection, image)}
+    listed = connection.execute(f"SELECT 1 FROM image {selection.where('image = :image')}", values).fetchone()
+    if listed is None:
+        return None
+    before = selection.where(_compared(order, "<"))
+    (number,) = connection.execute(f"SELECT count(*) FROM image {before}", values).fetchone()
+    return int(number)
+
+
+def neighbour(
+    connection: sqlite3.Connection, image: str, selection: Selection, order: Order, *, forward: bool, wrap: bool
+) -> str | None:
+    """The nearest selected image behind (or before) one that the dataset knows, itself never; None if there is none."""
+    values = {**selection.values, **_place(connection, image)}
+    keys = ", ".join(f"{key} {'ASC' if forward else 'DESC'}" for key in keys_of(order))
+    # All of them are on one side or, once round, on the other.
+    sides = (">", "<") if forward else ("<", ">")
+    for side in sides if wrap else sides[:1]:
+        condition = selection.where(_compared(order, side))
+        row = connection.execute(f"SELECT image FROM image {condition} ORDER BY {keys} LIMIT 1", values).fetchone()
+        if row is not None:
+            return str(row[0])
+    return None
+
+
+def counts(connection: sqlite3.Connection) -> Counts:
+    """Images by state and by review."""
+    numbers = dict.fromkeys((*STATES, *REVIEW_STATES), 0)
+    for state, review, number in connection.execute(
+        "SELECT state, review_state, count(*) FROM image GROUP BY state, review_state"
+    ):
+        numbers[state] += number
+        numbers[review] += number
+    del numbers["none"]
+    return Counts(**numbers)
+
+
+def timing(connection: sqlite3.Connection) -> Timing:
+    """Annotation time over the images that have any."""
+    images, whole = connection.execute(
+        "SELECT count(*), total(seconds) FROM image WHERE seconds IS NOT NULL"
+    ).fetchone()
+    # The one in the middle, or both of them.
+    middle = connection.execute(
+        "SELECT seconds FROM image WHERE seconds IS NOT NULL ORDER BY seconds LIMIT ? OFFSET ?",
+        (2 - images % 2, max(0, (images - 1) // 2)),
+    ).fetchall()
+    median = sum(seconds for (seconds,) in middle) / len(middle) if middle else None
+    return Timing(images=int(images), median_seconds=median, total_seconds=float(whole))
+
+
+def keys_of(order: Order) -> tuple[str, ...]:
+    """The columns that an order compares.
+
+    Raises:
+        DatasetError: an unknown order.
+    """
+    _check("order", order, ORDERS)
+    return _KEYS[order]
+
+
+def _compared(order: Order, side: str) -> str:
+    keys = keys_of(order)
+    return f"({', '.join(keys)}) {side} ({', '.join(f':{key}' for key in keys)})"
+
+
+def _place(connection: sqlite3.Connection, image: str) -> dict[str, str | float]:
+    (rank,) = connection.execute("SELECT suspicion_rank FROM image WHERE image = ?", (image,)).fetchone()
+    return {"image": image, "suspicion_rank": rank}
+
+
+def _check(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise DatasetError(f"{name} {value!r} is not one of {', '.join(allowed)}")
