@@ -1,0 +1,133 @@
+// The server, as functions. Everything that goes over the wire goes through here.
+
+const TOKEN_KEY = "boxpromptiml.token";
+
+/** An answer that says no. `status` is HTTP's, 0 where the server could not be reached; `data` the answer's JSON. */
+export class ApiError extends Error {
+  constructor(status, message, data = null) {
+    super(message);
+    this.name = "ApiError";
+    this.status = status;
+    this.data = data;
+  }
+
+  /** Whether trying the same again later may work: the server is away, restarting or overloaded. */
+  get temporary() {
+    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
+  }
+}
+
+/** The token of the page's address, kept for this tab only, and taken out of the address bar and its history. */
+function takeToken() {
+  const address = new URL(location.href);
+  const given = address.searchParams.get("token");
+  if (given) {
+    sessionStorage.setItem(TOKEN_KEY, given);
+    address.searchParams.delete("token");
+    history.replaceState(history.state, "", address);
+  }
+  return given ?? sessionStorage.getItem(TOKEN_KEY);
+}
+
+export class Api {
+  #token = takeToken();
+  onReached = () => {}; // called with true or false after every request: was the server there?
+
+  /** `/api/...` with a query; null and undefined parameters are left out. */
+  url(path, query = {}) {
+    const pairs = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const text = new URLSearchParams(pairs).toString();
+    return text ? `${path}?${text}` : path;
+  }
+
+  /**
+   * One request; returns the Response of a success.
+   *
+   * @throws ApiError for every other answer and where there is none; AbortError where `signal` ended it.
+   */
+  async request(path, { method = "GET", query, json, body, headers = {}, signal, keepalive, cache } = {}) {
+    const all = { ...headers };
+    if (this.#token) all.Authorization = `Bearer ${this.#token}`;
+    if (json !== undefined) all["Content-Type"] = "application/json";
+    let response;
+    try {
+      response = await fetch(this.url(path, query), {
+        method, headers: all, body: json !== undefined ? JSON.stringify(json) : body,
+        signal, keepalive, cache, credentials: "same-origin",
+      });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      this.onReached(false);
+      throw new ApiError(0, "the server does not answer");
+    }
+    this.onReached(true);
+    if (response.ok) return response;
+    const data = await response.json().catch(() => null);
+    throw new ApiError(response.status, data?.error ?? `the server answered ${response.status}`, data);
+  }
+
+  /** One request whose answer is JSON. */
+  async json(path, options) {
+    const response = await this.request(path, options);
+    try {
+      return await response.json();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ApiError(0, "the server's answer broke off");
+    }
+  }
+
+  get(path, query, signal) {
+    return this.json(path, { query, signal });
+  }
+
+  post(path, json, options = {}) {
+    return this.json(path, { ...options, method: "POST", json });
+  }
+
+  session = (signal) => this.get("/api/session", {}, signal);
+  stats = (signal) => this.get("/api/stats", {}, signal);
+  images = (query, signal) => this.get("/api/images", query, signal);
+  position = (image, filters, signal) => this.get("/api/position", { ...filters, image }, signal);
+  record = (image, signal) => this.get("/api/record", { image }, signal);
+  suggestion = (image, signal) => this.get("/api/suggestion", { image }, signal);
+  preview = (body, signal) => this.post("/api/preview", body, { signal });
+  prefetch = (images, signal) => this.request("/api/prefetch", { method: "POST", json: { images }, signal });
+
+  /** The image after (direction 1) or before (-1) `image` among those of `filters`, or null. */
+  async next(image, filters, { direction = 1, wrap = false } = {}, signal) {
+    const query = { ...filters, image, direction, wrap: wrap ? 1 : 0 };
+    return (await this.get("/api/next", query, signal)).image;
+  }
+
+  /** Store boxes and label. A conflict is an ApiError 409 with `data.record`. */
+  save = (image, change, { keepalive = false, signal } = {}) =>
+    this.json("/api/record", { method: "PUT", query: { image }, json: change, keepalive, signal });
+
+  /** The bytes of a picture: `thumb`, `view` or `full`. */
+  async pictureBlob(image, size, signal) {
+    const response = await this.request("/api/picture", { query: { image, size }, signal });
+    try {
+      return await response.blob();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ApiError(0, "the picture broke off");
+    }
+  }
+
+  /** A picture, decoded off the main thread, ready to draw. Call `.close()` when done with it. */
+  async picture(image, size, signal) {
+    const blob = await this.pictureBlob(image, size, signal);
+    try {
+      return await createImageBitmap(blob);
+    } catch {
+      throw new ApiError(415, "the browser can't show this picture");
+    }
+  }
+}
+
+/** A grey PNG in base64 as an ImageBitmap. */
+export async function greyBitmap(base64) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return createImageBitmap(new Blob([bytes], { type: "image/png" }));
+}

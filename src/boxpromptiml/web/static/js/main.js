@@ -1,0 +1,145 @@
+// The page's frame: router, navigation, theme, shortcuts overlay. The views know nothing of each other.
+
+import { Api } from "./api.js";
+import { button, fill, h, icon, isTyping } from "./dom.js";
+import { Router } from "./router.js";
+import { showShortcuts } from "./shortcuts.js";
+import { themeButton } from "./theme-button.js";
+
+// `needsDataset`: a server that was started for one photo at a time has none.
+const VIEWS = {
+  annotate: { title: "Annotate", icon: "box", needsDataset: true, load: () => import("./annotate/view.js") },
+  review: { title: "Review", icon: "check", needsDataset: true, load: () => import("./review/view.js") },
+  localize: { title: "Localize", icon: "search", needsDataset: false, load: () => import("./localize/view.js") },
+};
+
+const GENERAL = [
+  { keys: "Alt+1 Alt+2 Alt+3", text: "annotate, review, localize" },
+  { keys: "?", text: "show or hide this list" },
+];
+
+class Page {
+  #api = new Api();
+  #session = null;
+  #view = null; // what mount() returned
+  #name = null;
+  #turn = 0; // a view that comes late, after another was asked for, is not shown
+  #main = document.getElementById("view");
+  #links = new Map();
+  #live = document.getElementById("announcements");
+  #router = new Router(Object.keys(VIEWS), (name, params) => this.#show(name, params));
+
+  async start() {
+    this.#frame();
+    try {
+      this.#session = await this.#api.session();
+    } catch (error) {
+      this.#fail("This page can't be used yet", error, () => this.start());
+      return;
+    }
+    const { name } = this.#session;
+    document.title = name ? `${name} · BoxPromptIML` : "BoxPromptIML";
+    document.getElementById("dataset-name").textContent = name ?? "";
+    for (const [key, link] of this.#links) link.hidden = VIEWS[key].needsDataset && !name;
+    this.#router.start(name ? "annotate" : "localize");
+  }
+
+  announce = (text) => {
+    // Emptied first, so that the same text twice is read twice.
+    this.#live.textContent = "";
+    requestAnimationFrame(() => (this.#live.textContent = text));
+  };
+
+  #frame() {
+    const links = Object.entries(VIEWS).map(([name, view]) => {
+      const link = h("a", { href: `#/${name}`, class: "nav-link", title: view.title }, icon(view.icon), h("span", { text: view.title }));
+      this.#links.set(name, link);
+      return link;
+    });
+    fill(document.getElementById("nav"), links);
+    fill(
+      document.getElementById("tools"),
+      themeButton(),
+      button({ icon: "keyboard", label: "Keyboard shortcuts", keys: "?", class: "quiet", onClick: () => this.#shortcuts() }),
+    );
+    // `start` may run again after a failure.
+    document.removeEventListener("keydown", this.#keydown);
+    document.addEventListener("keydown", this.#keydown);
+  }
+
+  #keydown = (event) => {
+    if (event.key === "?" && !isTyping(event) && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      this.#shortcuts();
+    } else if (event.altKey && ["1", "2", "3"].includes(event.key)) {
+      const [name, link] = [...this.#links][Number(event.key) - 1];
+      if (link.hidden) return;
+      event.preventDefault();
+      this.#router.go(name);
+    }
+  };
+
+  #shortcuts() {
+    showShortcuts([
+      { title: VIEWS[this.#name]?.title ?? "This view", rows: this.#view?.shortcuts ?? [] },
+      { title: "Everywhere", rows: GENERAL },
+    ]);
+  }
+
+  async #show(name, params) {
+    if (name === this.#name && this.#view?.navigate) {
+      this.#view.navigate(params);
+      return;
+    }
+    const turn = ++this.#turn;
+    await this.#leave();
+    this.#name = name;
+    for (const [key, link] of this.#links) {
+      if (key === name) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    try {
+      const [module, session] = await Promise.all([VIEWS[name].load(), this.#freshSession()]);
+      if (turn !== this.#turn) return;
+      fill(this.#main);
+      this.#main.className = `view view-${name}`;
+      const context = { api: this.#api, session, router: this.#router, announce: this.announce };
+      this.#view = await module.mount(this.#main, context);
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      console.error(error);
+      this.#fail(`${VIEWS[name].title} can't be shown`, error, () => this.#show(name, params));
+    }
+  }
+
+  /** What the server can do may have changed since the page was opened; without an answer the last one stands. */
+  async #freshSession() {
+    try {
+      this.#session = await this.#api.session();
+    } catch {
+      // The view will notice for itself that the server is away.
+    }
+    return this.#session;
+  }
+
+  async #leave() {
+    const view = this.#view;
+    this.#view = null;
+    await view?.unmount();
+  }
+
+  #fail(title, error, again) {
+    fill(
+      this.#main,
+      h(
+        "div",
+        { class: "notice-page", role: "alert" },
+        h("h1", { text: title }),
+        h("p", { text: `${error.message}.` }),
+        button({ icon: "refresh", text: "Try again", class: "primary", onClick: again }),
+      ),
+    );
+  }
+}
+
+new Page().start();

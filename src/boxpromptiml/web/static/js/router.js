@@ -1,0 +1,48 @@
+// The address after `#`: which view, and what it shows. `#/annotate?image=a%2Fb.jpg`.
+
+export class Router {
+  #names;
+  #onChange;
+  #start = null;
+
+  /** @param names of the views. @param onChange called with (name, params) whenever the address says something else. */
+  constructor(names, onChange) {
+    this.#names = names;
+    this.#onChange = onChange;
+  }
+
+  /** Begin; an address that names no view shows `initial`. */
+  start(initial) {
+    if (this.#start === null) addEventListener("hashchange", () => this.#changed());
+    this.#start = initial;
+    this.#changed();
+  }
+
+  /** The view and the parameters of the address: `{name, params}`; `name` is null where it names none. */
+  get current() {
+    const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+    return { name: this.#names.includes(path) ? path : null, params: Object.fromEntries(new URLSearchParams(query)) };
+  }
+
+  /** Show a view; the browser's back button returns to the present one. */
+  go(name, params = {}) {
+    location.hash = this.#address(name, params);
+  }
+
+  /** Change the address of what is shown already: no view is told, and the back button does not notice. */
+  replace(name, params = {}) {
+    history.replaceState(history.state, "", `#${this.#address(name, params)}`);
+  }
+
+  #address(name, params) {
+    const pairs = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const query = new URLSearchParams(pairs).toString();
+    return query ? `/${name}?${query}` : `/${name}`;
+  }
+
+  #changed() {
+    const { name, params } = this.current;
+    if (name === null) this.replace(this.#start);
+    this.#onChange(name ?? this.#start, params);
+  }
+}
