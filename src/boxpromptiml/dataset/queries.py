@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
-from boxpromptiml.dataset.records import REVIEW_STATES, STATES, ReviewState, State
+from boxpromptiml.dataset.records import REVIEW_STATES, REVIEWS, STATES, ReviewState, State
 from boxpromptiml.errors import DatasetError
 
 Order = Literal["image", "suspicion"]
@@ -80,6 +80,18 @@ class Selection:
         _check("state", self.state, STATES)
         _check("review", self.review, REVIEW_STATES)
 
+    def source(self, order: Order) -> str:
+        """The table and the index to read it by.
+
+        Each of these indexes holds all columns that a query names, in the order of the list. Left to itself SQLite
+        takes the one that a filter begins, and sorts.
+        """
+        if order == "suspicion":
+            index = "image_by_suspicion" if self.review is None else "image_by_review"
+        else:
+            index = "image_by_name" if self.state is None else "image_by_state"
+        return f"image INDEXED BY {index}"
+
     def where(self, *others: str) -> str:
         """The WHERE clause of the filters and of other conditions."""
         wanted = [
@@ -100,9 +112,9 @@ class Selection:
 
 def page(connection: sqlite3.Connection, selection: Selection, order: Order, offset: int, limit: int) -> list[str]:
     """The images at places offset ... offset + limit - 1."""
-    keys = ", ".join(keys_of(order))
     rows = connection.execute(
-        f"SELECT image FROM image {selection.where()} ORDER BY {keys} LIMIT :limit OFFSET :offset",
+        f"SELECT image FROM {selection.source(order)} {selection.where()}"
+        f" ORDER BY {', '.join(keys_of(order))} LIMIT :limit OFFSET :offset",
         {**selection.values, "limit": limit, "offset": offset},
     )
     return [image for (image,) in rows]
@@ -120,8 +132,9 @@ def position(connection: sqlite3.Connection, image: str, selection: Selection, o
     listed = connection.execute(f"SELECT 1 FROM image {selection.where('image = :image')}", values).fetchone()
     if listed is None:
         return None
-    before = selection.where(_compared(order, "<"))
-    (number,) = connection.execute(f"SELECT count(*) FROM image {before}", values).fetchone()
+    (number,) = connection.execute(
+        f"SELECT count(*) FROM {selection.source(order)} {selection.where(_compared(order, '<'))}", values
+    ).fetchone()
     return int(number)
 
 
@@ -131,11 +144,14 @@ def neighbour(
     """The nearest selected image behind (or before) one that the dataset knows, itself never; None if there is none."""
     values = {**selection.values, **_place(connection, image)}
     keys = ", ".join(f"{key} {'ASC' if forward else 'DESC'}" for key in keys_of(order))
-    # All of them are on one side or, once round, on the other.
+    # All others are on one side or, once round, on the other.
     sides = (">", "<") if forward else ("<", ">")
     for side in sides if wrap else sides[:1]:
-        condition = selection.where(_compared(order, side))
-        row = connection.execute(f"SELECT image FROM image {condition} ORDER BY {keys} LIMIT 1", values).fetchone()
+        row = connection.execute(
+            f"SELECT image FROM {selection.source(order)} {selection.where(_compared(order, side))}"
+            f" ORDER BY {keys} LIMIT 1",
+            values,
+        ).fetchone()
         if row is not None:
             return str(row[0])
     return None
@@ -143,14 +159,12 @@ def neighbour(
 
 def counts(connection: sqlite3.Connection) -> Counts:
     """Images by state and by review."""
-    numbers = dict.fromkeys((*STATES, *REVIEW_STATES), 0)
-    for state, review, number in connection.execute(
-        "SELECT state, review_state, count(*) FROM image GROUP BY state, review_state"
-    ):
-        numbers[state] += number
-        numbers[review] += number
-    del numbers["none"]
-    return Counts(**numbers)
+    # Counting one value of an index is several times faster than grouping by it. One statement sees one moment.
+    columns = {**dict.fromkeys(STATES, "state"), **dict.fromkeys(REVIEWS, "review_state"), "open": "review_state"}
+    numbers = connection.execute(
+        "SELECT " + ", ".join(f"(SELECT count(*) FROM image WHERE {columns[value]} = '{value}')" for value in columns)
+    ).fetchone()
+    return Counts(**dict(zip(columns, numbers, strict=True)))
 
 
 def timing(connection: sqlite3.Connection) -> Timing:

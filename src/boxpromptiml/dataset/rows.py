@@ -16,13 +16,14 @@ _COLUMNS = "image, width, height, label, mask, split, source_group, kind, second
 
 _UPSERT = """
     INSERT INTO image (image, width, height, label, mask, split, source_group, kind, seconds, review, skipped,
-        annotated, suspicion, version)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+        annotated, state, review_state, suspicion_rank, version)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
     ON CONFLICT (image) DO UPDATE SET
         width = excluded.width, height = excluded.height, label = excluded.label, mask = excluded.mask,
         split = excluded.split, source_group = excluded.source_group, kind = excluded.kind,
         seconds = excluded.seconds, review = excluded.review, skipped = excluded.skipped,
-        annotated = excluded.annotated, suspicion = excluded.suspicion, version = version + 1
+        annotated = excluded.annotated, state = excluded.state, review_state = excluded.review_state,
+        suspicion_rank = excluded.suspicion_rank, version = version + 1
 """
 
 
@@ -44,7 +45,9 @@ def write(connection: sqlite3.Connection, record: ImageRecord) -> None:
             record.review,
             int(record.skipped),
             int(bool(record.boxes)),
-            None if record.pseudo is None else float(record.pseudo.suspicion),
+            record.state,
+            record.review_state,
+            1.0 if record.pseudo is None else -float(record.pseudo.suspicion),
         ),
     )
     connection.execute("DELETE FROM region WHERE image = ?", (name,))

@@ -72,33 +72,34 @@ MIGRATIONS: list[tuple[str, ...]] = [
         """,
     ),
     (
-        # What the annotation and review pages list by. State and order are computed from other columns, so that they
-        # cannot contradict them; the indexes hold their values. Suspicion is NULL without a pseudo mask.
+        # What the annotation and review pages list by, as `ImageRecord.state` and `.review_state` tell it.
         "ALTER TABLE image ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0 CHECK (skipped IN (0, 1))",
-        "ALTER TABLE image ADD COLUMN suspicion REAL",
         """
-        ALTER TABLE image ADD COLUMN state TEXT GENERATED ALWAYS AS (
-            CASE WHEN annotated THEN 'boxed' WHEN label = 'authentic' THEN 'authentic' WHEN skipped THEN 'skipped'
-            ELSE 'todo' END
-        ) VIRTUAL
+        ALTER TABLE image ADD COLUMN state TEXT NOT NULL DEFAULT 'todo'
+            CHECK (state IN ('todo', 'boxed', 'authentic', 'skipped'))
         """,
         """
-        ALTER TABLE image ADD COLUMN review_state TEXT GENERATED ALWAYS AS (
-            CASE WHEN suspicion IS NULL THEN 'none' ELSE coalesce(review, 'open') END
-        ) VIRTUAL
+        ALTER TABLE image ADD COLUMN review_state TEXT NOT NULL DEFAULT 'none'
+            CHECK (review_state IN ('open', 'accepted', 'rejected', 'none'))
         """,
-        # Ascending: suspicious first, images without a pseudo mask last. One direction and no NULL, so that places
-        # in the order compare as (suspicion_rank, image).
-        "ALTER TABLE image ADD COLUMN suspicion_rank REAL GENERATED ALWAYS AS (coalesce(-suspicion, 1.0)) VIRTUAL",
+        # - suspicion of the pseudo mask, 1 without one: ascending, the suspicious come first. In one direction places
+        # in the order compare as (suspicion_rank, image), which an index answers.
+        "ALTER TABLE image ADD COLUMN suspicion_rank REAL NOT NULL DEFAULT 1.0",
         """
-        UPDATE image SET suspicion = (
-            SELECT suspicion_of(flags, qualities) FROM pseudo_mask WHERE pseudo_mask.image = image.image
+        UPDATE image SET state = CASE WHEN annotated THEN 'boxed' ELSE 'authentic' END
+        WHERE annotated OR label = 'authentic'
+        """,
+        """
+        UPDATE image SET review_state = coalesce(review, 'open'), suspicion_rank = (
+            SELECT -suspicion_of(flags, qualities) FROM pseudo_mask WHERE pseudo_mask.image = image.image
         )
         WHERE image IN (SELECT image FROM pseudo_mask)
         """,
+        # The names in either order with the columns of the filters: a page far down reads nothing but the index.
         "CREATE INDEX image_by_name ON image (image, state, review_state)",
         "CREATE INDEX image_by_suspicion ON image (suspicion_rank, image, state, review_state)",
-        "CREATE INDEX image_by_state ON image (state, review_state, image)",
+        "CREATE INDEX image_by_state ON image (state, image, review_state)",
+        "CREATE INDEX image_by_review ON image (review_state, suspicion_rank, image, state)",
         "CREATE INDEX image_by_seconds ON image (seconds) WHERE seconds IS NOT NULL",
     ),
 ]
