@@ -46,6 +46,10 @@ class ImageError(BoxPromptError):
         return type(self), (str(self.path), self.reason)
 
 
+class ImageTooLargeError(ImageError):
+    """An image with more pixels than are allowed; it has not been decoded."""
+
+
 class DatasetError(BoxPromptError):
     """A dataset folder, manifest or foreign annotation that does not hold together."""
 

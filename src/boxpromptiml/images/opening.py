@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from boxpromptiml.errors import ImageError
+from boxpromptiml.errors import ImageError, ImageTooLargeError
 from boxpromptiml.images.kinds import SUFFIXES, format_of
 
 DEFAULT_MAX_PIXELS = 200_000_000
@@ -96,7 +96,9 @@ def open_picture(stream: IO[bytes], name: str | Path, max_pixels: int) -> Iterat
             width, height = picture.size
             if width * height > max_pixels:
                 size = f"{width} x {height} = {width * height / 1e6:.1f} megapixels"
-                raise ImageError(name, f"{size}, over the limit of {max_pixels / 1e6:g} megapixels; scale it down")
+                raise ImageTooLargeError(
+                    name, f"{size}, over the limit of {max_pixels / 1e6:g} megapixels; scale it down"
+                )
             yield picture
     except ImageError:
         raise

@@ -11,13 +11,22 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from boxpromptiml.errors import BoxPromptError, ConflictError, DatasetError, ImageError, MissingExtraError, ModelError
+from boxpromptiml.errors import (
+    BoxPromptError,
+    ConflictError,
+    DatasetError,
+    ImageError,
+    ImageTooLargeError,
+    MissingExtraError,
+    ModelError,
+)
 
 _log = logging.getLogger("boxpromptiml.web")
 
 # The first that fits counts: the exceptions are a tree.
 _STATUS: tuple[tuple[type[BoxPromptError], int], ...] = (
     (ConflictError, 409),
+    (ImageTooLargeError, 413),
     (ImageError, 415),
     (DatasetError, 400),
     (MissingExtraError, 503),

@@ -1,0 +1,99 @@
+"""Routes of the localize view: a photo comes in; map, score, mask and regions go out. Nothing is written to disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import PurePath
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import numpy as np
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from boxpromptiml.images import encode_png
+from boxpromptiml.runtime import Localization, Localizer
+from boxpromptiml.web.answers import Answer, Answers, look_at, map_base64
+from boxpromptiml.web.errors import HttpError
+from boxpromptiml.web.settings import WebState
+
+Threshold = Annotated[float | None, Query(ge=0, le=1, description="For pixels and verdict; default: the model's.")]
+Name = Annotated[str, Query(max_length=255, description="The photo's file name, for the result.")]
+
+
+def localizer_of(state: WebState) -> Localizer:
+    """The server's model.
+
+    Raises:
+        HttpError: 503, with the remedy: the server was started without one.
+    """
+    if state.localizer is None:
+        raise HttpError(
+            503, "no model: start the server with  --model FOLDER;  boxpromptiml demo  makes a small one in minutes"
+        )
+    return state.localizer
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+def router(state: WebState) -> APIRouter:
+    """``POST /api/localize`` and, for a while after it, the files of its answer at any threshold."""
+    routes = APIRouter()
+    answers = Answers(state.settings.cache_bytes)
+
+    def answered(key: str) -> tuple[Localizer, Answer]:
+        localizer, answer = localizer_of(state), answers.get(key)
+        if answer is None:
+            raise HttpError(404, "this result is no longer kept; open the photo again")
+        return localizer, answer
+
+    @routes.post("/api/localize")
+    def localize(
+        data: Annotated[bytes, Depends(_body)], threshold: Threshold = None, name: Name = "photo"
+    ) -> dict[str, Any]:
+        localizer = localizer_of(state)
+        answer, found = look_at(localizer, data, name, threshold=threshold, max_pixels=state.settings.max_pixels)
+        return {"id": answers.add(answer), "name": name, **_summary(found), "map": map_base64(answer.map)}
+
+    @routes.get("/api/localize/{key}/result.json")
+    def result(key: str, threshold: Threshold = None) -> Response:
+        localizer, answer = answered(key)
+        text = json.dumps(answer.at(localizer, threshold).to_json())
+        return _file(text.encode(), "application/json", answer.name, "result.json")
+
+    @routes.get("/api/localize/{key}/mask.png")
+    def mask(key: str, threshold: Threshold = None) -> Response:
+        localizer, answer = answered(key)
+        pixels = answer.at(localizer, threshold).mask.view(np.uint8) * np.uint8(255)
+        return _file(encode_png(pixels), "image/png", answer.name, "mask.png")
+
+    @routes.get("/api/localize/{key}/map.png")
+    def heat(key: str, threshold: Threshold = None) -> Response:
+        localizer, answer = answered(key)
+        return _file(encode_png(answer.at(localizer, threshold).map16), "image/png", answer.name, "map.png")
+
+    @routes.get("/api/localize/{key}/overlay.png")
+    def overlay(key: str, threshold: Threshold = None) -> Response:
+        localizer, answer = answered(key)
+        picture = answer.overlay_png(answer.at(localizer, threshold))
+        return _file(picture, "image/png", answer.name, "overlay.png")
+
+    return routes
+
+
+def _summary(found: Localization) -> dict[str, Any]:
+    """An answer without its masks: regions as boxes, areas and scores."""
+    summary = found.to_json()
+    for key in ("image", "sha256"):
+        del summary[key]
+    for region in summary["regions"]:
+        del region["rle"]
+    return summary
+
+
+def _file(content: bytes, media_type: str, photo: str, suffix: str) -> Response:
+    """A file whose name says which photo it belongs to: ``holiday-mask.png``."""
+    name = quote(f"{PurePath(photo).stem or 'photo'}-{suffix}", safe="")
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "Cache-Control": "no-store"}
+    return Response(content, media_type=media_type, headers=headers)

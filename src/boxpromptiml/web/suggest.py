@@ -1,0 +1,110 @@
+"""The student's map of a dataset image as a suggestion: what to look at, and boxes to start from."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from numpy.typing import NDArray
+
+from boxpromptiml.dataset import Dataset
+from boxpromptiml.errors import DatasetError
+from boxpromptiml.regions import Box, boxes_from_mask, loosened
+from boxpromptiml.runtime import Localization, Localizer
+from boxpromptiml.web.answers import map_base64
+from boxpromptiml.web.errors import HttpError
+from boxpromptiml.web.localize import localizer_of
+from boxpromptiml.web.settings import WebState
+
+# What `boxpromptiml boxes` takes for a person's looseness.
+_LOOSEN = 0.1
+# Maps are small (200 kB at 224 x 224): these are enough for going back and forth.
+_KEPT = 256
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    stamp: tuple[int, int]  # of the file: modified (ns), bytes
+    width: int
+    height: int
+    map: NDArray[np.float32]
+
+
+class Suggestions:
+    """The student's maps of a dataset's images; each image is looked at once, until its file changes.
+
+    Args:
+        dataset: whose images.
+        localizer: the student.
+        max_pixels: larger images are refused before they are decoded.
+    """
+
+    def __init__(self, dataset: Dataset, localizer: Localizer, max_pixels: int) -> None:
+        self._dataset = dataset
+        self._localizer = localizer
+        self._max_pixels = max_pixels
+        self._kept: OrderedDict[str, _Seen] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, image: str) -> Localization:
+        """The student's answer for an image of the dataset, at the model's threshold.
+
+        Raises:
+            DatasetError: the dataset does not know the image.
+            ImageError: its file cannot be read.
+            ModelError: the network failed.
+        """
+        path = self._dataset.path(self._dataset.get(image).image)
+        try:
+            stat = path.stat()
+            stamp = stat.st_mtime_ns, stat.st_size
+        except OSError:  # reading it says what is wrong
+            stamp = 0, 0
+        with self._lock:
+            seen = self._kept.get(image)
+            if seen is not None and seen.stamp == stamp:
+                self._kept.move_to_end(image)
+                return self._localizer.result(seen.map, seen.width, seen.height, image=image)
+        found = self._localizer.localize(path, max_pixels=self._max_pixels)
+        with self._lock:
+            self._kept[image] = _Seen(stamp, found.width, found.height, found.map)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+
+def suggested_boxes(found: Localization) -> list[Box]:
+    """Boxes around the regions of the student's mask, a bit loose, as people draw them; specks join a neighbour."""
+    return [loosened(box, _LOOSEN, found.width, found.height) for box in boxes_from_mask(found.mask)]
+
+
+def router(state: WebState) -> APIRouter:
+    """``GET /api/suggestion``."""
+    routes = APIRouter()
+    suggestions = (
+        Suggestions(state.dataset, state.localizer, state.settings.max_pixels)
+        if state.dataset is not None and state.localizer is not None
+        else None
+    )
+
+    @routes.get("/api/suggestion")
+    def suggestion(image: str) -> dict[str, Any]:
+        localizer_of(state)
+        assert suggestions is not None
+        try:
+            found = suggestions.get(image)
+        except DatasetError as error:
+            raise HttpError(404, str(error)) from error
+        return {
+            "png": map_base64(found.map),
+            "threshold": found.threshold,
+            "score": round(found.score, 6),
+            "boxes": [list(box) for box in suggested_boxes(found)],
+            "model": found.model,
+        }
+
+    return routes
