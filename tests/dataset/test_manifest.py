@@ -54,7 +54,9 @@ def test_the_line_of_a_record() -> None:
         "seconds": 6.8,
         "review": "accepted",
     }
-    assert record_to_json(ImageRecord("a.jpg", 3, 2)) == {"image": "a.jpg", "width": 3, "height": 2, "label": None}
+    bare = {"image": "a.jpg", "width": 3, "height": 2, "label": None}
+    assert record_to_json(ImageRecord("a.jpg", 3, 2)) == bare
+    assert record_to_json(ImageRecord("a.jpg", 3, 2, skipped=True)) == {**bare, "skipped": True}
 
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
@@ -98,6 +100,7 @@ def records(draw: st.DrawFn) -> ImageRecord:
         kind=draw(st.none() | names),
         seconds=draw(st.none() | numbers),
         review=draw(st.sampled_from(["accepted", "rejected", None])),
+        skipped=draw(st.booleans()),
     )
 
 
@@ -148,6 +151,11 @@ def test_any_dataset_survives_the_manifest(tmp_path_factory: pytest.TempPathFact
         (
             '{"image": "a", "width": 9, "height": 9, "pseudo_mask": "p", "pseudo": {"techer": "box"}}',
             "did you mean 'teacher'",
+        ),
+        ('{"image": "a", "width": 9, "height": 9, "skipped": 1}', "'skipped': input should be a valid boolean, not 1"),
+        (
+            '{"image": "a", "width": 9, "height": 9, "skipped": true, "label": "authentic"}',
+            "field 'skipped': an image that has regions or is authentic was not skipped",
         ),
         ('{"image": "a"}', "no such file"),
         (b'{"image": "\xff", "width": 9, "height": 9}', "not a JSON object"),

@@ -44,13 +44,14 @@ FULL = ImageRecord(
     review="accepted",
 )
 BARE = ImageRecord(image="x.png", width=1, height=1)
+SKIPPED = ImageRecord(image="x.png", width=1, height=1, label="tampered", skipped=True)
 
 
 def plain(number: int, **fields: object) -> ImageRecord:
     return ImageRecord(image=f"{number:06}.jpg", width=100, height=80, **fields)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("record", [FULL, BARE], ids=["every field", "no field"])
+@pytest.mark.parametrize("record", [FULL, BARE, SKIPPED], ids=["every field", "no field", "skipped"])
 def test_a_record_comes_back_as_it_went_in(dataset: Dataset, record: ImageRecord) -> None:
     dataset.put(record)
     assert dataset.get(record.image) == replace(record, version=1)

@@ -11,6 +11,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from boxpromptiml.dataset.annotation import annotated
 from boxpromptiml.dataset.records import ImageRecord
 from boxpromptiml.dataset.store import Dataset
 from boxpromptiml.errors import DatasetError
@@ -30,7 +31,7 @@ class BoxesSummary:
     Attributes:
         images: images that got boxes.
         boxes: boxes that they got.
-        kept: images left alone because they had boxes, or had been annotated by a person.
+        kept: images left alone because they had boxes, or a person had annotated or skipped them.
         without_mask: images without a mask, or labelled authentic.
         empty: images whose mask is empty: no boxes.
         area_ratio: mean over images of the area in boxes / the area of the mask; None without images.
@@ -185,7 +186,7 @@ def derive_boxes(
             for record in batch:
                 if record.mask is None or record.label == "authentic":
                     without_mask += 1
-                elif (record.boxes or record.seconds is not None) and not overwrite:
+                elif (record.boxes or record.seconds is not None or record.skipped) and not overwrite:
                     kept += 1
                 else:
                     chosen.append(record)
@@ -195,7 +196,7 @@ def derive_boxes(
                     empty.append(record.image)
                     continue
                 # The time was spent on the boxes that are replaced here.
-                changed.append(replace(record, boxes=boxes, label="tampered", seconds=None))
+                changed.append(replace(annotated(record, boxes=boxes, label="tampered"), seconds=None))
                 ratios.append(ratio)
                 number += len(boxes)
             dataset.put(changed, unchanged=True)

@@ -34,7 +34,7 @@ class BrowsableDataset(DatasetFolder):
         """
         selection = Selection(state, review, contains)
         with self._reading() as connection, snapshot(connection):
-            return load(connection, queries.page(connection, selection, order, max(0, offset), max(0, limit)))
+            return load(connection, queries.page(connection, selection, order, _bounded(offset), _bounded(limit)))
 
     def total(
         self, *, state: State | None = None, review: ReviewState | None = None, contains: str | None = None
@@ -108,3 +108,8 @@ class BrowsableDataset(DatasetFolder):
         """Annotation time over the images that have any."""
         with self._reading() as connection:
             return queries.timing(connection)
+
+
+def _bounded(number: int) -> int:
+    """What SQLite takes for an offset or a limit; negative ones mean something else to it."""
+    return min(max(0, number), 2**62)

@@ -160,7 +160,7 @@ def neighbour(
 def counts(connection: sqlite3.Connection) -> Counts:
     """Images by state and by review."""
     # Counting one value of an index is several times faster than grouping by it. One statement sees one moment.
-    columns = {**dict.fromkeys(STATES, "state"), **dict.fromkeys(REVIEWS, "review_state"), "open": "review_state"}
+    columns: dict[str, str] = {**dict.fromkeys(STATES, "state"), **dict.fromkeys(("open", *REVIEWS), "review_state")}
     numbers = connection.execute(
         "SELECT " + ", ".join(f"(SELECT count(*) FROM image WHERE {columns[value]} = '{value}')" for value in columns)
     ).fetchone()

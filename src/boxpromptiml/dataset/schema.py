@@ -214,12 +214,29 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
     )
     try:
-        if _version(connection, path) < len(MIGRATIONS):
-            raise DatasetError(f"{path}: written by an older version and read-only; work on a copy of the folder")
+        if _version(connection, path) == len(MIGRATIONS):
+            return connection
+        return _migrated_copy(connection, path)
     except BaseException:
         connection.close()
         raise
-    return connection
+
+
+def _migrated_copy(old: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """A read-only file of an older version is read through a temporary copy, which SQLite removes with the connection.
+
+    Changes are refused as those of the file are: they would be lost.
+    """
+    copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    try:
+        old.backup(copy)
+        _migrate(copy, path)
+        copy.execute("PRAGMA query_only = ON")
+    except BaseException:
+        copy.close()
+        raise
+    old.close()
+    return copy
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

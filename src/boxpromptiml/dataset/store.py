@@ -133,7 +133,7 @@ class Dataset(BrowsableDataset):
         seconds: float | None = None,
         expected_version: int | None = None,
     ) -> ImageRecord:
-        """Replace the boxes of one image and return the stored record.
+        """Replace the boxes of one image and return the stored record; other boxes than before clear its review.
 
         Args:
             image: which one.
@@ -149,13 +149,10 @@ class Dataset(BrowsableDataset):
         with self._writing() as connection:
             if expected_version is not None:
                 self._expect(connection, image, expected_version)
-            record = self._get(connection, image)
-            record = replace(
-                record,
-                boxes=tuple(Box(*box) for box in boxes),
-                label=label or record.label or ("tampered" if boxes else None),
-                seconds=record.seconds if seconds is None else seconds,
-            )
+            stored = self._get(connection, image)
+            record = annotated(stored, boxes=boxes, label=label or stored.label, skipped=stored.skipped)
+            if seconds is not None:
+                record = replace(record, seconds=seconds)
             check_record(record)
             write(connection, record)
             return self._get(connection, image)
