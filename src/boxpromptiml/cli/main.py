@@ -37,6 +37,7 @@ _GROUPS = (
     "robustness",
     "efficiency",
     "protocols",
+    "label_studio",
     "demo",
 )
 
