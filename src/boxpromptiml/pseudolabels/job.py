@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.images import open_image, save_png
+from boxpromptiml.pseudolabels.staleness import boxes_digest
 from boxpromptiml.teachers import (
     QualityLimits,
     Teacher,
@@ -55,12 +56,11 @@ class Job:
 
     def settings(self, record: ImageRecord) -> dict[str, Any]:
         """Everything that shapes the record's mask; a mask with other settings is made anew."""
-        boxes = hashlib.sha256(json.dumps([list(map(int, box)) for box in record.boxes]).encode()).hexdigest()[:16]
         whole = {
             **self.teacher.settings,
             "fallback": self.fallback,
             "limits": asdict(self.limits),
-            "boxes": boxes,
+            "boxes": boxes_digest(record.boxes),
         }
         # As it comes back from the store.
         stored: dict[str, Any] = json.loads(json.dumps(whole))

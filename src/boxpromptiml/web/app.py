@@ -27,7 +27,7 @@ def create_app(state: WebState) -> FastAPI:
     Args:
         state: without a dataset the routes that need one are left out.
     """
-    app = FastAPI(title="BoxPromptIML", openapi_url=None)
+    app = FastAPI(title="BoxPromptIML", openapi_url=None, redirect_slashes=False)
     install_error_handlers(app)
     for name in (*(_WITH_DATASET if state.dataset is not None else ()), *_ALWAYS):
         if find_spec(f"boxpromptiml.web.{name}") is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +18,8 @@ from boxpromptiml.errors import (
     ImageTooLargeError,
     MissingExtraError,
     ModelError,
+    UnknownImageError,
 )
-
-_log = logging.getLogger("boxpromptiml.web")
 
 # The first that fits counts: the exceptions are a tree.
 _STATUS: tuple[tuple[type[BoxPromptError], int], ...] = (
@@ -50,8 +48,9 @@ class HttpError(BoxPromptError):
 
 
 def error_response(status: int, message: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
-    """An answer ``{"error": message, **more}``; line breaks in the message become spaces."""
-    return JSONResponse({"error": " ".join(message.split()), **more}, status_code=status, headers=headers)
+    """An answer ``{"error": message, **more}``, the message on one line."""
+    line = " ".join(message.split()).encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
+    return JSONResponse({"error": line, **more}, status_code=status, headers=headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -59,12 +58,13 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(BoxPromptError, _known)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unknown)
 
 
 def _known(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, HttpError):
         return error_response(error.status, str(error))
+    if isinstance(error, UnknownImageError):  # its message says where the dataset lies
+        return error_response(404, "the dataset has no such image")
     return error_response(next((status for kind, status in _STATUS if isinstance(error, kind)), 400), str(error))
 
 
@@ -79,9 +79,3 @@ def _malformed(_: Request, error: Exception) -> JSONResponse:
 def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return error_response(error.status_code, str(error.detail), headers=error.headers)
-
-
-def _unknown(request: Request, error: Exception) -> JSONResponse:
-    # The cause is for the log: it may name files that are nobody's business.
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return error_response(500, "the server failed; its output says why")
