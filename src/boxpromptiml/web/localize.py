@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from boxpromptiml.images import encode_png
 from boxpromptiml.runtime import Localization, Localizer
+from boxpromptiml.runtime.overlay import encode_overlay
 from boxpromptiml.web.answers import Answer, Answers, look_at, map_base64
 from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.settings import WebState
@@ -78,6 +79,12 @@ def router(state: WebState) -> APIRouter:
         localizer, answer = answered(key)
         picture = answer.overlay_png(answer.at(localizer, threshold))
         return _file(picture, "image/png", answer.name, "overlay.png")
+
+    @routes.get("/api/localize/{key}/preview.jpg")
+    def preview(key: str) -> Response:
+        # For photos that browsers cannot show (TIFF), or would show otherwise than the model saw them.
+        _, answer = answered(key)
+        return _file(encode_overlay(answer.preview), "image/jpeg", answer.name, "preview.jpg")
 
     return routes
 

@@ -1,0 +1,36 @@
+// The list of photos, for more than one.
+
+import { button, fill, h } from "../dom.js";
+import { VERDICTS, verdictOf } from "./panel.js";
+
+const STATES = { waiting: "waits", asking: "…", failed: "failed" };
+
+/** `update(photos, selected, threshold)` shows them. @param onSelect, onRemove called with the photo. */
+export function photoList(onSelect, onRemove) {
+  const element = h("ul", { class: "photos", "aria-label": "Photos" });
+  const item = (photo, selected, threshold) => {
+    const { state, name } = photo;
+    const verdict = state === "done" ? VERDICTS[verdictOf(photo.answer.score, threshold)] : null;
+    const badge = verdict
+      ? h("span", { class: `badge ${verdict.badge}`, title: verdict.text, text: photo.answer.score.toFixed(2) })
+      : h("span", { class: `badge ${state}`, text: STATES[state] });
+    return h(
+      "li",
+      {},
+      button(
+        { class: "photo", "aria-current": photo === selected ? "true" : null, "data-photo": photo.id, title: name, onClick: () => onSelect(photo) },
+        h("span", { class: "photo-name", text: name }),
+        verdict && h("span", { class: "visually-hidden", text: verdict.text }),
+        badge,
+      ),
+      button({ icon: "close", label: `Remove ${name}`, class: "quiet small", onClick: () => onRemove(photo) }),
+    );
+  };
+  const update = (photos, selected, threshold) => {
+    const focused = element.contains(document.activeElement) ? document.activeElement.dataset.photo : null;
+    fill(element, photos.map((photo) => item(photo, selected, threshold)));
+    if (focused) element.querySelector(`[data-photo="${focused}"]`)?.focus();
+    if (photos.length > 1) element.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+  };
+  return { element, update };
+}

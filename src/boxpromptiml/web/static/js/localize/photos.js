@@ -1,0 +1,122 @@
+// The photos that were dropped, and what the model said of them. They are asked about one at a time.
+
+import { ApiError } from "../api.js";
+import { decodeGrey } from "../review/png.js";
+
+let count = 0;
+
+/** One photo: `state` is waiting, asking, done or failed; `answer`, `field` (the map) or `error` come with the last two. */
+class Photo {
+  constructor(file) {
+    count += 1;
+    this.id = count;
+    this.file = file;
+    this.name = file.name || "photo";
+    this.state = "waiting";
+    this.answer = null;
+    this.field = null;
+    this.error = null;
+  }
+}
+
+export class Photos {
+  list = [];
+  onChange = () => {}; // called with the photo whose state changed
+  #api;
+  #limit;
+  #busy = false;
+
+  /** @param limit bytes that the server takes at once. */
+  constructor(api, limit) {
+    this.#api = api;
+    this.#limit = limit;
+  }
+
+  /** Add files to the end of the list; returns the new photos. */
+  add(files) {
+    const added = [...files].map((file) => new Photo(file));
+    this.list.push(...added);
+    this.#work();
+    return added;
+  }
+
+  remove(photo) {
+    this.list = this.list.filter((other) => other !== photo);
+  }
+
+  /** Ask again about a photo that failed. */
+  retry(photo) {
+    photo.state = "waiting";
+    photo.error = null;
+    this.onChange(photo);
+    this.#work();
+  }
+
+  /** Regions, verdict and run lengths at a threshold, exactly as they are downloaded. */
+  async result(photo, threshold, signal) {
+    const response = await this.#file(photo, "result.json", threshold, signal);
+    return response.json();
+  }
+
+  /** A file of the answer: `{blob, name}`; mask.png, map.png, overlay.png, preview.jpg or result.json. */
+  async file(photo, file, threshold, signal) {
+    const response = await this.#file(photo, file, threshold, signal);
+    const [, name] = /filename\*=UTF-8''([^;]+)/.exec(response.headers.get("Content-Disposition") ?? "") ?? [];
+    return { blob: await response.blob(), name: name ? decodeURIComponent(name) : file };
+  }
+
+  async #file(photo, file, threshold, signal) {
+    const address = () => `/api/localize/${photo.answer.id}/${file}`;
+    try {
+      return await this.#api.request(address(), { query: { threshold }, signal });
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      // The server keeps answers for as long as it has room, and forgets them when it starts anew.
+      await this.#ask(photo);
+      return this.#api.request(address(), { query: { threshold }, signal });
+    }
+  }
+
+  async #work() {
+    if (this.#busy) return;
+    this.#busy = true;
+    for (;;) {
+      const photo = this.list.find(({ state }) => state === "waiting");
+      if (!photo) break;
+      photo.state = "asking";
+      this.onChange(photo);
+      try {
+        await this.#ask(photo);
+        photo.state = "done";
+      } catch (error) {
+        photo.state = "failed";
+        photo.error = error;
+      }
+      if (this.list.includes(photo)) this.onChange(photo);
+    }
+    this.#busy = false;
+  }
+
+  async #ask(photo) {
+    const { file, name } = photo;
+    if (file.size > this.#limit) {
+      const size = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 1 : 0)} MB`;
+      throw new ApiError(413, `${name}: has ${size(file.size)}, the limit is ${size(this.#limit)}; save it smaller`);
+    }
+    let content;
+    try {
+      content = await file.arrayBuffer();
+    } catch {
+      throw new ApiError(415, `${name}: can't be read; a folder is no photo`);
+    }
+    photo.answer = await this.#api.json("/api/localize", {
+      method: "POST",
+      query: { name: name.slice(0, 255) },
+      body: content,
+      headers: { "Content-Type": "application/octet-stream" },
+    });
+    const bytes = Uint8Array.from(atob(photo.answer.map), (character) => character.charCodeAt(0));
+    photo.field = { ...(await decodeGrey(new Blob([bytes], { type: "image/png" }))), smooth: true };
+    delete photo.answer.map;
+  }
+}
