@@ -64,6 +64,14 @@ def orientation_of(picture: ImageFile.ImageFile) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def upright_size(picture: ImageFile.ImageFile) -> tuple[int, int]:
+    """Upright (width, height) of an opened picture."""
+    width, height = picture.size
+    # Pillow swaps a TIFF's sides by itself.
+    turned = not isinstance(picture, TiffImageFile) and orientation_of(picture) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
 def _in_strips(picture: Image.Image, mode: str, turn: int, converted: Any) -> NDArray[np.uint8]:
     """Convert, turn and copy strip by strip, so that no second copy of a large image is ever needed."""
     move, sideways, reverse = MOVES.get(turn, (None, False, False))
