@@ -1,0 +1,145 @@
+"""Verb: annotate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from boxpromptiml.cli.arguments import Split
+from boxpromptiml.cli.serving import (
+    AllowHostOption,
+    AllowOriginOption,
+    BrowserOption,
+    CacheOption,
+    HostOption,
+    MaxPixelsOption,
+    MaxUploadOption,
+    PortOption,
+    TokenOption,
+    make_settings,
+)
+from boxpromptiml.errors import TeacherError
+
+if TYPE_CHECKING:
+    from boxpromptiml.dataset import Dataset
+    from boxpromptiml.runtime import Localizer
+    from boxpromptiml.web import WebSettings
+    from boxpromptiml.web.opening import Found
+    from boxpromptiml.web.teacher_pool import TeacherPool
+
+# So many files that do not fit are named one by one.
+_SHOWN = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("annotate")(annotate)
+
+
+def annotate(
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATASET",
+            help="A dataset folder, or a folder of images (also with Tp/, Gt/, Au/), which becomes one.",
+            show_default=False,
+        ),
+    ],
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 0,
+    token: TokenOption = None,
+    teacher: Annotated[
+        Literal["grabcut", "sam", "none"],
+        typer.Option(help="Who previews masks while boxes are drawn; none for no preview."),
+    ] = "grabcut",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="sam: hub id or folder of SAM, SAM-HQ, SAM 2 or EdgeTAM.", show_default="SAM ViT-H"),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="sam: cpu, cuda, cuda:1, mps ...", show_default="the fastest there is")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model folder: its maps are shown as suggestions, and photos can be dropped to be localized.",
+            show_default="BOXPROMPTIML_MODEL, if set",
+        ),
+    ] = None,
+    split: Annotated[Split | None, typer.Option(help="Put images that are new into this split.")] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, change nothing.")] = False,
+    no_browser: BrowserOption = False,
+    allow_host: AllowHostOption = None,
+    allow_origin: AllowOriginOption = None,
+    max_upload_mb: MaxUploadOption = 64.0,
+    max_megapixels: MaxPixelsOption = 200.0,
+    cache_mb: CacheOption = 256.0,
+) -> None:
+    """Annotate and review a dataset in the browser.
+
+    New images in the folder are found each time it is opened. Every change is stored at once: stop with Ctrl-C at any
+    time and run the same command again to go on.
+    """
+    from dataclasses import replace
+
+    from boxpromptiml.web import WebState, create_app, serve
+    from boxpromptiml.web.opening import open_folder
+    from boxpromptiml.web.server import listen
+
+    if teacher != "sam":
+        for name, value in (("--weights", weights), ("--device", device)):
+            if value is not None:
+                raise TeacherError(f"{name} is for --teacher sam; the {teacher} teacher has none")
+    settings = make_settings(
+        host=host,
+        port=port,
+        token=token,
+        allow_host=allow_host,
+        allow_origin=allow_origin,
+        max_upload_mb=max_upload_mb,
+        max_megapixels=max_megapixels,
+        cache_mb=cache_mb,
+    )
+    # What can fail at once does so before a large folder is looked through.
+    localizer = _localizer(model)
+    with listen(settings) as listening:
+        opened, found = open_folder(dataset, split=split, read_only=read_only)
+        with opened:
+            _report(found)
+            settings = replace(settings, read_only=read_only or opened.read_only)
+            if opened.read_only and not read_only:
+                print(f"{dataset}: cannot be written, changes are refused", file=sys.stderr)
+            pool = _teachers(opened, teacher, weights, device, settings)
+            app = create_app(WebState(dataset=opened, settings=settings, teachers=pool, localizer=localizer))
+            serve(app, settings, open_browser=not no_browser, listening=listening)
+
+
+def _localizer(model: Path | None) -> Localizer | None:
+    from boxpromptiml.runtime import Localizer
+    from boxpromptiml.runtime.localizer import MODEL_VARIABLE
+
+    return Localizer.load(model) if model is not None or os.environ.get(MODEL_VARIABLE) else None
+
+
+def _report(found: Found) -> None:
+    for verb, mismatches in (("without its mask", found.without_mask), ("left out", found.left_out)):
+        for mismatch in mismatches[:_SHOWN]:
+            print(f"{verb}: {mismatch}", file=sys.stderr)
+        if len(mismatches) > _SHOWN:
+            print(f"{verb}: {len(mismatches) - _SHOWN:,} more", file=sys.stderr)
+    if found.added:
+        print(f"{found.added:,} new image{'s' if found.added != 1 else ''}")
+
+
+def _teachers(
+    dataset: Dataset, teacher: str, weights: str | None, device: str | None, settings: WebSettings
+) -> TeacherPool | None:
+    from importlib.util import find_spec
+
+    if teacher == "none" or find_spec("boxpromptiml.web.teacher_pool") is None:
+        return None
+    raise NotImplementedError

@@ -1,0 +1,75 @@
+"""Options and settings of the verbs that serve a page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from boxpromptiml.web import WebSettings
+
+HostOption = Annotated[
+    str,
+    typer.Option(help="Address to listen on. Any but this machine's own needs a token; without one, one is made."),
+]
+PortOption = Annotated[
+    int,
+    typer.Option(min=0, max=65535, help="Port; 0: a free one.", show_default="the first free one from 8008 on"),
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(envvar="BOXPROMPTIML_TOKEN", help="What every request must carry: 16 or more letters and digits."),
+]
+AllowHostOption = Annotated[
+    list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A further name by which browsers reach it.")
+]
+AllowOriginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-origin",
+        metavar="ORIGIN",
+        help="Where a proxy shows the page, such as https://name, if it does not pass the Host header on.",
+    ),
+]
+MaxUploadOption = Annotated[float, typer.Option("--max-upload-mb", min=0.001, help="Limit of one request, megabytes.")]
+MaxPixelsOption = Annotated[
+    float, typer.Option("--max-megapixels", min=0.000001, help="Larger images are refused before they are decoded.")
+]
+CacheOption = Annotated[float, typer.Option("--cache-mb", min=0.0, help="Memory for pictures made for the page.")]
+BrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
+
+
+def make_settings(
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    allow_host: list[str] | None,
+    allow_origin: list[str] | None,
+    max_upload_mb: float,
+    max_megapixels: float,
+    cache_mb: float = 256.0,
+) -> WebSettings:
+    """Settings of a server from what the command line says; a token is made where one is needed and none is given.
+
+    Raises:
+        BoxPromptError: as `WebSettings`.
+    """
+    import secrets
+
+    from boxpromptiml.web import WebSettings
+    from boxpromptiml.web.settings import is_loopback
+
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    return WebSettings(
+        host=host,
+        port=port,
+        token=token,
+        allowed_hosts=tuple(allow_host or ()),
+        origins=tuple(origin.rstrip("/") for origin in allow_origin or ()),
+        max_upload_bytes=int(max_upload_mb * 1e6),
+        max_pixels=int(max_megapixels * 1e6),
+        cache_bytes=int(cache_mb * 1e6),
+    )
