@@ -116,3 +116,31 @@ def test_nearest_is_opencvs_where_rounding_decides(new: int) -> None:
 def test_nearest_keeps_type_and_channels() -> None:
     assert resize_nearest(np.ones((4, 4), bool), 9, 2).dtype == bool
     assert resize_nearest(IMAGE, 10, 12).shape == (10, 12, 3)
+
+
+NATIVE = PreprocessingSpec(fit="native", height=64, width=96, max_side=128)
+
+
+@given(sizes)
+def test_images_at_their_own_size_are_padded_to_whole_cells(size: tuple[int, int]) -> None:
+    height, width = size
+    fed = NATIVE.feed(IMAGE[:height, :width])
+
+    assert NATIVE.takes(*fed.pixels.shape[1:])
+    assert (fed.rows, fed.columns) == NATIVE.grid(width, height) == (height, width)
+    np.testing.assert_array_equal(fed.pixels[:, :height, :width], IMAGE[:height, :width].transpose(2, 0, 1))
+
+
+def test_larger_images_are_scaled_down_to_the_longest_side() -> None:
+    fed = NATIVE.feed(np.zeros((100, 512, 3), np.uint8))
+
+    assert (fed.rows, fed.columns) == (25, 128)
+    assert fed.pixels.shape == (3, 64, 128)
+
+
+def test_a_spec_of_own_sizes_wants_whole_cells() -> None:
+    with pytest.raises(ValidationError, match="multiples of 32"):
+        PreprocessingSpec(fit="native", height=100, width=96)
+    assert not NATIVE.takes(100, 96)
+    assert not NATIVE.takes(32, 96)
+    assert not PreprocessingSpec().takes(64, 96)

@@ -2,20 +2,37 @@
 
 Resizers differ by up to 81 grey levels; so there is one, Pillow's antialiased bilinear filter on 8-bit pixels, and the
 spec that names it travels with the weights. Normalisation happens inside the network's graph, never here.
+
+Resizing destroys the traces that compression and sensors leave in single pixels. A network that looks for them is fed
+images at their own size (``fit: native``): unchanged up to `max_side`, padded to whole cells of 32 pixels, two at least.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CELL = 32  # the coarsest stride of a backbone: images at their own size are padded to multiples of it
+
+
+class Fed(NamedTuple):
+    """An image as the network is shown it.
+
+    Attributes:
+        pixels: uint8 (3, H, W), RGB.
+        rows, columns: the part of the answer, from the top left corner, that is about the image; the rest is padding.
+    """
+
+    pixels: NDArray[np.uint8]
+    rows: int
+    columns: int
 
 
 class PreprocessingSpec(BaseModel):
@@ -23,22 +40,74 @@ class PreprocessingSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    height: int = Field(224, ge=32, le=4096, description="Input height of the network, pixels.")
-    width: int = Field(224, ge=32, le=4096, description="Input width of the network, pixels.")
+    height: int = Field(
+        224, ge=32, le=4096, description="Input height of the network, pixels; with fit native: of a training window."
+    )
+    width: int = Field(
+        224, ge=32, le=4096, description="Input width of the network, pixels; with fit native: of a training window."
+    )
+    fit: Literal["stretch", "native"] = Field(
+        "stretch",
+        description="stretch: every image is resized to height x width. native: images keep their own size, as far as "
+        "max_side allows; training looks at windows of height x width.",
+    )
+    max_side: int = Field(
+        1024, ge=64, le=8192, description="With fit native: images with a longer side are scaled down to it."
+    )
     resizer: Literal["pillow-bilinear"] = Field(
         "pillow-bilinear", description="Antialiased bilinear filter of Pillow on 8-bit RGB, aspect not kept."
     )
     mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="Subtracted from RGB / 255, in the graph.")
     std: tuple[float, float, float] = Field(IMAGENET_STD, description="RGB / 255 is divided by it, in the graph.")
 
+    @model_validator(mode="after")
+    def _whole_cells(self) -> Self:
+        if self.fit == "native" and not self.takes(self.height, self.width):
+            raise ValueError(
+                f"with fit native, height and width must be multiples of {CELL}, {2 * CELL} or more, not "
+                f"{self.height} x {self.width}"
+            )
+        return self
+
+    def grid(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of the map of an image of width x height pixels: what it is resized to, without padding."""
+        if self.fit == "stretch":
+            return self.height, self.width
+        scale = min(1.0, self.max_side / max(width, height))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
     def resize(self, image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
-        """Resize an upright RGB image, uint8 (h, w, 3) or a picture of Pillow, to uint8 (height, width, 3)."""
-        return resize_image(image, self.height, self.width)
+        """Resize an upright RGB image, uint8 (h, w, 3) or a picture, to its grid, uint8 (rows, columns, 3)."""
+        width, height = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+        return resize_image(image, *self.grid(width, height))
+
+    def feed(self, image: NDArray[np.uint8] | Image.Image) -> Fed:
+        """Resize and pad one image, as `resize`; what is padded, on the right and at the bottom, mirrors the image."""
+        pixels = self.resize(image)
+        rows, columns = pixels.shape[:2]
+        if self.fit == "native":
+            below, beside = (max(-side % CELL, 2 * CELL - side) for side in (rows, columns))
+            if below or beside:
+                pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="symmetric")
+        return Fed(np.ascontiguousarray(pixels.transpose(2, 0, 1)), rows, columns)
 
     def batch(self, images: Sequence[NDArray[np.uint8] | Image.Image]) -> NDArray[np.uint8]:
-        """Resize images and stack them to the network's input, uint8 (n, 3, height, width)."""
-        stacked = np.stack([self.resize(image) for image in images])
-        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+        """Feed images that come out at one size, stacked to uint8 (n, 3, H, W)."""
+        return np.stack([self.feed(image).pixels for image in images])
+
+    def takes(self, height: int, width: int) -> bool:
+        """Whether the network takes inputs of that size."""
+        if self.fit == "stretch":
+            return (height, width) == (self.height, self.width)
+        # Two cells at least: exporters treat a side of one as another network.
+        return min(height, width) >= 2 * CELL and height % CELL == 0 and width % CELL == 0
+
+    @property
+    def input_text(self) -> str:
+        """The size of the input, for messages: ``224 x 224``, or that it varies."""
+        if self.fit == "stretch":
+            return f"{self.height} x {self.width}"
+        return f"any multiples of {CELL} from {2 * CELL} on"
 
 
 def resize_image(image: NDArray[np.uint8] | Image.Image, height: int, width: int) -> NDArray[np.uint8]:

@@ -180,7 +180,7 @@ def test_batches(localizer: Localizer) -> None:
 
 @pytest.mark.parametrize("batch", [np.zeros((1, 3, 32, 64), np.uint8), np.zeros((3, 64, 64), np.uint8)])
 def test_wrong_batches_are_refused(localizer: Localizer, batch: NDArray[np.uint8]) -> None:
-    with pytest.raises(ValueError, match=r"takes uint8 \(n, 3, 64, 64\)"):
+    with pytest.raises(ValueError, match=r"takes uint8 \(n, 3, H, W\), H x W 64 x 64"):
         localizer.probabilities(batch)
 
 

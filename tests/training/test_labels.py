@@ -17,7 +17,7 @@ from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.images import open_image, open_mask, save_png
 from boxpromptiml.metrics import get_preset
-from boxpromptiml.preprocessing import resize_image
+from boxpromptiml.preprocessing import PreprocessingSpec, resize_image
 from boxpromptiml.student import load_checkpoint
 from boxpromptiml.training import Recipe
 from boxpromptiml.training.keeper import Keeper
@@ -144,7 +144,7 @@ def test_every_labelled_image_is_used(make_dataset: MakeDataset, make_recipe: Ma
     for sample in samples.train:
         assert sample.mask is None
         assert sample.has_target == (not sample.tampered)
-        assert not sample.load_resized(8, 8)[1].any()
+        assert not sample.load_for(PreprocessingSpec(height=32, width=32))[1].any()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -401,3 +402,49 @@ def figures_of(kind: type, run: Path, dataset: Path, recipe: Recipe, supervision
             module.validation_step(collate([images[i]]), i)
     figures: dict[str, float] = module.validation.figures()
     return figures
+
+
+@pytest.mark.slow
+def test_a_student_of_images_at_their_own_size_is_trained_exported_and_evaluated_alike(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """Native windows, evidence, image loss: from the dataset to the map that deployment makes."""
+    from boxpromptiml.evaluation import evaluate
+    from boxpromptiml.export import export_onnx
+    from boxpromptiml.images import open_image
+    from boxpromptiml.runtime import Localizer
+    from boxpromptiml.student import load_checkpoint
+
+    folder = make_dataset()
+    recipe = make_recipe(
+        epochs=6,
+        input__fit="native",
+        input__height=64,
+        input__width=64,
+        student__evidence=["residual", "dct"],
+        student__evidence_width=8,
+        augmentation__zoom=0.3,
+        loss__image=0.5,
+        loss__dice=1.0,
+    )
+    train([folder], tmp_path / "run", recipe)
+    export_onnx(tmp_path / "run")
+    localizer = Localizer.load(tmp_path / "run")
+    result = evaluate(localizer, folder, split="val")
+    assert result.figures.pixel.auc > 0.9
+
+    student, config = load_checkpoint(tmp_path / "run")
+    image = open_image(folder / "images/00.png")[:45]
+    found = localizer.localize(image)
+    assert found.map.shape == found.mask.shape == (45, 64)
+    fed = config.preprocessing.feed(image)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (config.preprocessing.mean, config.preprocessing.std))
+    with torch.no_grad():
+        expected = student((torch.from_numpy(fed.pixels)[None].float() - mean) / std).sigmoid()[0, 0, :45]
+    assert np.abs(expected.numpy() - found.map).max() < 1e-4
+
+
+def test_labels_alone_need_whole_images(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(input__fit="native", input__height=64, input__width=64)
+    with pytest.raises(RecipeError, match="fit to stretch"):
+        train([make_dataset()], tmp_path / "run", recipe, supervision="label")

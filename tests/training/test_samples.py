@@ -11,6 +11,7 @@ import pytest
 
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError
+from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.training import Recipe, Supervision
 from boxpromptiml.training.samples import gather_samples
 
@@ -29,7 +30,7 @@ def change(folder: Path, image: str, **changes: object) -> None:
 def test_targets(make_dataset: MakeDataset, supervision: Supervision, highest: int, values: int) -> None:
     train = gather_samples([make_dataset()], Recipe(), supervision).train
     for sample in train:
-        image, target = sample.load_resized(48, 64)
+        image, target = sample.load_for(PreprocessingSpec(height=48, width=64))
         assert image.shape == (48, 64, 3)
         assert target.dtype == np.uint8
         assert int(target.max()) == (highest if sample.tampered else 0)
@@ -38,8 +39,8 @@ def test_targets(make_dataset: MakeDataset, supervision: Supervision, highest: i
 
 def test_targets_are_shares_of_a_pixel_after_resizing(make_dataset: MakeDataset) -> None:
     sample = gather_samples([make_dataset()], Recipe(), "mask").train[0]
-    _, large = sample.load_resized(48, 64)
-    _, small = sample.load_resized(24, 32)
+    _, large = sample.load_for(PreprocessingSpec(height=48, width=64))
+    _, small = sample.load_for(PreprocessingSpec(height=32, width=32))
     assert small.mean() == pytest.approx(large.mean(), rel=0.02)
 
 

@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml import __version__
@@ -29,6 +28,7 @@ from boxpromptiml.evaluation.table import ImageTable
 from boxpromptiml.formats.importing import OnMismatch
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.metrics import Mode, get_preset
+from boxpromptiml.preprocessing import Fed
 from boxpromptiml.progress import progress_bar
 from boxpromptiml.runtime import Localizer
 
@@ -115,6 +115,7 @@ def describe_model(localizer: Localizer) -> dict[str, Any]:
         "id": localizer.model_id,
         "backbone": config.student.backbone,
         "input": [config.preprocessing.height, config.preprocessing.width],
+        "fit": config.preprocessing.fit,
         "params": config.params,
         "flops": config.flops,
         "supervision": config.trained_on.supervision,
@@ -204,7 +205,7 @@ class _Run:
 
     def _scored_batches(self, tasks: Iterator[Task]) -> Iterator[list[tuple[Task, Scored]]]:
         """Whole batches, each when all of it is done. Memory holds about three of them."""
-        loading: deque[tuple[Task, Future[NDArray[np.uint8]]]] = deque()
+        loading: deque[tuple[Task, Future[Fed]]] = deque()
         scoring: deque[list[tuple[Task, Future[Scored]]]] = deque()
         with ThreadPoolExecutor(self.workers, "evaluate") as pool:
             try:
@@ -214,7 +215,7 @@ class _Run:
                     if not loading:
                         break
                     batch = [loading.popleft() for _ in range(min(self.batch_size, len(loading)))]
-                    maps = self.scorer.localizer.probabilities(np.stack([future.result() for _, future in batch]))
+                    maps = self.scorer.localizer.maps([future.result() for _, future in batch])
                     scoring.append(
                         [
                             (task, pool.submit(self.scorer.score, task, values))

@@ -15,7 +15,7 @@ from boxpromptiml.evaluation.pooled import ImagePixels
 from boxpromptiml.evaluation.table import Row, make_row
 from boxpromptiml.images import decode_picture, open_image, open_mask, read_image_file
 from boxpromptiml.metrics import Mode, Preset
-from boxpromptiml.preprocessing import resize_map, resize_nearest
+from boxpromptiml.preprocessing import Fed, resize_map, resize_nearest
 from boxpromptiml.runtime import Localizer, image_score
 
 MASK_LEVEL = 127  # a mask pixel above it is tampered
@@ -50,16 +50,15 @@ class Scorer:
     tie_blind: bool = False
     transform: Transform | None = None
 
-    def load(self, task: Task) -> NDArray[np.uint8]:
-        """The network's input for an image, uint8 (3, H, W)."""
+    def load(self, task: Task) -> Fed:
+        """The network's input for an image."""
         spec = self.localizer.config.preprocessing
         image: NDArray[np.uint8] | Image.Image
         if self.transform is None:
             image = decode_picture(read_image_file(task.image), task.image)
         else:
             image = self.transform(open_image(task.image), task.name)
-        pixels: NDArray[np.uint8] = spec.batch([image])[0]
-        return pixels
+        return spec.feed(image)
 
     def score(self, task: Task, values: Map) -> Scored:
         """Compare a map of the network, float32 (H, W), with the image's truth.

@@ -23,7 +23,7 @@ from boxpromptiml import __version__
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import atomic_path, sha256_of
 from boxpromptiml.model_config import FORMAT_VERSION, ONNX_NAME, WEIGHTS_NAME, ModelConfig
-from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.preprocessing import CELL, PreprocessingSpec
 from boxpromptiml.runtime.sessions import INPUT_NAME, OUTPUT_NAME, PREPROCESSING_KEY, VERSION_KEY, WEIGHTS_KEY
 from boxpromptiml.student import Student, load_checkpoint
 
@@ -51,7 +51,8 @@ def export_onnx(folder: str | Path, output: str | Path | None = None) -> Path:
     """Export a model folder to ONNX and check the file against PyTorch before it takes its name.
 
     The graph takes ``image``, uint8 (batch, 3, height, width) at the network's size, and returns ``probability``,
-    float32 (batch, 1, height, width); only the batch is dynamic. Its metadata carry the preprocessing spec and the
+    float32 (batch, 1, height, width). The batch is dynamic; height and width are where the spec says ``fit: native``,
+    in steps of 32 pixels. Its metadata carry the preprocessing spec and the
     digest of the weights, by which a runtime recognises a file that belongs to another checkpoint.
 
     Args:
@@ -87,13 +88,13 @@ def export_onnx(folder: str | Path, output: str | Path | None = None) -> Path:
 
 
 def max_difference(model: nn.Module, path: str | Path, spec: PreprocessingSpec) -> float:
-    """Largest difference between PyTorch and ONNX Runtime over probe images, as batches of three and of one."""
+    """Largest difference between PyTorch and ONNX Runtime over probe images of several sizes, alone and by three."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    probes = _probes(spec.height, spec.width)
+    probes = [_probes(*size) for size in _sizes(spec)]
     differences = []
-    for batch in (probes, probes[:1]):
+    for batch in [batch for probe in probes for batch in (probe, probe[:1])]:
         with torch.no_grad():
             expected = model(torch.from_numpy(batch)).numpy()
         (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: batch})
@@ -110,6 +111,14 @@ def rounding_error(model: nn.Module, spec: PreprocessingSpec) -> float:
         return float((copy.deepcopy(model).double()(probes) - model(probes)).abs().max())
 
 
+def _sizes(spec: PreprocessingSpec) -> list[tuple[int, int]]:
+    """Heights and widths to compare at: the nominal one, and others where sizes vary."""
+    nominal = (spec.height, spec.width)
+    if spec.fit == "stretch":
+        return [nominal]
+    return [nominal, (2 * CELL, 5 * CELL), (spec.width + 3 * CELL, spec.height)]
+
+
 def _probes(height: int, width: int) -> NDArray[np.uint8]:
     """Noise, smooth ramps with a sharp patch, and a checkerboard: uint8 (3, 3, height, width)."""
     rng = np.random.default_rng(0)
@@ -124,7 +133,13 @@ def _probes(height: int, width: int) -> NDArray[np.uint8]:
 
 def _convert(model: DeployedStudent, config: ModelConfig) -> onnx.ModelProto:
     spec = config.preprocessing
-    example = torch.zeros(2, 3, spec.height, spec.width, dtype=torch.uint8)
+    # Another size than two cells: what is equal in the example is taken to be equal always.
+    varied = 2 * CELL if spec.fit == "native" else 0
+    example = torch.zeros(2, 3, spec.height + varied, spec.width + 2 * varied, dtype=torch.uint8)
+    shape: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if spec.fit == "native":
+        # Most of a network's shape rules hold for whole cells alone; the exporter wants to be told so.
+        shape |= {2: CELL * torch.export.Dim("rows", min=2), 3: CELL * torch.export.Dim("columns", min=2)}
     try:
         with _quiet():
             program: Any = torch.onnx.export(
@@ -133,7 +148,7 @@ def _convert(model: DeployedStudent, config: ModelConfig) -> onnx.ModelProto:
                 dynamo=True,
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(shape,),
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever went wrong in the backbone

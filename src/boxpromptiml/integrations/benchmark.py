@@ -160,6 +160,10 @@ def pictures(output: StudentOutput) -> dict[str, Tensor]:
 
 
 def _check_size(checkpoint: str, spec: PreprocessingSpec, image_size: int) -> None:
+    if spec.fit != "stretch":
+        raise ModelError(
+            f"{checkpoint}: takes images at their own size, IMDLBenCo resizes them; train with fit stretch"
+        )
     if spec.height != spec.width:
         raise ModelError(f"{checkpoint}: takes {spec.width}x{spec.height} images, IMDLBenCo makes square ones only")
     if image_size and image_size != spec.height:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from PIL import Image
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, read_image_file
 from boxpromptiml.model_config import ONNX_NAME, ModelConfig
+from boxpromptiml.preprocessing import Fed
 from boxpromptiml.runtime.result import Localization, Verdict, find_regions, image_score
 from boxpromptiml.runtime.sessions import INPUT_NAME, OUTPUT_NAME, open_session
 
@@ -87,7 +89,7 @@ class Localizer:
         """Run the network.
 
         Args:
-            batch: uint8 (n, 3, H, W) at the network's input size; `config.preprocessing.batch` makes it.
+            batch: uint8 (n, 3, H, W) at an input size of the network; `config.preprocessing.batch` makes it.
 
         Returns:
             float32 (n, H, W): the probability, in [0, 1], that a pixel is tampered.
@@ -97,21 +99,42 @@ class Localizer:
             ModelError: the network failed or gave values that are not finite.
         """
         spec = self.config.preprocessing
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != (3, spec.height, spec.width):
-            wanted = f"uint8 (n, 3, {spec.height}, {spec.width})"
+        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1] != 3 or not spec.takes(*batch.shape[2:]):
+            wanted = f"uint8 (n, 3, H, W), H x W {spec.input_text}"
             raise ValueError(f"the network takes {wanted}, got {batch.dtype} {batch.shape}")
+        height, width = batch.shape[2:]
         if len(batch) == 0:
-            return np.zeros((0, spec.height, spec.width), dtype=np.float32)
+            return np.zeros((0, height, width), dtype=np.float32)
         try:
             (output,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: batch})
         except Exception as error:  # onnxruntime's exceptions share no base class that it promises
             raise ModelError(f"{self.folder}: the network failed ({' '.join(str(error).split())[:200]})") from error
         values = np.asarray(output, dtype=np.float32)
-        if values.shape != (len(batch), 1, spec.height, spec.width):
+        if values.shape != (len(batch), 1, height, width):
             raise ModelError(f"{self.folder}: the network gave {values.shape}; run  boxpromptiml export {self.folder}")
         if not np.isfinite(values).all():
             raise ModelError(f"{self.folder}: the network gave values that are not finite; its weights are damaged")
         return np.clip(values[:, 0], 0.0, 1.0)
+
+    def maps(self, fed: Sequence[Fed]) -> list[NDArray[np.float32]]:
+        """Run the network on images that `config.preprocessing.feed` has prepared; those of one size share a batch.
+
+        Returns:
+            Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, without padding.
+
+        Raises:
+            ValueError: one has a size that the network does not take.
+            ModelError: the network failed or gave values that are not finite.
+        """
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for index, item in enumerate(fed):
+            alike.setdefault(item.pixels.shape, []).append(index)
+        found: dict[int, NDArray[np.float32]] = {}
+        for indices in alike.values():
+            values = self.probabilities(np.stack([fed[index].pixels for index in indices]))
+            found.update(zip(indices, values, strict=True))
+        # A copy where there was padding: a view would keep all of it, and Pillow wants rows without gaps.
+        return [np.ascontiguousarray(found[i][: item.rows, : item.columns]) for i, item in enumerate(fed)]
 
     def localize(
         self,
@@ -145,7 +168,7 @@ class Localizer:
             digest = hashlib.sha256(data).hexdigest()
             picture = decode_picture(data, name or "<bytes>", max_pixels=max_pixels)
             width, height = picture.size
-        values = self.probabilities(self.config.preprocessing.batch([picture]))[0]
+        values = self.maps([self.config.preprocessing.feed(picture)])[0]
         result = self.result(values, width, height, threshold=threshold, image=name, sha256=digest)
         result.seconds = time.perf_counter() - start
         return result

@@ -78,12 +78,21 @@ def _checked(session: ort.InferenceSession, folder: Path, config: ModelConfig, r
         [node.name for node in inputs] != [INPUT_NAME]
         or OUTPUT_NAME not in [node.name for node in outputs]
         or inputs[0].type != "tensor(uint8)"
-        or list(inputs[0].shape[1:]) != [3, spec.height, spec.width]
+        or not _shape_fits(inputs[0].shape, spec)
     ):
         found = ", ".join(f"{node.name} {node.type} {node.shape}" for node in inputs)
-        wanted = f"{INPUT_NAME} tensor(uint8) [batch, 3, {spec.height}, {spec.width}]"
+        wanted = f"{INPUT_NAME} tensor(uint8) [batch, 3, H, W], H x W {spec.input_text},"
         raise ModelError(f"{path}: takes {found} where {wanted} is expected; {remedy}")
     weights = folder / WEIGHTS_NAME
     if weights.is_file() and sha256_of(weights) != metadata[WEIGHTS_KEY]:
         raise ModelError(f"{path}: was exported from other weights than {WEIGHTS_NAME}; {remedy}")
     return sha256_of(path)
+
+
+def _shape_fits(shape: list[int | str], spec: PreprocessingSpec) -> bool:
+    """Whether the file's input has the sides of the spec; sides that vary have a name instead of a number."""
+    if len(shape) != 4 or shape[1] != 3:
+        return False
+    if spec.fit == "native":
+        return all(isinstance(side, str) for side in shape[2:])
+    return shape[2:] == [spec.height, spec.width]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from boxpromptiml.errors import ModelError
 from boxpromptiml.model_config import StudentConfig
 from boxpromptiml.student.backbone import Backbone
+from boxpromptiml.student.evidence import Evidence
 from boxpromptiml.student.mgfm import FusionOutput, MemoryGuidedGatedFusion
 
 
@@ -27,7 +28,7 @@ class StudentOutput(FusionOutput):
 
 
 class Student(nn.Module):
-    """Localizes manipulations in single images.
+    """Localizes manipulations in single images, normalised with ImageNet's mean and deviation.
 
     Args:
         config: the architecture.
@@ -41,8 +42,9 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = Backbone(config.backbone, pretrained)
+        self.evidence = Evidence(config.evidence, config.evidence_width) if config.evidence else None
         self.fusion = MemoryGuidedGatedFusion(
-            self.backbone.channels,
+            self.backbone.channels + (self.evidence.channels if self.evidence is not None else ()),
             self.backbone.strides[0],
             width=config.width,
             gates=config.gates,
@@ -55,12 +57,17 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 1, H, W) for normalised images, float32 (B, 3, H, W), of any size that the backbone takes."""
-        return _upsample(self.fusion(self.backbone(x)).attention, x)
+        return _upsample(self.fusion(self._stages(x)).attention, x)
 
     def explain(self, x: Tensor) -> StudentOutput:
         """The same logits together with gates, attention maps and memory reads, to be drawn."""
-        parts: FusionOutput = self.fusion(self.backbone(x))
+        parts: FusionOutput = self.fusion(self._stages(x))
         return StudentOutput(**vars(parts), logits=_upsample(parts.attention, x))
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        """What is fused: the backbone's maps, finest first, and the evidence behind them."""
+        features: list[Tensor] = self.backbone(x)
+        return features if self.evidence is None else features + self.evidence(x)
 
     def check_input_size(self, height: int, width: int) -> None:
         """Run one blank image of that size through the network.

@@ -82,6 +82,11 @@ class TrainingData(L.LightningDataModule):
         return round(len(self._samples.train) * fraction / (1 - fraction))
 
     @property
+    def _whole(self) -> bool:
+        """Whether training images are always looked at as a whole, so that they can be kept resized."""
+        return self._recipe.augmentation.crop == 0 and self._recipe.input.fit == "stretch"
+
+    @property
     def waited(self) -> float:
         """Seconds that this process has waited for training batches so far."""
         return self._loader.waited if self._loader is not None else 0.0
@@ -93,7 +98,7 @@ class TrainingData(L.LightningDataModule):
         size = self._recipe.input.height, self._recipe.input.width
         limit = self._recipe.data.cache_limit_mb * 2**20
         sizes = {"val": len(self._samples.val)}
-        if self._recipe.augmentation.crop == 0:
+        if self._whole:
             sizes["train"] = len(self._samples.train)
         for part, images in sizes.items():
             if images:
@@ -119,7 +124,7 @@ class TrainingData(L.LightningDataModule):
             self._recipe.input,
             self._recipe.augmentation,
             self._recipe.seed,
-            self._cache("train") if self._recipe.augmentation.crop == 0 else None,
+            self._cache("train") if self._whole else None,
             self._source,
             self.synthetic,
         )

@@ -17,6 +17,7 @@ from boxpromptiml.training.cache import ResizedCache
 from boxpromptiml.training.recipe import AugmentationConfig
 from boxpromptiml.training.sample import Sample, quantised
 from boxpromptiml.training.synthetic import SyntheticSource
+from boxpromptiml.training.windows import fitted, random_window, scaled
 
 
 class Batch(TypedDict):
@@ -41,7 +42,7 @@ Item = tuple[Tensor, Tensor, int, bool, float, str]
 
 
 class _Resized:
-    """Samples at the input size, through the cache."""
+    """Samples at the input size, or their middle windows, through the cache."""
 
     def __init__(self, samples: Sequence[Sample], spec: PreprocessingSpec, cache: ResizedCache | None) -> None:
         self.samples = samples
@@ -51,7 +52,7 @@ class _Resized:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pair = self.cache.get(index) if self.cache is not None else None
         if pair is None:
-            pair = self.samples[index].load_resized(self.spec.height, self.spec.width)
+            pair = self.samples[index].load_for(self.spec)
             if self.cache is not None:
                 self.cache.put(index, *pair)
         return _tensors(*pair)
@@ -105,15 +106,28 @@ class TrainingImages(Dataset[Item]):
             assert self._source is not None
             picture, drawn, tampered = self._source.make(rng)
             values = np.asarray(drawn / 255, np.float32)
-        elif self._augmentation.crop > 0:
+        elif self._augmentation.crop > 0 or spec.fit == "native":
             tampered = samples[index].tampered
             picture, values = samples[index].load()
         else:
             return *self._resized[index], samples[index].tampered
+        if spec.fit == "native":
+            return self._window(picture, values, rng)
         picture, values = random_crop(picture, values, self._augmentation, rng)
         height, width = spec.height, spec.width
         target = quantised(resize_map(values, height, width))
         return *_tensors(resize_image(picture, height, width), target), tampered
+
+    def _window(
+        self, picture: np.ndarray[Any, Any], values: np.ndarray[Any, Any], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, bool]:
+        """A window, and whether any of it is tampered: the network is not shown the rest of the image."""
+        spec, config = self._resized.spec, self._augmentation
+        picture, values = fitted(picture, values, spec)
+        if rng.random() < config.zoom:
+            picture, values = scaled(picture, values, float(np.exp(rng.uniform(*np.log(config.zoom_range)))))
+        picture, values = random_window(picture, values, spec, config.window_hits, rng)
+        return *_tensors(picture, quantised(values)), bool((values > 0.5).any())
 
 
 class ValidationImages(Dataset[Item]):

@@ -18,7 +18,7 @@ def targets(mask: Tensor, config: LossConfig) -> Tensor:
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, config: LossConfig) -> Tensor:
-    """Loss of each image, (B,): binary cross-entropy on a soft target, and soft Dice if the recipe wants it.
+    """Loss of each image, (B,): binary cross-entropy on a soft target, and what else the recipe wants.
 
     Args:
         logits: (B, 1, H, W).
@@ -34,6 +34,8 @@ def segmentation_loss(logits: Tensor, target: Tensor, config: LossConfig) -> Ten
         # + 1 pixel: an authentic image that is predicted empty costs nothing.
         dice = (2 * overlap + 1) / (predicted.sum(1) + wanted.sum(1) + 1)
         losses = losses + config.dice * (1 - dice)
+    if config.image:
+        losses = losses + config.image * image_label_loss(logits, (target > THRESHOLD).flatten(1).any(1), config)
     return losses
 
 

@@ -66,7 +66,7 @@ def draw_samples(student: nn.Module, spec: PreprocessingSpec, samples: Sequence[
 
 
 def _row(student: nn.Module, spec: PreprocessingSpec, sample: Sample) -> NDArray[np.uint8]:
-    image, target = sample.load_resized(spec.height, spec.width)
+    image, target = sample.load_for(spec)
     prediction = quantised(_predict(student, spec, image))
     if not sample.has_target:
         target[...] = _UNKNOWN

@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from boxpromptiml.model_config import StudentConfig
-from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpec
 from boxpromptiml.synthesis.config import SynthesisConfig
 
 Supervision = Literal["pseudo", "mask", "box", "label"]
@@ -41,8 +41,8 @@ class DataConfig(_Section):
     cache: bool = Field(
         True,
         description="Keep decoded and resized images in RUN/state, so that they are decoded once, not every epoch; "
-        "removed when the run is complete. Without effect on results. Training images are not kept while "
-        "augmentation.crop is on, which needs the full image.",
+        "removed when the run is complete. Without effect on results. Training images are not kept where "
+        "augmentation.crop or input.fit native need the full image.",
     )
     cache_limit_mb: int = Field(
         8192, ge=0, description="Largest size of that cache on disk; images that do not fit are decoded every epoch."
@@ -64,7 +64,8 @@ class ValidationConfig(_Section):
 
 
 class LossConfig(_Section):
-    """loss = BCE(prediction, soft mask) + dice * (1 - soft Dice); from image labels, BCE(top pixels, label)."""
+    """loss = BCE(prediction, soft mask) + dice * (1 - soft Dice) + image * BCE(top pixels, label); from image labels
+    alone, only the last of these."""
 
     positive_weight: float = Field(
         1.0, gt=0, le=1000, description="Weight of tampered pixels in the cross-entropy; 1 is the paper's."
@@ -74,12 +75,19 @@ class LossConfig(_Section):
         False,
         description="Cut soft targets at 0.5 (1 above, 0 otherwise), in validation as well; false is the paper's.",
     )
+    image: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Weight of the image's own cross-entropy, of its logit (see top_fraction) against whether anything "
+        "in it is tampered; 0 is the paper's. It keeps authentic images below the threshold as wholes.",
+    )
     top_fraction: float = Field(
         0.05,
         gt=0,
         le=1,
-        description="For supervision by image labels, and for nothing else: an image's logit is the mean of this share "
-        "of its pixels' logits, the highest. The other settings of the loss are for targets with pixels.",
+        description="An image's logit is the mean of this share of its pixels' logits, the highest: for supervision by "
+        "image labels, where it is all there is, and for `image`.",
     )
 
 
@@ -127,6 +135,20 @@ class AugmentationConfig(_Section):
     crop_ratio: tuple[float, float] = Field(
         (0.75, 1.3333), description="Its aspect ratio as a factor of the image's own."
     )
+    window_hits: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="With input.fit native: how often the window of a tampered image is placed over tampered pixels; "
+        "otherwise anywhere. A window without any counts as authentic.",
+    )
+    zoom: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="With input.fit native: probability of resizing the image before the window is cut.",
+    )
+    zoom_range: tuple[float, float] = Field((0.7, 1.4), description="Smallest and largest factor of that, log-uniform.")
     colour: float = Field(0.0, ge=0, le=1, description="Probability of colour jitter.")
     brightness: float = Field(0.2, ge=0, le=1, description="Largest relative change of brightness, either way.")
     contrast: float = Field(0.2, ge=0, le=1, description="Largest relative change of contrast, either way.")
@@ -139,7 +161,13 @@ class AugmentationConfig(_Section):
 
     @model_validator(mode="after")
     def _ranges_in_order(self) -> Self:
-        limits = {"crop_scale": (1e-3, 1), "crop_ratio": (0.1, 10), "jpeg_quality": (1, 100), "blur_sigma": (1e-3, 20)}
+        limits = {
+            "crop_scale": (1e-3, 1),
+            "crop_ratio": (0.1, 10),
+            "zoom_range": (0.1, 10),
+            "jpeg_quality": (1, 100),
+            "blur_sigma": (1e-3, 20),
+        }
         for name, (least, most) in limits.items():
             low, high = getattr(self, name)
             if not least <= low <= high <= most:
@@ -223,7 +251,13 @@ class Recipe(_Section):
     state: StateConfig = Field(default_factory=StateConfig, description="States for --resume.")
 
     @model_validator(mode="after")
-    def _square_for_turns(self) -> Self:
+    def _fits_input(self) -> Self:
+        if self.input.fit == "native" and self.augmentation.crop > 0:
+            raise ValueError("augmentation.crop is for input.fit stretch; with native, use augmentation.zoom")
+        if self.student.evidence and (self.input.mean, self.input.std) != (IMAGENET_MEAN, IMAGENET_STD):
+            raise ValueError(
+                "student.evidence needs the default input.mean and input.std: its filters count grey levels"
+            )
         if self.augmentation.rotate90 > 0 and self.input.height != self.input.width:
             size = f"{self.input.height} x {self.input.width}"
             raise ValueError(f"augmentation.rotate90 needs a square input, not {size}; set it to 0")

@@ -80,6 +80,8 @@ def train(
         raise RecipeError(f"supervision {supervision!r} is not one of {', '.join(SUPERVISIONS)}")
     states = StateFolder(run)
     recipe = _recipe(run, states, recipe, resume)
+    if supervision == "label" and recipe.input.fit == "native":
+        raise RecipeError("supervision by labels needs whole images; set input.fit to stretch")
     states = StateFolder(run, recipe.state.keep)
     check_machine(recipe)
     samples = gather_samples(folders, recipe, supervision)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.images import open_image, open_mask
-from boxpromptiml.preprocessing import resize_image, resize_map
+from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.regions import Box, filled_boxes
+from boxpromptiml.training.windows import fitted, middle_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,17 @@ class Sample:
             values = np.asarray(filled_boxes(self.boxes, self.width, self.height), np.float32)
         return image, values
 
-    def load_resized(self, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image, uint8 (height, width, 3), and target, uint8 (height, width), probability x 255.
+    def load_for(self, spec: PreprocessingSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Image, uint8 (height, width, 3) of the spec, and target, uint8 (height, width), probability x 255.
 
-        Both go through the antialiased filter of `boxpromptiml.preprocessing`; so a target's value is the share of
-        the pixel that is tampered, for all supervisions that have one.
+        The whole image, resized; or, where the network is fed images at their own size, the window of them that
+        `middle_window` chooses. Both go through the antialiased filter of `boxpromptiml.preprocessing`; so a target's
+        value is the share of the pixel that is tampered, for all supervisions that have one.
         """
-        image, values = self.load()
-        return resize_image(image, height, width), quantised(resize_map(values, height, width))
+        image, values = fitted(*self.load(), spec)
+        if spec.fit == "native":
+            image, values = middle_window(image, values, spec)
+        return image, quantised(values)
 
 
 def quantised(values: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -42,7 +42,7 @@ def draw(task: Task, localizer: Localizer) -> Pictures:
         ImageError: a file that cannot be read any more.
     """
     picture = decode_picture(read_image_file(task.image), task.image)
-    values = localizer.probabilities(localizer.config.preprocessing.batch([picture]))[0]
+    values = localizer.maps([localizer.config.preprocessing.feed(picture)])[0]
     small = picture.copy()
     small.thumbnail((_SIDE, _SIDE))
     photo = np.asarray(small)
