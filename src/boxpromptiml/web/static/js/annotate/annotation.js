@@ -1,0 +1,109 @@
+// What is said of one image: boxes, label, skipped, with undo. Knows neither the page nor the server.
+
+import { sameBoxes, tidyBox } from "../canvas/boxes.js";
+import { History } from "../canvas/history.js";
+
+/** The part of a record that a person decides. */
+export const contentOf = ({ boxes, label, skipped }) => ({ boxes, label, skipped: Boolean(skipped) });
+
+export const sameContent = (a, b) =>
+  a.label === b.label && Boolean(a.skipped) === Boolean(b.skipped) && sameBoxes(a.boxes, b.boxes);
+
+/** The state's name, as the server tells it. */
+export function stateOf({ boxes, label, skipped }) {
+  if (boxes.length) return "boxed";
+  if (label === "authentic") return "authentic";
+  return skipped ? "skipped" : "todo";
+}
+
+export class Annotation {
+  selected = -1;
+  #history;
+  #labelWithoutBoxes;
+
+  /** @param record as the server sends it. @param content what is newer than the record, not yet sent. */
+  constructor(record, content = null) {
+    this.image = record.image;
+    this.width = record.width;
+    this.height = record.height;
+    this.#history = new History(content ?? contentOf(record), sameContent);
+    // Known from elsewhere (a mask, a label of the import) rather than from boxes drawn here.
+    const known = record.label === "tampered" && (record.has_mask || !record.boxes.length);
+    this.#labelWithoutBoxes = known ? "tampered" : null;
+  }
+
+  get content() {
+    return this.#history.state;
+  }
+
+  get boxes() {
+    return this.content.boxes;
+  }
+
+  get state() {
+    return stateOf(this.content);
+  }
+
+  get canUndo() {
+    return this.#history.canUndo;
+  }
+
+  get canRedo() {
+    return this.#history.canRedo;
+  }
+
+  /** Other boxes: the image is tampered as long as there is one. `amend`: the last change went on. */
+  setBoxes(boxes, { amend = false } = {}) {
+    const label = boxes.length ? "tampered" : this.#labelWithoutBoxes;
+    const content = { boxes, label, skipped: false };
+    if (amend && this.#history.canUndo) {
+      if (sameContent(content, this.content)) return false;
+      this.#history.amend(content);
+    } else if (!this.#history.push(content)) {
+      return false;
+    }
+    this.#keepSelection();
+    return true;
+  }
+
+  addBox(box) {
+    this.setBoxes([...this.boxes, box]);
+    this.selected = this.boxes.length - 1;
+  }
+
+  replaceBox(index, box, options) {
+    const tidy = tidyBox(box, this.width, this.height);
+    return this.setBoxes(this.boxes.map((old, i) => (i === index ? tidy : old)), options);
+  }
+
+  removeBox(index) {
+    if (!this.boxes[index]) return false;
+    this.setBoxes(this.boxes.filter((_, i) => i !== index));
+    this.selected = Math.min(index, this.boxes.length - 1);
+    return true;
+  }
+
+  markAuthentic() {
+    this.selected = -1;
+    return this.#history.push({ boxes: [], label: "authentic", skipped: false });
+  }
+
+  /** A person looked and decided not to say anything now. Boxes that are there stay, and say more than a skip. */
+  skip() {
+    if (this.boxes.length) return false;
+    return this.#history.push({ boxes: [], label: this.#labelWithoutBoxes, skipped: true });
+  }
+
+  undo() {
+    return this.#history.undo() && this.#keepSelection();
+  }
+
+  redo() {
+    return this.#history.redo() && this.#keepSelection();
+  }
+
+  #keepSelection() {
+    this.selected = Math.min(this.selected, this.boxes.length - 1);
+    return true;
+  }
+}

@@ -1,0 +1,258 @@
+// Sends changes to the server: soon, in order, each once, and again and again while the server is away.
+//
+// What is on its way is frozen: after a lost answer exactly the same request goes out again, and the server, which
+// knows a repetition by its content, does not count its seconds twice. Only then follows what changed in between.
+
+import { contentOf, sameContent } from "./annotation.js";
+
+const DELAY_MS = 250; // changes that come faster go out as one
+const BACKOFF_MS = [500, 1000, 2000, 4000, 8000];
+const TIMEOUT_MS = 20_000;
+const KEEPALIVE_BYTES = 48_000; // browsers let requests outlive the page up to 64 KiB in all
+
+export class Outbox {
+  onState = () => {}; // {state: "saved" | "saving" | "offline", waiting}
+  onSaved = () => {}; // (record)
+  onConflict = () => {}; // (image, mine, record): then `resolve`
+  onFailed = () => {}; // (image, message): then `retry` or `discard`
+  #api;
+  #journal;
+  #entries = new Map(); // image -> {image, base, before, content, seconds, dirty, frozen, due, held}
+  #running = false;
+  #failures = 0;
+  #timer = 0;
+  #told = "";
+
+  constructor(api, journal) {
+    this.#api = api;
+    this.#journal = journal;
+  }
+
+  /** Take over what earlier pages could not send. Returns how many changes that are. */
+  async recover() {
+    const entries = await this.#journal.adopt((image) => this.#entries.has(image));
+    for (const entry of entries) {
+      if (entry.frozen) entry.frozen.uncertain = true;
+      this.#entries.set(entry.image, { ...entry, due: 0, held: null });
+    }
+    this.#schedule();
+    return entries.length;
+  }
+
+  /** What is newer than the server's record, or null. */
+  pending(image) {
+    return this.#entries.get(image)?.content ?? null;
+  }
+
+  get waiting() {
+    return this.#entries.size;
+  }
+
+  /**
+   * An image was changed.
+   *
+   * @param record on which the change was made, as the server sent it. @param seconds of work, to be added.
+   */
+  change(record, content, seconds) {
+    const { image } = record;
+    const fresh = { image, base: record.version, before: contentOf(record), seconds: 0, frozen: null, held: null };
+    const entry = this.#entries.get(image) ?? fresh;
+    entry.content = content;
+    entry.seconds += seconds;
+    entry.dirty = true;
+    entry.due = performance.now() + DELAY_MS;
+    this.#entries.set(image, entry);
+    this.#keep(entry);
+    this.#schedule();
+  }
+
+  /** Send all that waits now: the first request is on its way when this returns. */
+  flush() {
+    for (const entry of this.#entries.values()) entry.due = 0;
+    clearTimeout(this.#timer);
+    this.#pump();
+  }
+
+  /** The server may be back: try at once. */
+  wake() {
+    this.#failures = 0;
+    this.flush();
+  }
+
+  /**
+   * The page goes away: send what waits in requests that outlive it. The journal keeps it all until an answer is seen,
+   * so nothing hangs on this; it makes the changes visible to others now instead of with the next visit.
+   */
+  sendBeforeLeaving() {
+    this.flush();
+    for (const entry of this.#entries.values()) {
+      if (entry.held || !entry.dirty) continue;
+      if (entry.frozen) {
+        // What is on its way will have raised the version by one. The seconds wait for the next visit.
+        const version = entry.frozen.version + 1;
+        this.#put(entry.image, { ...entry.content, version, add_seconds: 0 }).catch(() => {});
+      } else {
+        this.#freeze(entry);
+        entry.frozen.uncertain = true;
+        this.#keep(entry);
+        this.#put(entry.image, entry.frozen).catch(() => {});
+      }
+    }
+  }
+
+  /** End a conflict. `mine`: over theirs, of which the person now knows; otherwise theirs stays. */
+  resolve(image, record, mine) {
+    const entry = this.#entries.get(image);
+    if (!entry) return;
+    entry.held = null;
+    if (!mine) entry.content = contentOf(record);
+    this.#rebase(entry, record);
+    if (!mine && !entry.seconds) this.#forget(entry);
+    this.#schedule();
+  }
+
+  /** Ask again about conflicts and failures that nobody was there to hear of. */
+  remind() {
+    for (const entry of this.#entries.values()) entry.held = null;
+    this.#told = "";
+    this.#schedule();
+  }
+
+  /** Resolves when nothing is left to send but what waits for a person or for the server's return, or after `limit` ms. */
+  async settled(limit) {
+    const end = performance.now() + limit;
+    const busy = () => !this.#failures && [...this.#entries.values()].some((entry) => !entry.held);
+    while (busy() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  retry(image) {
+    const entry = this.#entries.get(image);
+    if (entry) entry.held = null;
+    this.wake();
+  }
+
+  discard(image) {
+    const entry = this.#entries.get(image);
+    if (entry) this.#forget(entry);
+    this.#schedule();
+  }
+
+  #schedule() {
+    clearTimeout(this.#timer);
+    this.#report();
+    if (this.#running) return;
+    const open = [...this.#entries.values()].filter((entry) => !entry.held);
+    if (!open.length) return;
+    const wait = this.#failures
+      ? BACKOFF_MS[Math.min(this.#failures, BACKOFF_MS.length) - 1]
+      : Math.min(...open.map((entry) => entry.due)) - performance.now();
+    this.#timer = setTimeout(() => this.#pump(), Math.max(0, wait));
+  }
+
+  async #pump() {
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      for (;;) {
+        const now = performance.now();
+        const entry = [...this.#entries.values()].find((one) => !one.held && (one.due <= now || this.#failures));
+        if (!entry || !(await this.#send(entry))) break;
+      }
+    } finally {
+      this.#running = false;
+      this.#schedule();
+    }
+  }
+
+  /** One request; false where the server is away and there is no use in going on. */
+  async #send(entry) {
+    if (!entry.frozen) this.#freeze(entry);
+    let record;
+    try {
+      record = await this.#put(entry.image, entry.frozen);
+    } catch (error) {
+      return this.#refused(entry, error);
+    }
+    this.#failures = 0;
+    this.#confirmed(entry, record);
+    return true;
+  }
+
+  #refused(entry, error) {
+    entry.due = 0;
+    if (error.temporary ?? true) {
+      // Whether it arrived is not known.
+      if (entry.frozen) entry.frozen.uncertain = true;
+      this.#failures += 1;
+      this.#keep(entry);
+      return false;
+    }
+    this.#failures = 0;
+    const theirs = error.status === 409 ? error.data?.record : null;
+    if (theirs && sameContent(theirs, entry.content)) {
+      this.#confirmed(entry, theirs, { settled: true });
+    } else if (theirs && sameContent(theirs, entry.before)) {
+      // Another version, but of something else: a mask was made, a split assigned. Nobody's boxes are at stake.
+      this.#rebase(entry, theirs);
+    } else if (theirs) {
+      entry.held = "conflict";
+      this.onConflict(entry.image, entry.content, theirs);
+    } else {
+      entry.held = "failed";
+      this.onFailed(entry.image, error.message);
+    }
+    return true;
+  }
+
+  #confirmed(entry, record, { settled = false } = {}) {
+    // Discarded while it was on its way.
+    if (this.#entries.get(entry.image) !== entry) return;
+    entry.frozen = null;
+    entry.base = record.version;
+    entry.before = contentOf(record);
+    if (settled && !entry.seconds) entry.dirty = false;
+    if (entry.dirty) this.#keep(entry);
+    else this.#forget(entry);
+    this.onSaved(record);
+  }
+
+  /** The same change, to be made on another version. */
+  #rebase(entry, record) {
+    // Seconds of a request whose answer was lost may have been counted: not again.
+    if (entry.frozen && !entry.frozen.uncertain) entry.seconds += entry.frozen.add_seconds;
+    Object.assign(entry, { frozen: null, base: record.version, before: contentOf(record), dirty: true, due: 0 });
+    this.#keep(entry);
+  }
+
+  #freeze(entry) {
+    entry.frozen = { ...entry.content, version: entry.base, add_seconds: Math.round(entry.seconds * 1000) / 1000 };
+    entry.seconds = 0;
+    entry.dirty = false;
+    this.#keep(entry);
+  }
+
+  #put(image, { version, boxes, label, skipped, add_seconds }) {
+    const change = { version, boxes, label, skipped, add_seconds };
+    const keepalive = JSON.stringify(change).length < KEEPALIVE_BYTES;
+    return this.#api.save(image, change, { keepalive, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  }
+
+  #keep(entry) {
+    const { image, base, before, content, seconds, dirty, frozen } = entry;
+    this.#journal.write({ image, base, before, content, seconds, dirty, frozen });
+  }
+
+  #forget(entry) {
+    this.#entries.delete(entry.image);
+    this.#journal.remove(entry.image);
+  }
+
+  #report() {
+    const waiting = this.#entries.size;
+    const state = !waiting ? "saved" : this.#failures ? "offline" : "saving";
+    const told = `${state} ${waiting}`;
+    if (told === this.#told) return;
+    this.#told = told;
+    this.onState({ state, waiting });
+  }
+}

@@ -1,0 +1,86 @@
+// Decoded pictures: loaded once, kept while there is room, fetched ahead.
+
+const MEGABYTE = 2 ** 20;
+
+export class PictureStore {
+  #api;
+  #room = (navigator.deviceMemory >= 8 ? 400 : 160) * MEGABYTE;
+  #held = new Map(); // key -> {promise, bitmap, abort, image}, least recently used first
+  #keep = new Set(); // images whose pictures are not thrown away
+
+  constructor(api) {
+    this.#api = api;
+  }
+
+  /** A picture that is there already, or null. */
+  ready(image, size) {
+    const entry = this.#held.get(key(image, size));
+    if (!entry?.bitmap) return null;
+    this.#touch(key(image, size), entry);
+    return entry.bitmap;
+  }
+
+  /** A picture; it belongs to the store, which closes it when there is no more room. */
+  load(image, size) {
+    const name = key(image, size);
+    const known = this.#held.get(name);
+    if (known) {
+      this.#touch(name, known);
+      return known.promise;
+    }
+    const entry = { image, bitmap: null, abort: new AbortController() };
+    entry.promise = this.#api.picture(image, size, entry.abort.signal).then(
+      (bitmap) => {
+        if (this.#held.get(name) !== entry) bitmap.close();
+        entry.bitmap = bitmap;
+        this.#makeRoom();
+        return bitmap;
+      },
+      (error) => {
+        if (this.#held.get(name) === entry) this.#held.delete(name);
+        throw error;
+      },
+    );
+    entry.promise.catch(() => {}); // whoever waits for it sees the error
+    this.#held.set(name, entry);
+    return entry.promise;
+  }
+
+  /** Only these images matter now: what is on its way for others is stopped. */
+  focus(images) {
+    this.#keep = new Set(images);
+    for (const [name, entry] of this.#held) {
+      if (entry.bitmap || this.#keep.has(entry.image)) continue;
+      entry.abort.abort();
+      this.#held.delete(name);
+    }
+    this.#makeRoom();
+  }
+
+  clear() {
+    for (const entry of this.#held.values()) {
+      entry.abort.abort();
+      entry.bitmap?.close();
+    }
+    this.#held.clear();
+  }
+
+  #touch(name, entry) {
+    this.#held.delete(name);
+    this.#held.set(name, entry);
+  }
+
+  #makeRoom() {
+    let used = 0;
+    for (const { bitmap } of this.#held.values()) used += bitmap ? bitmap.width * bitmap.height * 4 : 0;
+    for (const [name, { bitmap, image }] of this.#held) {
+      if (used <= this.#room) return;
+      if (!bitmap || this.#keep.has(image)) continue;
+      this.#held.delete(name);
+      used -= bitmap.width * bitmap.height * 4;
+      bitmap.close();
+    }
+  }
+}
+
+const key = (image, size) => `${size}/${image}`;

@@ -1,0 +1,180 @@
+// The annotate view: puts its parts together, and gives them the keyboard.
+
+import { debounce, fill, h, isTyping } from "../dom.js";
+import { Stage } from "../canvas/stage.js";
+import { Ahead, RecordStore } from "./ahead.js";
+import { Assist } from "./assist.js";
+import { BoxList } from "./box-list.js";
+import { BoxTool } from "./box-tool.js";
+import { askConflict, askFailed } from "./conflict-dialog.js";
+import { commandOf, SHORTCUTS } from "./commands.js";
+import { ImageList } from "./image-list.js";
+import { Layout } from "./layout.js";
+import { PictureStore } from "./picture-store.js";
+import { sharedOutbox } from "./shared-outbox.js";
+import { StatsPanel } from "./stats-panel.js";
+import { Workbench } from "./workbench.js";
+
+const STATS_DELAY_MS = 700;
+const STATS_EVERY_MS = 60_000; // others may work on the same dataset
+
+export async function mount(root, context) {
+  const view = new AnnotateView(root, context);
+  await view.start(context.router.current.params);
+  return view;
+}
+
+class AnnotateView {
+  shortcuts = SHORTCUTS;
+  #root;
+  #context;
+  #parts = {};
+  #bench;
+  #asking = Promise.resolve(); // one dialog at a time
+  #statsTimer = 0;
+
+  constructor(root, context) {
+    this.#root = root;
+    this.#context = context;
+  }
+
+  async start({ image }) {
+    const { api, session } = this.#context;
+    const stage = new Stage({ label: "Picture" });
+    // In the order in which they are painted: suggestion, mask, boxes.
+    const assist = new Assist(this.#context, stage);
+    const records = new RecordStore(api);
+    const pictures = new PictureStore(api);
+    const list = new ImageList(api);
+    const boxList = new BoxList();
+    const statsPanel = new StatsPanel();
+    const layout = new Layout({
+      list: list.element, stage, panels: [boxList.element, assist.element, statsPanel.element], run: (name) => this.#run(name),
+    });
+    const outbox = await sharedOutbox(api, session);
+    const stats = { refreshSoon: debounce(() => this.#refreshStats(), STATS_DELAY_MS) };
+    this.#parts = {
+      stage, assist, records, pictures, list, boxList, layout, statsPanel, stats, outbox, context: this.#context,
+      tool: new BoxTool(stage), ahead: new Ahead(api, records, pictures, Boolean(session.teacher)),
+    };
+    this.#bench = new Workbench(this.#parts);
+    outbox.onState = (state) => this.#saveState(state);
+    outbox.onConflict = (...args) => this.#queue(() => this.#conflict(...args));
+    outbox.onFailed = (...args) => this.#queue(() => this.#failed(...args));
+    outbox.remind();
+    document.addEventListener("keydown", this.#keydown);
+    fill(this.#root, layout.element);
+    this.#statsTimer = setInterval(() => !document.hidden && this.#refreshStats(), STATS_EVERY_MS);
+    this.#refreshStats();
+    await list.start();
+    await this.#openFirst(image);
+  }
+
+  navigate({ image }) {
+    if (image) this.#bench.open(image);
+  }
+
+  async unmount() {
+    const { stage, list, pictures, outbox, stats, assist } = this.#parts;
+    document.removeEventListener("keydown", this.#keydown);
+    clearInterval(this.#statsTimer);
+    stats.refreshSoon.cancel();
+    this.#bench.close();
+    assist.open(null);
+    for (const name of ["onState", "onSaved", "onConflict", "onFailed"]) outbox[name] = () => {};
+    // What other views show must be what was drawn here.
+    await outbox.settled(1500);
+    stage.destroy();
+    list.destroy();
+    pictures.clear();
+  }
+
+  /** The image of the address, else the first to be done, else the first of all. */
+  async #openFirst(image) {
+    const { api, session, announce } = this.#context;
+    const first = image ?? (await api.next(null, { state: "todo" })) ?? (await api.next(null, {}));
+    if (first) {
+      await this.#bench.open(first);
+      this.#parts.stage.element.focus({ preventScroll: true });
+    } else {
+      this.#parts.layout.showNotice(`${session.name} has no images yet.`);
+      announce("There are no images.");
+    }
+  }
+
+  #keydown = (event) => {
+    if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    if (isTyping(event)) {
+      if (event.key === "Escape") this.#parts.stage.element.focus();
+      return;
+    }
+    // What a button, a link or a slider does with a key comes first.
+    const control = event.target instanceof Element && event.target.closest("button, a, input, [role=listbox]");
+    if (control && ["Enter", " "].includes(event.key)) return;
+    const onPicture = !control;
+    if (onPicture && this.#bench.arrow(event)) event.preventDefault();
+    else if (control?.matches("input") && event.key.startsWith("Arrow")) return;
+    else if (this.#parts.stage.handleKey(event)) event.preventDefault();
+    else this.#command(event);
+  };
+
+  #command(event) {
+    const command = commandOf(event);
+    if (!command) return;
+    event.preventDefault();
+    this.#run(command.run);
+  }
+
+  #run(name) {
+    const { assist, list, stage, layout } = this.#parts;
+    const own = {
+      toggleMask: () => assist.toggleMask(),
+      toggleHeat: () => assist.toggleHeat(),
+      acceptSuggestion: () => assist.accept(),
+      fadeOut: () => assist.fade(-0.1),
+      fadeIn: () => assist.fade(0.1),
+      focusSearch: () => (layout.openImages(), list.search.focus()),
+      focusList: () => (layout.openImages(), list.rows.element.focus()),
+      focusStage: () => stage.element.focus(),
+    };
+    if (own[name]) own[name]();
+    else this.#bench[name]();
+  }
+
+  #saveState(state) {
+    const { layout } = this.#parts;
+    const before = layout.saveState.dataset.state;
+    layout.showSave(state);
+    if (state.state === "offline" && before !== "offline") this.#context.announce("The server does not answer. Changes are kept and sent later.");
+    if (before === "offline" && state.state === "saved") this.#context.announce("The server is back. Everything is saved.");
+  }
+
+  #queue(ask) {
+    this.#asking = this.#asking.then(ask);
+  }
+
+  async #conflict(image, mine, theirs) {
+    const { pictures, outbox } = this.#parts;
+    const picture = await pictures.load(image, "view").catch(() => null);
+    const keepMine = await askConflict({ image, width: theirs.width, height: theirs.height, mine: outbox.pending(image) ?? mine, theirs, picture });
+    outbox.resolve(image, theirs, keepMine);
+    if (!keepMine) await this.#bench.reload(image);
+  }
+
+  async #failed(image, message) {
+    const { outbox } = this.#parts;
+    if ((await askFailed({ image, message })) === "retry") return outbox.retry(image);
+    outbox.discard(image);
+    return this.#bench.reload(image);
+  }
+
+  async #refreshStats() {
+    try {
+      const stats = await this.#context.api.stats();
+      this.#parts.statsPanel.show(stats);
+      this.#parts.list.showCounts(stats);
+    } catch {
+      // The figures stay as they are; the next change asks again.
+    }
+  }
+}
