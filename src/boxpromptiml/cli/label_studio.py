@@ -91,6 +91,8 @@ def label_studio(
         token=token,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
         max_pixels=int(max_megapixels * 1e6),
+        # Images within tasks are base64, a third longer.
+        max_upload_bytes=max(64, int(max_mib * 1.5)) * 2**20,
     )
     rules, key = _rules(label_studio_url, image_host or [], private_image_hosts, max_mib, timeout), _key(api_key_env)
     if local_files is not None and not local_files.is_dir():
@@ -112,8 +114,12 @@ def label_studio(
 def _rules(url: str | None, hosts: list[str], private: bool, max_mib: float, timeout: float) -> FetchRules:
     from boxpromptiml.web.label_studio import FetchRules, HostRule, parse_origin
 
+    try:
+        label_studio = parse_origin(url) if url else None
+    except BoxPromptError as error:
+        raise BoxPromptError(f"--label-studio-url {error}; write it as http://localhost:8080") from error
     return FetchRules(
-        label_studio=parse_origin(url) if url else None,
+        label_studio=label_studio,
         allowed=tuple(HostRule.parse(text) for text in hosts),
         private=private,
         max_bytes=int(max_mib * 2**20),

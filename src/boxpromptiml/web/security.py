@@ -50,9 +50,9 @@ _HEADERS = {
 _log = logging.getLogger("boxpromptiml.web")
 
 
-def secure(app: FastAPI, settings: WebSettings) -> None:
+def secure(app: FastAPI, settings: WebSettings, *, json_bytes: int = JSON_BYTES) -> None:
     """Put a `Guard` around an app."""
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, json_bytes=json_bytes)
 
 
 class Guard:
@@ -64,15 +64,16 @@ class Guard:
     Args:
         app: what is guarded.
         settings: of the server.
+        json_bytes: of bodies that are not files.
     """
 
-    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: WebSettings, *, json_bytes: int = JSON_BYTES) -> None:
         self._app = app
         self._settings = settings
         self._hosts = _host_names(settings)
         # Two servers on one machine share a browser's cookies, which do not know of ports.
         self._cookie = "boxpromptiml_" + hashlib.sha256((settings.token or "").encode()).hexdigest()[:8]
-        self._small = RequestBodyLimitMiddleware(app, max_body_size=min(JSON_BYTES, settings.max_upload_bytes))
+        self._small = RequestBodyLimitMiddleware(app, max_body_size=min(json_bytes, settings.max_upload_bytes))
         self._large = RequestBodyLimitMiddleware(app, max_body_size=settings.max_upload_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

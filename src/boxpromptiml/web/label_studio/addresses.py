@@ -94,11 +94,11 @@ def parse_origin(url: str) -> Origin:
     """
     try:
         parts = urlsplit(url)
+        if parts.scheme not in _PORTS:
+            raise HttpError(400, f"{shown(url)}: only http and https URLs are fetched")
         host, port = _host(parts), parts.port
     except ValueError as error:
         raise HttpError(400, f"{shown(url)}: not a URL") from error
-    if parts.scheme not in _PORTS:
-        raise HttpError(400, f"{shown(url)}: only http and https URLs are fetched")
     if parts.username is not None or parts.password is not None:
         raise HttpError(400, f"{shown(url)}: a URL with a user name in it is not fetched")
     return Origin(parts.scheme, host, port or _PORTS[parts.scheme], parts.path.rstrip("/"))

@@ -180,7 +180,10 @@ class Backend:
     def _remember_token(self, project: str, key: object) -> None:
         if self._token is not None or not isinstance(key, str) or not key:
             return
-        token = Token(key)
+        try:
+            token = Token(key)
+        except BoxPromptError as error:
+            raise HttpError(400, str(error)) from error
         with self._lock:
             self._project_tokens[project] = token
             self._project_tokens.move_to_end(project)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.errors import BoxPromptError, MissingExtraError
 from boxpromptiml.web.errors import HttpError, error_response, install_error_handlers
 from boxpromptiml.web.label_studio.backend import Backend
 from boxpromptiml.web.security import secure
@@ -30,7 +30,8 @@ def create_backend_app(backend: Backend, settings: WebSettings) -> FastAPI:
     install_error_handlers(app)
     app.add_exception_handler(BoxPromptError, _said)
     app.include_router(router(backend))
-    secure(app, settings)
+    # Tasks may hold their images, and the masks that were painted on them.
+    secure(app, settings, json_bytes=settings.max_upload_bytes)
     return app
 
 
@@ -73,6 +74,6 @@ def router(backend: Backend) -> APIRouter:
 def _said(request: Request, error: Exception) -> JSONResponse:
     """Answer what can be mended with one line, and say it on the console: Label Studio shows the status alone."""
     assert isinstance(error, BoxPromptError)
-    status = error.status if isinstance(error, HttpError) else 500
+    status = error.status if isinstance(error, HttpError) else 503 if isinstance(error, MissingExtraError) else 500
     _log.warning("%s %s: %d: %s", request.method, request.url.path, status, " ".join(str(error).split()))
     return error_response(status, str(error))
