@@ -5,19 +5,34 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sqlite3
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from boxpromptiml.dataset import Dataset, ImageRecord
+from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask, schema
 from boxpromptiml.dataset.manifest import write_manifest
 from boxpromptiml.dataset.splits import assign_splits
 from boxpromptiml.formats import import_manifest
 from boxpromptiml.regions import Box
+
+# What the annotation and review pages list.
+LISTS: dict[str, dict[str, str]] = {
+    "all": {},
+    "todo": {"state": "todo"},
+    "open": {"review": "open"},
+    "boxed and open": {"state": "boxed", "review": "open"},
+    "named 999": {"contains": "999"},
+    "named in vain": {"contains": "no such"},
+}
 
 
 def records(count: int) -> Iterator[ImageRecord]:
@@ -39,6 +54,20 @@ def records(count: int) -> Iterator[ImageRecord]:
         )
 
 
+def half_done(count: int) -> Iterator[ImageRecord]:
+    """The same images in the middle of annotation and review: every state, half of them with a pseudo mask."""
+    rng = np.random.default_rng(2)
+    for number, record in enumerate(records(count)):
+        turn = number % 20
+        if not record.boxes:
+            yield replace(record, label="authentic" if turn < 8 else None, skipped=turn in (8, 10))
+            continue
+        flags = (("low-quality",),) if turn < 5 else ((),)
+        pseudo = PseudoMask(f"pseudo/{number:08}.png", "sam", {"boxes": "0f3a"}, (float(rng.random()),), flags, (None,))
+        review = {1: "accepted", 3: "accepted", 5: "rejected"}.get(turn)
+        yield replace(record, pseudo=pseudo, review=review, seconds=float(rng.uniform(2, 20)))
+
+
 class Clock:
     """Times blocks, prints each figure as soon as it is known unless told to be quiet, and keeps them all."""
 
@@ -57,7 +86,67 @@ class Clock:
         """Note a figure."""
         self.figures.append({"what": what, "value": round(value, 4), "unit": unit})
         if not self._quiet:
-            print(f"{what:<58}{value:>10.2f} {unit}", flush=True)
+            print(f"{what:<64}{value:>10.2f} {unit}", flush=True)
+
+
+def median_ms(call: Callable[[], object]) -> float:
+    """The median of some calls, in milliseconds."""
+    taken = []
+    for _ in range(9):
+        start = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(taken)
+
+
+def slowest(clock: Clock, question: str, calls: dict[str, Callable[[], object]]) -> None:
+    """Note the list for which a question takes longest."""
+    medians = {what: median_ms(call) for what, call in calls.items()}
+    worst = max(medians, key=lambda what: medians[what])
+    clock.note(f"{question}: at most ({worst})", medians[worst], "ms")
+
+
+def browse(dataset: Dataset, clock: Clock, count: int) -> None:
+    """Time what the annotation and review pages ask."""
+    with clock.timed("bring them half through annotation and review"):
+        dataset.put(half_done(count))
+    slowest(clock, "total", {what: partial(dataset.total, **filters) for what, filters in LISTS.items()})
+    for order in ("image", "suspicion"):
+        asked: dict[str, dict[str, Callable[[], object]]] = defaultdict(dict)
+        for what, filters in LISTS.items():
+            chosen = {**filters, "order": order}
+            offset = dataset.total(**filters) * 9 // 10
+            (far, *_) = dataset.page(**chosen, offset=offset, limit=1) or dataset.page(limit=1)
+            asked["first page of 200"][what] = partial(dataset.page, **chosen)
+            asked["page of 200 at 90 %"][what] = partial(dataset.page, **chosen, offset=offset)
+            asked["place of an image at 90 %"][what] = partial(dataset.position, far.image, **chosen)
+            asked["next image, once round"][what] = partial(dataset.neighbour, far.image, **chosen, wrap=True)
+        for question, calls in asked.items():
+            slowest(clock, f"{question}, by {order}", calls)
+    clock.note("counts by state and review", median_ms(dataset.counts), "ms")
+    clock.note("median and total annotation time", median_ms(dataset.timing), "ms")
+    todo = dataset.page(state="todo", limit=300)
+    with clock.timed("annotate one image, durably", len(todo), "ms"):
+        for record in todo:
+            dataset.annotate(
+                record.image, boxes=[Box(1, 1, 9, 9)], label=None, add_seconds=6.5, expected_version=record.version
+            )
+
+
+def write_version_1(dataset: Dataset, folder: Path) -> None:
+    """The images of a dataset as schema version 1 had them."""
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / schema.DATABASE)) as raw:
+        raw.execute("ATTACH ? AS newer", (str(dataset.root / schema.DATABASE),))
+        for statement in schema.MIGRATIONS[0]:
+            raw.execute(statement)
+        for table in ("image", "region", "pseudo_mask"):
+            names = ", ".join(row[1] for row in raw.execute(f"PRAGMA main.table_info({table})"))
+            raw.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newer.{table}")
+        raw.commit()
+        (application,) = raw.execute("PRAGMA newer.application_id").fetchone()
+        raw.execute(f"PRAGMA application_id = {application}")
+        raw.execute("PRAGMA user_version = 1")
 
 
 def main() -> None:
@@ -98,12 +187,16 @@ def main() -> None:
             with timed("save the boxes of one image, durably", len(names), "ms"):
                 for image in names:
                     dataset.set_boxes(image, [Box(1, 1, 9, 9)], label="tampered")
+            browse(dataset, clock, count)
             stream = io.StringIO()
             with timed("write the manifest"):
                 write_manifest(dataset, stream)
             clock.note("size of dataset.db", (dataset.root / "dataset.db").stat().st_size / 2**20, "MiB")
             manifest = dataset.root / "m.jsonl"
             manifest.write_text(stream.getvalue())
+            write_version_1(dataset, Path(name) / "old")
+        with timed("open a dataset of schema version 1: migration"):
+            Dataset.open(Path(name) / "old").close()
         with timed("import the manifest into a new dataset"):
             import_manifest(manifest, Path(name) / "copy")
         with timed("open a dataset", 20, "ms"):

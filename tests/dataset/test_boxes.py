@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxpromptiml.dataset import Dataset, ImageRecord
+from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.dataset.boxes import boxes_for, derive_boxes, image_rng, rescaled, swapped_boxes
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.regions import Box
@@ -75,6 +75,23 @@ def test_boxes_of_people_are_kept_unless_told_otherwise(masked: Dataset) -> None
     assert derive_boxes(masked, overwrite=True).images == 2
     assert masked.get("Tp/a.jpg").boxes != drawn.boxes
     assert masked.get("Tp/a.jpg").seconds is None
+
+
+def test_what_a_person_skipped_is_kept_unless_told_otherwise(masked: Dataset) -> None:
+    skipped = masked.annotate("Tp/a.jpg", boxes=[], label="tampered", skipped=True, expected_version=1)
+    assert (derive_boxes(masked).kept, masked.get("Tp/a.jpg")) == (1, skipped)
+    derive_boxes(masked, overwrite=True)
+    assert masked.get("Tp/a.jpg").state == "boxed"
+
+
+def test_a_verdict_on_the_mask_of_other_boxes_is_cleared(masked: Dataset) -> None:
+    derive_boxes(masked)
+    masked.put([replace(record, pseudo=PseudoMask("p", "t"), review="accepted") for record in masked.records()])
+    derive_boxes(masked, overwrite=True)  # the same boxes
+    reviews = {record.image: record.review for record in masked.records() if record.boxes}
+    assert set(reviews.values()) == {"accepted"}
+    derive_boxes(masked, seed=1, overwrite=True)
+    assert {masked.get(image).review for image in reviews} == {None}
 
 
 def test_a_second_run_changes_nothing(masked: Dataset) -> None:

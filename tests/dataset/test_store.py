@@ -85,6 +85,20 @@ def test_boxes_label_and_seconds_are_set_together(dataset: Dataset) -> None:
     assert (stored.label, stored.boxes, stored.seconds) == ("authentic", (), 3.0)
 
 
+def test_other_boxes_clear_the_verdict_on_the_mask_of_the_old_ones(dataset: Dataset) -> None:
+    dataset.put(FULL)
+    assert dataset.set_boxes(FULL.image, FULL.boxes, seconds=9.0).review == "accepted"
+    stored = dataset.set_boxes(FULL.image, [Box(1, 1, 2, 2)])
+    assert (stored.review, stored.pseudo, stored.review_state) == (None, FULL.pseudo, "open")
+
+
+def test_boxes_end_a_skip(dataset: Dataset) -> None:
+    dataset.put(SKIPPED)
+    assert dataset.set_boxes("x.png", []).skipped
+    assert not dataset.set_boxes("x.png", [Box(0, 0, 1, 1)]).skipped
+    assert not dataset.set_boxes("x.png", []).skipped
+
+
 def test_a_pseudo_mask_can_be_forgotten(dataset: Dataset) -> None:
     dataset.put(FULL)
     dataset.set_pseudo(FULL.image, None)

@@ -98,6 +98,14 @@ def test_what_people_and_teachers_did_is_kept(casia: Path, dataset: Dataset) -> 
     assert dataset.get(name) == replace(before, split="val", version=before.version + 1)
 
 
+def test_an_image_that_was_skipped_stays_so(casia: Path, dataset: Dataset) -> None:
+    import_source(casia, dataset)
+    record = next(dataset.records(label="tampered"))
+    skipped = dataset.annotate(record.image, boxes=[], label="tampered", skipped=True, expected_version=record.version)
+    import_source(casia, dataset)
+    assert dataset.get(record.image) == skipped
+
+
 def test_an_image_of_another_size_is_another_image(casia: Path, dataset: Dataset, paint: Paint) -> None:
     import_source(casia, dataset)
     name = "../source/Tp/Sp_S_NNN_C_txt0008_txt0008_0008.png"
