@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from boxpromptiml.dataset import Dataset, ImageRecord, Label, Order, ReviewState, State
 from boxpromptiml.errors import ConflictError
@@ -149,7 +149,7 @@ def router(state: WebState) -> APIRouter:
     @routes.get("/api/next")
     def following(
         image: Annotated[str | None, Query(max_length=4096, description="Left out: the first one.")] = None,
-        direction: Literal[1, -1] = 1,
+        direction: Annotated[Literal[1, -1], BeforeValidator(int)] = 1,
         wrap: bool = False,
         order: Order = "image",
         state_: StateFilter = None,
