@@ -7,7 +7,8 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -15,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.dataset import Label
+from boxpromptiml.dataset.boxes import rescaled
 from boxpromptiml.errors import ImageError
+from boxpromptiml.files import write_bytes
+from boxpromptiml.formats.shapes import Annotation, resolve
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
-from boxpromptiml.images import image_size, mask_is_coloured, open_image, open_mask, save_png
+from boxpromptiml.images import encode_png, image_size, mask_is_coloured, open_image, open_mask, save_png
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.preprocessing import resize_nearest
 from boxpromptiml.progress import track
+from boxpromptiml.regions import Box
 
 # A mask whose aspect ratio is further off is turned, cropped or another image's: stretching it would be a lie.
 _ASPECT = 0.05
@@ -41,7 +46,13 @@ class Examined:
         height: of the upright image.
         label: what is known of it.
         mask: the mask file, the mended one if it was mended.
-        mended: what was wrong with the mask and was mended; None if nothing.
+        mended: what was wrong with the mask or the boxes and was mended; None if nothing.
+        boxes: the boxes that the format draws; None for a format that draws none.
+        pixels: draws the mask of the format's polygons, uint8 (h, w) 0/255, where they say it for every region.
+        incomplete: whether they say it for some regions only, so that there is no mask.
+        skipped: a person looked and left it.
+        seconds: active annotation time.
+        split: that the format says.
     """
 
     image: Path
@@ -50,6 +61,12 @@ class Examined:
     label: Label | None
     mask: Path | None
     mended: Mismatch | None = None
+    boxes: tuple[Box, ...] | None = None
+    pixels: Callable[[], NDArray[np.uint8]] | None = None
+    incomplete: bool = False
+    skipped: bool = False
+    seconds: float | None = None
+    split: str | None = None
 
 
 def examine(source: Source, mender: Mender | None, workers: int | None = None) -> Iterator[Examined | Mismatch]:
@@ -74,15 +91,82 @@ def mask_saver(folder: Path) -> Mender:
     """A `Mender` that writes to `folder`, under a name that follows the image's path: mending again overwrites."""
 
     def save(candidate: Candidate, mask: NDArray[np.uint8]) -> Path:
-        digest = hashlib.sha256(os.fsencode(candidate.image.absolute())).hexdigest()[:8]
-        path = folder / f"{candidate.image.stem}-{digest}.png"
+        path = folder / f"{candidate.image.stem}-{_digest(candidate.image)}.png"
         save_png(path, mask)
         return path
 
     return save
 
 
+def save_drawn(folder: Path, image: Path, mask: NDArray[np.uint8]) -> Path:
+    """Write the mask of a format's polygons to `folder`, under a name of its own for each content, and return it.
+
+    A mask that a record names already is thus never replaced by another one.
+    """
+    data = encode_png(mask)
+    path = folder / f"{image.stem}-{_digest(image)}-{hashlib.sha256(data).hexdigest()[:8]}.png"
+    if not path.is_file():
+        write_bytes(path, data)
+    return path
+
+
+def _digest(image: Path) -> str:
+    return hashlib.sha256(os.fsencode(image.absolute())).hexdigest()[:8]
+
+
 def _examined(candidate: Candidate, mender: Mender | None) -> Examined | Mismatch:
+    found = _with_mask(candidate, mender)
+    if isinstance(found, Mismatch):
+        return found
+    found = replace(found, split=candidate.split)
+    return found if candidate.annotation is None else _with_shapes(candidate, candidate.annotation, found, mender)
+
+
+def _with_shapes(
+    candidate: Candidate, annotation: Annotation, found: Examined, mender: Mender | None
+) -> Examined | Mismatch:
+    """What the shapes of a format come to on the image itself."""
+    count = len(annotation.shapes)
+    if count and found.label == "authentic":
+        return Mismatch(candidate.image, f"is said to be authentic, but has {count} tampered regions; correct either")
+    size, own = (annotation.width or found.width, annotation.height or found.height), (found.width, found.height)
+    reasons = []
+    if count and size != own:
+        reasons.append(f"was annotated at {size[0]} x {size[1]} pixels, but is {own[0]} x {own[1]}")
+        if mender is None or not _alike(size, own):
+            turned = " (turned: annotate the upright image)" if size == own[::-1] else ""
+            return Mismatch(candidate.image, reasons[0] + turned)
+    try:
+        resolved = resolve(annotation, *size, clip=mender is not None)
+    except ValueError as error:
+        return Mismatch(candidate.image, str(error))
+    if resolved.clipped:
+        reasons.append(f"{resolved.clipped[0]} and in all {len(resolved.clipped)} regions overhang the image")
+    mended = Mismatch(candidate.image, "; ".join(reasons)) if reasons else found.mended
+    return replace(
+        found,
+        mended=mended,
+        boxes=resolved.boxes if size == own else rescaled(resolved.boxes, size, own),
+        pixels=None if resolved.mask is None or found.mask else partial(_drawn, annotation, size, own),
+        incomplete=resolved.incomplete and found.mask is None,
+        skipped=annotation.skipped,
+        seconds=annotation.seconds,
+    )
+
+
+def _drawn(annotation: Annotation, size: tuple[int, int], own: tuple[int, int]) -> NDArray[np.uint8]:
+    """The mask is drawn again when it is wanted: those of a whole dataset do not fit into memory."""
+    mask = resolve(annotation, *size, clip=True).mask
+    assert mask is not None
+    pixels = np.where(mask, np.uint8(255), np.uint8(0))
+    return pixels if size == own else resize_nearest(pixels, own[1], own[0])
+
+
+def _alike(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    return abs(math.log(size[0] / size[1]) - math.log(other[0] / other[1])) <= _ASPECT
+
+
+def _with_mask(candidate: Candidate, mender: Mender | None) -> Examined | Mismatch:
     try:
         width, height = image_size(candidate.image)
     except ImageError as error:
@@ -108,7 +192,7 @@ def _examined(candidate: Candidate, mender: Mender | None) -> Examined | Mismatc
     problem = Mismatch(candidate.image, f"its mask {candidate.mask} {' and '.join(reasons)}")
     if mender is None:
         return problem
-    if abs(math.log(mask_width / mask_height) - math.log(width / height)) > _ASPECT:
+    if not _alike((mask_width, mask_height), (width, height)):
         return Mismatch(candidate.image, f"{problem.reason}: another aspect ratio, cannot be mended")
     mended = resize_nearest(np.where(mask > 127, np.uint8(255), np.uint8(0)), height, width)
     return Examined(candidate.image, width, height, label, mender(candidate, mended), problem)

@@ -12,6 +12,11 @@ from boxpromptiml.formats.source import Candidate, Mismatch, Source
 NEGATIVE = "Negative"
 
 
+def is_json_list(value: Any) -> bool:
+    """Whether parsed JSON is meant as such a list: what is wrong with its entries is for `read_json_list` to say."""
+    return isinstance(value, list)
+
+
 def read_json_list(path: Path) -> Source:
     """Read a JSON list of pairs of image and mask, relative to the list's folder or absolute.
 

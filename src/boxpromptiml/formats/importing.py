@@ -15,7 +15,8 @@ from boxpromptiml.errors import DatasetError
 from boxpromptiml.formats.casia import casia_kind, casia_sources
 from boxpromptiml.formats.detect import read_source
 from boxpromptiml.formats.examine import Examined, examine, mask_saver
-from boxpromptiml.formats.source import Mismatch, RejectedError, Source
+from boxpromptiml.formats.merging import draw_masks, is_contradicted, merged
+from boxpromptiml.formats.source import Mismatch, ReadOptions, RejectedError, Source
 from boxpromptiml.progress import track
 
 OnMismatch = Literal["error", "skip", "resize"]
@@ -34,7 +35,8 @@ class ImportReport:
         labels: images of the source by label.
         left_out: images and masks that were not imported, and why.
         mended: images that were imported with a mended mask, and what was wrong with it.
-        kept: images whose stored boxes differ from the manifest's and were kept.
+        kept: images whose stored boxes differ from the source's and were kept.
+        incomplete: images with polygons or masks for some of their regions only: only the boxes were taken.
         groups: source groups in the dataset now.
         crossing: source groups that have images in several splits.
     """
@@ -47,6 +49,7 @@ class ImportReport:
     left_out: tuple[Mismatch, ...] = ()
     mended: tuple[Mismatch, ...] = ()
     kept: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
     groups: int = 0
     crossing: tuple[str, ...] = ()
 
@@ -61,12 +64,16 @@ def import_source(
     group_by: str = "auto",
     kind: str = "auto",
     workers: int | None = None,
+    format: str | None = None,
+    options: ReadOptions | None = None,
+    overwrite: bool = False,
 ) -> ImportReport:
-    """Import Tp/Gt/Au folders, a folder of images or an IMDLBenCo list, in one transaction.
+    """Import a foreign dataset (see `read_source`), in one transaction.
 
-    Images and masks stay where they are. What the dataset knows of an image already is kept: boxes, label and seconds
-    of an annotated image, pseudo mask, review, and split unless one is given. If the image has another size than
-    before it is another image: its boxes, pseudo mask, seconds and review are dropped.
+    Images and masks stay where they are; masks that a format draws (polygons, run lengths) are written to ``masks/``.
+    What the dataset knows of an image already is kept: boxes, label and seconds of an annotated image, pseudo mask,
+    review, and split unless one is given. If the image has another size than before it is another image: its boxes,
+    pseudo mask, seconds and review are dropped.
 
     Args:
         src: the source.
@@ -74,7 +81,8 @@ def import_source(
         on_mismatch: for masks that are missing, unreadable, coloured, ambiguous or of another size, masks without an
             image and unreadable images: ``error`` imports nothing, ``skip`` leaves these images out, ``resize`` mends
             masks of another size (nearest neighbour; not if the aspect ratio differs by more than 5 %) and coloured
-            ones (tampered where the brightest channel is above 127) into ``masks/`` and leaves the rest out.
+            ones (tampered where the brightest channel is above 127) into ``masks/``, scales boxes that were drawn at
+            another size, clips those that overhang the image, and leaves the rest out.
         label: of the images that the source does not label.
         split: of all images; None keeps what is known.
         group_by: ``auto`` (CASIA's names where they are recognised, otherwise equal stems within the source),
@@ -82,14 +90,18 @@ def import_source(
             entire dataset, not within one import.
         kind: kind of manipulation of the tampered images; ``auto`` asks CASIA's names, ``none`` leaves it open.
         workers: threads that read files; default one a CPU.
+        format: the source's format, one of `IMPORT_FORMATS`; None to tell it by the content.
+        options: what is to be known for reading it.
+        overwrite: replace boxes of annotated images that differ from the source's; without it they are kept and
+            reported.
 
     Raises:
-        RejectedError: files that do not fit together, under ``error``; nothing was imported.
+        RejectedError: malformed entries, or files that do not fit together, under ``error``; nothing was imported.
         DatasetError: not a format that is read, no image that fits, or the dataset cannot be written.
     """
     if on_mismatch not in ("error", "skip", "resize"):
         raise DatasetError(f"on_mismatch {on_mismatch!r} is not one of error, skip, resize")
-    source = read_source(src)
+    source = read_source(src, format, options)
     if label is not None and all(candidate.label for candidate in source.candidates):
         raise DatasetError(f"{src}: the {source.format} labels its images itself; leave the label out")
     root = dataset.root if isinstance(dataset, Dataset) else Path(dataset)
@@ -107,12 +119,12 @@ def import_source(
     if not fitting:
         raise DatasetError(f"{src}: no image fits, the first is {left_out[0]}")
     if isinstance(dataset, Dataset):
-        return _store(src, source, fitting, left_out, dataset, label, split, group_by, kind)
+        return store_examined(src, source, fitting, left_out, dataset, label, split, group_by, kind, overwrite)
     with Dataset.create(dataset) as made:
-        return _store(src, source, fitting, left_out, made, label, split, group_by, kind)
+        return store_examined(src, source, fitting, left_out, made, label, split, group_by, kind, overwrite)
 
 
-def _store(
+def store_examined(
     src: str | Path,
     source: Source,
     fitting: list[Examined],
@@ -122,23 +134,36 @@ def _store(
     split: str | None,
     group_by: str,
     kind: str,
+    overwrite: bool = False,
 ) -> ImportReport:
     known = {record.image: record for record in dataset.records()}
     new: dict[str, ImageRecord] = {}
+    kept: list[str] = []
+    drawn: dict[str, Examined] = {}
     for image in fitting:
         name = dataset.relative(image.image)
-        new[name] = _merged(
-            known.get(name),
-            ImageRecord(
-                image=name,
-                width=image.width,
-                height=image.height,
-                label=image.label or label,
-                mask=None if image.mask is None else dataset.relative(image.mask),
-                split=split,
-                kind=_kind(name, image.label or label, kind),
-            ),
+        proposed = ImageRecord(
+            image=name,
+            width=image.width,
+            height=image.height,
+            label=image.label or (None if image.skipped else label),
+            boxes=image.boxes or (),
+            mask=None if image.mask is None else dataset.relative(image.mask),
+            split=split or image.split,
+            kind=_kind(name, image.label or label, kind),
+            seconds=image.seconds,
+            skipped=image.skipped,
         )
+        stored = known.get(name)
+        if stored is not None and is_contradicted(stored, proposed, overwrite):
+            kept.append(name)
+            new[name] = replace(stored, split=split or stored.split)
+        else:
+            new[name] = merged(stored, proposed, split is not None)
+            if image.pixels is not None:
+                drawn[name] = image
+    for name, mask in draw_masks(drawn, dataset.root / MASKS):
+        new[name] = replace(new[name], mask=dataset.relative(mask))
     everything = {**known, **new}
     groups = _groups(everything, set(new), group_by, Path(src))
     everything = {name: replace(record, group=groups.get(name, record.group)) for name, record in everything.items()}
@@ -150,6 +175,8 @@ def _store(
         imported=new.keys(),
         left_out=tuple(left_out),
         mended=tuple(image.mended for image in fitting if image.mended is not None),
+        kept=tuple(kept),
+        incomplete=tuple(dataset.relative(image.image) for image in fitting if image.incomplete),
     )
 
 
@@ -163,6 +190,7 @@ def store_records(
     left_out: tuple[Mismatch, ...] = (),
     mended: tuple[Mismatch, ...] = (),
     kept: tuple[str, ...] = (),
+    incomplete: tuple[str, ...] = (),
 ) -> ImportReport:
     """Store all records that are new or differ from the known ones, in one transaction, and report on it.
 
@@ -175,6 +203,7 @@ def store_records(
         left_out: see `ImportReport`.
         mended: see `ImportReport`.
         kept: see `ImportReport`.
+        incomplete: see `ImportReport`.
 
     Raises:
         ConflictError: another process changed one of the images meanwhile.
@@ -195,27 +224,9 @@ def store_records(
         left_out=left_out,
         mended=mended,
         kept=kept,
+        incomplete=incomplete,
         groups=len({record.group for record in everything if record.group is not None}),
         crossing=tuple(sorted(crossing_groups(everything))),
-    )
-
-
-def _merged(known: ImageRecord | None, new: ImageRecord) -> ImageRecord:
-    if known is None:
-        return new
-    kept = replace(new, version=known.version, group=known.group)
-    kept = replace(kept, split=new.split or known.split, kind=new.kind or known.kind, mask=new.mask or known.mask)
-    if (known.width, known.height) != (new.width, new.height):
-        return kept
-    annotated = bool(known.boxes) or known.seconds is not None
-    return replace(
-        kept,
-        label=known.label if annotated else new.label or known.label,
-        boxes=known.boxes,
-        seconds=known.seconds,
-        pseudo=known.pseudo,
-        review=known.review,
-        skipped=known.skipped,
     )
 
 
