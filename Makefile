@@ -9,16 +9,19 @@ PARITY := .venv-parity
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
 
-.PHONY: demo test unit torture lint format bench parity clean
+.PHONY: demo test unit browser torture lint format bench parity clean
 
 demo: $(VENV)/.demo
 	$(BIN)/boxpromptiml demo --out demo-output
 
-test: $(VENV)/.test lint
+test: $(VENV)/.test $(VENV)/.chromium lint
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not torture"
 
 unit: $(VENV)/.test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not torture"
+
+browser: $(VENV)/.test $(VENV)/.chromium
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m browser
 
 torture: $(VENV)/.test
 	$(TEST_ENV) $(BIN)/python -m pytest -m torture
@@ -53,8 +56,15 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,teachers,demo,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,teachers,demo,web,dev]'
 	touch $@ $(VENV)/.demo
+
+# Debian's Chromium, for the tests of the page. Where it can't be installed they skip, and say so.
+$(VENV)/.chromium: | $(VENV)/bin/python
+	@command -v chromium chromium-browser google-chrome >/dev/null && touch $@ || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null && touch $@; \
+	} || echo "no Chromium, and it cannot be installed here (apt-get as root): the browser tests will skip"
 
 clean:
 	rm -rf $(VENV) $(PARITY) demo-output build dist .mypy_cache .ruff_cache

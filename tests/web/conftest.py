@@ -1,0 +1,247 @@
+"""A real browser on a real server: what a person meets, no more and no less."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+# Chromium looks up outside names at each start unless it is told not to.
+_FLAGS = [
+    "--disable-quic",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-gpu",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
+]
+_START_SECONDS = 120
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"page", "browser", "new_page"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, headless; skips where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    program = os.environ.get("BOXPROMPTIML_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium, or set BOXPROMPTIML_CHROMIUM")
+    with api.sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+        except api.Error as error:
+            pytest.skip(f"{program} does not start here: {str(error).splitlines()[0]}")
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """A function that opens a page as another person would: nothing shared with the other ones.
+
+    ``new_page(viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)``; the options are those
+    of a browser context. An exception in a page that nothing catches, or a breach of the content security policy,
+    fails the test.
+    """
+    contexts, wrong = [], []
+
+    def heard(message: Any) -> None:
+        # What another site's page may not do with ours is no breach by ours.
+        breach = "Content Security Policy" in message.text and not message.text.startswith("Framing ")
+        if message.type == "error" and breach:
+            wrong.append(message.text)
+
+    def opened(**options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", heard)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not wrong, wrong
+
+
+@pytest.fixture
+def page(new_page: Callable[..., Page]) -> Page:
+    """One page of 1280 x 800 pixels; see `new_page`."""
+    return new_page()
+
+
+class LiveServer(str):
+    """The address of a running server, without a slash at its end, and the process behind it.
+
+    Attributes:
+        process: of the command line.
+        printed: what it printed as its address, with the token where there is one.
+        log: what it printed, a line an entry, standard output and error.
+    """
+
+    process: subprocess.Popen[str]
+    printed: str
+    log: list[str]
+    _command: list[str]
+
+    def stop(self, sign: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code; SIGKILL is what a power cut does to it."""
+        self.process.send_signal(sign)
+        return self.process.wait(timeout=30)
+
+    def restart(self) -> None:
+        """Start it again on the same port, where it has ended."""
+        assert self.process.poll() is not None, "it is still running"
+        _start(self, [*self._command, "--port", self.rsplit(":", 1)[1]])
+
+
+def _start(server: LiveServer, command: list[str]) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    environment.pop("BOXPROMPTIML_MODEL", None)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, stdin=subprocess.DEVNULL
+    )
+    server.process, server.log = process, []
+    found = threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            server.log.append(line.rstrip("\n"))
+            if line.startswith("http"):
+                found.set()
+        found.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    assert found.wait(_START_SECONDS), server.log
+    address = next((line.split()[0] for line in server.log if line.startswith("http")), None)
+    assert address is not None, server.log
+    return address
+
+
+@pytest.fixture
+def live_server() -> Iterator[Callable[..., LiveServer]]:
+    """A function that starts ``boxpromptiml annotate`` in a process of its own and returns its address.
+
+    ``live_server(folder, teacher="none", model=model_folder, read_only=True, allow_host=["a", "b"])``: keywords are
+    options of the command; True for a switch, a list for an option that is given several times. `verb` names another
+    verb that serves a page; without a folder none is given. All servers are ended with the test.
+    """
+    servers: list[LiveServer] = []
+
+    def start(folder: Path | None = None, *, verb: str = "annotate", **options: Any) -> LiveServer:
+        words: list[str] = [] if folder is None else [str(folder)]
+        for name, value in options.items():
+            option = "--" + name.replace("_", "-")
+            for one in value if isinstance(value, list) else [value]:
+                if one is not False and one is not None:
+                    words += [option] if one is True else [option, str(one)]
+        command = [sys.executable, "-m", "boxpromptiml.cli.main", verb, *words, "--no-browser"]
+        probe = LiveServer()
+        servers.append(probe)
+        printed = _start(probe, command)
+        server = LiveServer(printed.split("/?")[0].rstrip("/"))
+        server.process, server.log, server.printed, server._command = probe.process, probe.log, printed, command
+        servers[-1] = server
+        return server
+
+    yield start
+    for server in servers:
+        if getattr(server, "process", None) is not None and server.process.poll() is None:
+            server.process.kill()
+            server.process.wait(timeout=30)
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    """A function that calls another one until its result is true, and returns that."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
+        end = time.monotonic() + seconds
+        while True:
+            value = condition()
+            if value:
+                return value
+            assert time.monotonic() < end, what or "it did not come true"
+            time.sleep(0.05)
+
+    return wait
+
+
+@pytest.fixture
+def fetch() -> Callable[..., tuple[int, bytes]]:
+    """A function that asks a server as a program would, and returns status and body."""
+
+    def ask(url: str, *, data: bytes | None = None, method: str | None = None, **headers: str) -> tuple[int, bytes]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(url, data=data, method=method, headers=named)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    return ask
+
+
+@pytest.fixture
+def make_photos() -> Callable[..., list[Path]]:
+    """A function that fills a folder with photo-like JPEGs, each with a red rectangle, and returns their paths.
+
+    ``make_photos(folder, 5, width=640, height=480)``: ``photo-000.jpg`` ...
+    """
+
+    def make(folder: Path, count: int = 3, width: int = 640, height: int = 480) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for i in range(count):
+            rng = np.random.default_rng(i)
+            coarse = rng.integers(40, 200, (6, 8, 3), dtype=np.uint8)
+            picture = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).copy()
+            picture[height // 4 : height // 2, width // 4 : width // 2] = (220, 30, 30)
+            paths.append(folder / f"photo-{i:03}.jpg")
+            Image.fromarray(picture).save(paths[-1], quality=90)
+        return paths
+
+    return make
+
+
+@pytest.fixture
+def shot() -> Callable[[Page, str], None]:
+    """A function that keeps a picture of a page for people to look at, where BOXPROMPTIML_SCREENSHOTS names a folder.
+
+    ``shot(page, "annotate-dark")``
+    """
+
+    def take(page: Page, name: str) -> None:
+        folder = os.environ.get("BOXPROMPTIML_SCREENSHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=str(Path(folder, f"{name}.png")))
+
+    return take
