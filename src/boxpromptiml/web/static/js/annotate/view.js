@@ -95,7 +95,6 @@ class AnnotateView {
     const first = image ?? (await api.next(null, { state: "todo" })) ?? (await api.next(null, {}));
     if (first) {
       await this.#bench.open(first);
-      this.#parts.stage.element.focus({ preventScroll: true });
     } else {
       this.#parts.layout.showNotice(`${session.name} has no images yet.`);
       announce("There are no images.");

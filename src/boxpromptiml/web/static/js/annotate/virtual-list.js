@@ -64,7 +64,7 @@ export class VirtualList {
     }
     const stale = new Set(this.#pages.keys());
     const visible = this.#visiblePages();
-    await Promise.all((visible.length ? visible : [0]).map((page) => this.#load(page, true)));
+    await Promise.all(visible.map((page) => this.#load(page, true)));
     for (const page of stale) if (!visible.includes(page)) this.#pages.delete(page);
     this.#later();
   }
@@ -150,7 +150,8 @@ export class VirtualList {
     const [first, last] = this.#range();
     const pages = [];
     for (let page = Math.floor(first / PAGE); page * PAGE < last; page++) pages.push(page);
-    return pages;
+    // Nothing is known yet, not even how many there are: the first page tells.
+    return pages.length ? pages : [0];
   }
 
   #render(settled) {

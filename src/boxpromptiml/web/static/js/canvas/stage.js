@@ -206,7 +206,7 @@ export class Stage {
   }
 
   #down(event) {
-    this.element.focus({ preventScroll: true });
+    if (document.activeElement !== this.element) this.element.focus({ preventScroll: true });
     const point = this.#point(event);
     this.#pointers.set(event.pointerId, point);
     try {
