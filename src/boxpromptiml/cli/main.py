@@ -26,7 +26,9 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 # Each module defines register(app).
 _GROUPS = (
     "dataset",
+    "formats",
     "annotate",
+    "page",
     "synthesis",
     "teachers",
     "training",

@@ -1,0 +1,66 @@
+"""Verb: page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boxpromptiml.cli.serving import (
+    AllowHostOption,
+    AllowOriginOption,
+    BrowserOption,
+    CacheOption,
+    HostOption,
+    MaxPixelsOption,
+    MaxUploadOption,
+    PortOption,
+    TokenOption,
+    make_settings,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("page")(page)
+
+
+def page(
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", envvar="BOXPROMPTIML_MODEL", help="Model folder.", show_default=False),
+    ] = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 0,
+    token: TokenOption = None,
+    no_browser: BrowserOption = False,
+    allow_host: AllowHostOption = None,
+    allow_origin: AllowOriginOption = None,
+    max_upload_mb: MaxUploadOption = 64.0,
+    max_megapixels: MaxPixelsOption = 200.0,
+    cache_mb: CacheOption = 256.0,
+) -> None:
+    """Localize photos in the browser: drop one, see the model's map over it.
+
+    Photos go to this program and no further, and are not written to disk. With a dataset to annotate,
+    `boxpromptiml annotate DATASET --model FOLDER` has the same view.
+    """
+    from boxpromptiml.runtime import Localizer
+    from boxpromptiml.web import WebState, create_app, serve
+    from boxpromptiml.web.server import listen
+
+    settings = make_settings(
+        host=host,
+        port=port,
+        token=token,
+        allow_host=allow_host,
+        allow_origin=allow_origin,
+        max_upload_mb=max_upload_mb,
+        max_megapixels=max_megapixels,
+        cache_mb=cache_mb,
+    )
+    localizer = Localizer.load(model)
+    with listen(settings) as listening:
+        app = create_app(WebState(settings=settings, localizer=localizer))
+        serve(app, settings, open_browser=not no_browser, listening=listening)
