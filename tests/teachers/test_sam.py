@@ -14,7 +14,8 @@ pytest.importorskip("transformers")
 from boxpromptiml.errors import TeacherError  # noqa: E402
 from boxpromptiml.regions import Box  # noqa: E402
 from boxpromptiml.teachers import load_teacher  # noqa: E402
-from boxpromptiml.teachers.sam import Candidate, SamTeacher, box_agreement, choose_candidate  # noqa: E402
+from boxpromptiml.teachers.sam import SamTeacher  # noqa: E402
+from boxpromptiml.teachers.sam_choice import Candidate, box_agreement, choose_candidate  # noqa: E402
 
 BOXES = [Box(10, 10, 60, 50), Box(30, 5, 140, 80), Box(0, 0, 150, 90)]
 

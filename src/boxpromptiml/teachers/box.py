@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.regions import Box
-from boxpromptiml.teachers.base import TeacherMask, check_request
+from boxpromptiml.teachers.base import TeacherMask, check_image
+from boxpromptiml.teachers.prompts import Point, box_on_grid, check_prompts, grid_size, refuse_points
+
+
+@dataclass(frozen=True, slots=True)
+class BoxEncoding:
+    """All that the control needs to know: the image's (height, width)."""
+
+    size: tuple[int, int]
+    nbytes: int = 0
 
 
 class BoxTeacher:
@@ -18,16 +28,36 @@ class BoxTeacher:
     name = "box"
     threaded = True
     judged = False
+    points = False
 
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
 
-    def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[TeacherMask]:
-        """One filled box a box; see `Teacher.masks`."""
-        check_request(image, boxes)
+    def encode(self, image: NDArray[np.uint8]) -> BoxEncoding:
+        """The image's size; see `Teacher.encode`."""
+        check_image(image)
+        return BoxEncoding((image.shape[0], image.shape[1]))
+
+    def decode(
+        self,
+        encoding: BoxEncoding,
+        boxes: Sequence[Box],
+        points: Sequence[Point] = (),
+        *,
+        side: int | None = None,
+        draft: bool = False,
+    ) -> list[TeacherMask]:
+        """One filled box a box; see `Teacher.decode`."""
+        check_prompts(encoding.size, boxes, points)
+        refuse_points(self.name, points)
+        grid = grid_size(encoding.size, side)
         found = []
         for box in boxes:
-            filled = np.zeros(image.shape[:2], dtype=np.float32)
-            filled[box.slices] = 1.0
+            filled = np.zeros(grid, dtype=np.float32)
+            filled[box_on_grid(box, encoding.size, grid).slices] = 1.0
             found.append(TeacherMask(filled))
         return found
+
+    def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box], points: Sequence[Point] = ()) -> list[TeacherMask]:
+        """One filled box a box; see `Teacher.masks`."""
+        return self.decode(self.encode(image), boxes, points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 
 from boxpromptiml.errors import TeacherError
 from boxpromptiml.regions import Box
-from boxpromptiml.teachers.base import TeacherMask, check_request
+from boxpromptiml.teachers.base import TeacherMask, check_image
 from boxpromptiml.teachers.duplicates import find_duplicate
+from boxpromptiml.teachers.prompts import Point, box_on_grid, check_prompts, grid_size, points_by_box
+from boxpromptiml.teachers.seeds import Seed, trimap
+from boxpromptiml.teachers.zooming import sampled, scaled_box, shrunk
 
 # Raised whenever the same settings start to give other masks, so that stored masks are made anew.
 _ALGORITHM = 1
 # Nats by which foreground is made cheaper, until the cut is tight.
 _BIASES = (1.0, 2.5, 5.0)
+# `work_side` of a draft: a cut of textured surfaces takes up to 2 s at 384 pixels, and 0.1 s at 128.
+_DRAFT_SIDE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,95 +72,170 @@ class GrabCutSettings:
                 raise TeacherError(f"grabcut: {name} = {getattr(self, name)} is out of range; see docs/teachers.md")
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class GrabCutEncoding:
+    """What is asked of an image again and again while boxes are drawn.
+
+    Attributes:
+        image: uint8 (h, w, 3): a box is cut out of all its pixels.
+        search: the image as the search for duplicates sees it, uint8; None where there is no such search.
+    """
+
+    image: NDArray[np.uint8]
+    search: NDArray[np.uint8] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image."""
+        return self.image.shape[0], self.image.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.image.nbytes + (0 if self.search is None else self.search.nbytes)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Found:
+    """A soft mask, float32 on a grid of its own, of a frame of the image."""
+
+    soft: NDArray[np.float32]
+    frame: Box
+    quality: float
+
+
 class GrabCutTeacher:
-    """GrabCut on the box with little context, a foreground core and a tightness prior; copy-moves by their source."""
+    """GrabCut on the box with little context, a foreground core and a tightness prior; copy-moves by their source.
+
+    Points are seeds: around each a small disc is foreground (positive) or background (negative) beyond doubt, and the
+    core gives way to negative ones. Outside its box everything is background: a positive point must lie in its box.
+    """
 
     name = "grabcut"
     threaded = True
     judged = True
+    points = True
 
     def __init__(self, **options: Any) -> None:
         self._options = GrabCutSettings(**options)
+        self._draft = replace(self._options, work_side=min(self._options.work_side, _DRAFT_SIDE))
         self.settings: dict[str, Any] = {"algorithm": _ALGORITHM, **asdict(self._options)}
         self.settings["cores"] = list(self._options.cores)
 
-    def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[TeacherMask]:
-        """One soft mask a box, zero outside the box; see `Teacher.masks`."""
-        check_request(image, boxes)
+    def encode(self, image: NDArray[np.uint8]) -> GrabCutEncoding:
+        """The image, and a small one to look for duplicates in; see `Teacher.encode`."""
+        check_image(image)
+        if not self._options.duplicates:
+            return GrabCutEncoding(image, None)
+        scale = min(1.0, self._options.search_side / max(image.shape[:2]))
+        return GrabCutEncoding(image, shrunk(image, scale))
+
+    def decode(
+        self,
+        encoding: GrabCutEncoding,
+        boxes: Sequence[Box],
+        points: Sequence[Point] = (),
+        *,
+        side: int | None = None,
+        draft: bool = False,
+    ) -> list[TeacherMask]:
+        """One soft mask a box, zero outside the box; see `Teacher.decode`."""
+        check_prompts(encoding.size, boxes, points)
+        groups = points_by_box(points, len(boxes))
+        for box, group in zip(boxes, groups, strict=True):
+            _check_points(box, group)
+        grid = grid_size(encoding.size, side)
+        options = self._draft if draft else self._options
         try:
-            return [self._mask(image, box) for box in boxes]
+            return [self._mask(encoding, box, group, grid, options) for box, group in zip(boxes, groups, strict=True)]
         except cv2.error as error:
             raise TeacherError(f"grabcut: OpenCV failed ({' '.join(str(error).split())})") from error
 
-    def _mask(self, image: NDArray[np.uint8], box: Box) -> TeacherMask:
-        found = self._duplicate(image, box) if self._options.duplicates else None
-        content, quality = found if found is not None else self._cut_out(image, box)
-        probability = np.zeros(image.shape[:2], dtype=np.float32)
-        probability[box.slices] = content
-        return TeacherMask(probability, quality)
+    def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box], points: Sequence[Point] = ()) -> list[TeacherMask]:
+        """One soft mask a box, zero outside the box; see `Teacher.masks`."""
+        return self.decode(self.encode(image), boxes, points)
 
-    def _duplicate(self, image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.float32], float] | None:
-        height, width = image.shape[:2]
+    def _mask(
+        self,
+        encoding: GrabCutEncoding,
+        box: Box,
+        points: Sequence[Point],
+        grid: tuple[int, int],
+        options: GrabCutSettings,
+    ) -> TeacherMask:
+        found = self._duplicate(encoding, box, points)
+        if found is None:
+            found = _cut_out(encoding.image, box, points, options)
+        probability = np.zeros(grid, dtype=np.float32)
+        place = box_on_grid(box, encoding.size, grid)
+        probability[place.slices] = sampled(found.soft, found.frame, encoding.size, place, grid)
+        return TeacherMask(probability, found.quality)
+
+    def _duplicate(self, encoding: GrabCutEncoding, box: Box, points: Sequence[Point]) -> _Found | None:
+        small = encoding.search
+        if small is None:
+            return None
+        height, width = encoding.size
         scale = min(1.0, self._options.search_side / max(height, width))
-        small = _shrunk(image, scale)
-        twin = find_duplicate(small, _scaled(box, scale, small.shape[1], small.shape[0]))
+        twin = find_duplicate(small, scaled_box(box, scale, small.shape[1], small.shape[0]))
         if twin is None:
             return None
-        soft = _softened(twin.mask.astype(np.float32))
-        return _enlarged(soft, box, Box(0, 0, width, height)), twin.score
+        for x, y, positive, _ in points:
+            row = min(int((y + 0.5) * scale), small.shape[0] - 1)
+            if twin.mask[row, min(int((x + 0.5) * scale), small.shape[1] - 1)] != positive:
+                return None  # The person knows better.
+        return _Found(_softened(twin.mask.astype(np.float32)), Box(0, 0, width, height), twin.score)
 
-    def _cut_out(self, image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.float32], float]:
-        options = self._options
-        height, width = image.shape[:2]
-        margin_x, margin_y = (max(6, round(options.context * side)) for side in (box.width, box.height))
-        frame = Box(box.x0 - margin_x, box.y0 - margin_y, box.x1 + margin_x, box.y1 + margin_y).clipped(width, height)
-        scale = min(1.0, options.work_side / max(frame.width, frame.height))
-        pixels = _shrunk(image[frame.slices], scale)
-        shifted = Box(box.x0 - frame.x0, box.y0 - frame.y0, box.x1 - frame.x0, box.y1 - frame.y0)
-        inner = _scaled(shifted, scale, pixels.shape[1], pixels.shape[0])
-        cuts = [self._cut(pixels, inner, core) for core in options.cores]
-        agreement = [_iou(a, b) for a, b in combinations(cuts, 2)]
-        soft = _softened(np.mean(cuts, axis=0, dtype=np.float32))
-        return _enlarged(soft, box, frame), float(np.mean(agreement)) if agreement else 1.0
 
-    def _cut(self, pixels: NDArray[np.uint8], box: Box, core: float) -> NDArray[np.bool_]:
-        """One run of GrabCut: bool (h, w) of the working frame."""
-        trimap = _trimap(pixels.shape[0], pixels.shape[1], box, core)
-        if not 0 < _foreground(trimap).sum() < trimap.size:
-            # A box of a few pixels in an image of a few pixels: nothing to compare.
-            return _foreground(trimap)
-        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-        # The colour models start from a k-means with OpenCV's generator, which is one a thread: seeding it for each
-        # cut makes the result independent of what was asked before, and by whom.
-        cv2.setRNGSeed(0)
-        state = trimap.copy()
-        cv2.grabCut(pixels, state, None, background, foreground, self._options.iterations, cv2.GC_INIT_WITH_MASK)
+def _check_points(box: Box, points: Sequence[Point]) -> None:
+    for x, y, positive, _ in points:
+        if positive and not (box.x0 <= x < box.x1 and box.y0 <= y < box.y1):
+            raise TeacherError(
+                f"grabcut: the positive point ({x}, {y}) is outside its box {tuple(box)}; enlarge the box"
+            )
+
+
+def _cut_out(image: NDArray[np.uint8], box: Box, points: Sequence[Point], options: GrabCutSettings) -> _Found:
+    height, width = image.shape[:2]
+    margin_x, margin_y = (max(6, round(options.context * side)) for side in (box.width, box.height))
+    frame = Box(box.x0 - margin_x, box.y0 - margin_y, box.x1 + margin_x, box.y1 + margin_y).clipped(width, height)
+    scale = min(1.0, options.work_side / max(frame.width, frame.height))
+    pixels = shrunk(image[frame.slices], scale)
+    shifted = Box(box.x0 - frame.x0, box.y0 - frame.y0, box.x1 - frame.x0, box.y1 - frame.y0)
+    inner = scaled_box(shifted, scale, pixels.shape[1], pixels.shape[0])
+    seeds = [Seed((x + 0.5 - frame.x0) * scale, (y + 0.5 - frame.y0) * scale, sure) for x, y, sure, _ in points]
+    cuts = [
+        _cut(pixels, trimap(pixels.shape[0], pixels.shape[1], inner, core, seeds), inner, options)
+        for core in options.cores
+    ]
+    agreement = [_iou(a, b) for a, b in combinations(cuts, 2)]
+    soft = _softened(np.mean(cuts, axis=0, dtype=np.float32))
+    return _Found(soft, frame, float(np.mean(agreement)) if agreement else 1.0)
+
+
+def _cut(pixels: NDArray[np.uint8], known: NDArray[np.uint8], box: Box, options: GrabCutSettings) -> NDArray[np.bool_]:
+    """One run of GrabCut: bool (h, w) of the working frame."""
+    if not 0 < _foreground(known).sum() < known.size:
+        # A box of a few pixels in an image of a few pixels: nothing to compare.
+        return _foreground(known)
+    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+    # The colour models start from a k-means with OpenCV's generator, which is one a thread: seeding it for each
+    # cut makes the result independent of what was asked before, and by whom.
+    cv2.setRNGSeed(0)
+    state = known.copy()
+    cv2.grabCut(pixels, state, None, background, foreground, options.iterations, cv2.GC_INIT_WITH_MASK)
+    cut = _foreground(state)
+    for bias in _BIASES:
+        if _tightness(cut, box) >= options.tightness:
+            break
+        # The first five numbers are the weights of the mixture; OpenCV never normalises them, so that scaling
+        # them adds a constant to the background's cost.
+        dearer = background.copy()
+        dearer[0, :5] *= np.exp(-bias)
+        state = known.copy()
+        cv2.grabCut(pixels, state, None, dearer, foreground.copy(), 1, cv2.GC_EVAL_FREEZE_MODEL)
         cut = _foreground(state)
-        for bias in _BIASES:
-            if _tightness(cut, box) >= self._options.tightness:
-                break
-            # The first five numbers are the weights of the mixture; OpenCV never normalises them, so that scaling
-            # them adds a constant to the background's cost.
-            dearer = background.copy()
-            dearer[0, :5] *= np.exp(-bias)
-            state = trimap.copy()
-            cv2.grabCut(pixels, state, None, dearer, foreground.copy(), 1, cv2.GC_EVAL_FREEZE_MODEL)
-            cut = _foreground(state)
-        return cut
-
-
-def _trimap(height: int, width: int, box: Box, core: float) -> NDArray[np.uint8]:
-    trimap = np.full((height, width), cv2.GC_BGD, dtype=np.uint8)
-    y, x = np.ogrid[: box.height, : box.width]
-    v = np.abs((y + 0.5) / box.height * 2 - 1)
-    u = np.abs((x + 0.5) / box.width * 2 - 1)
-    content = trimap[box.slices]
-    content[:] = cv2.GC_PR_FGD
-    content[np.hypot(u, v) < core] = cv2.GC_FGD
-    if (trimap == cv2.GC_BGD).sum() < 8:
-        # The box is the whole image: its outermost edge must do as background.
-        content[np.maximum(u, v) > 0.96] = cv2.GC_BGD
-    return trimap
+    return cut
 
 
 def _foreground(state: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -180,27 +260,3 @@ def _softened(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """Blur by about a pixel: a hard edge claims more than a cut through a pixel grid knows."""
     blurred: NDArray[np.float32] = cv2.GaussianBlur(mask, (0, 0), 0.7)
     return blurred
-
-
-def _shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    if scale >= 1.0:
-        return np.ascontiguousarray(image)
-    height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return small
-
-
-def _scaled(box: Box, scale: float, width: int, height: int) -> Box:
-    """The box in a scaled image of that size, rounded outward."""
-    x0, y0 = (int(np.floor(v * scale)) for v in (box.x0, box.y0))
-    x1, y1 = (int(np.ceil(v * scale)) for v in (box.x1, box.y1))
-    return Box(min(x0, width - 1), min(y0, height - 1), max(x1, x0 + 1), max(y1, y0 + 1)).clipped(width, height)
-
-
-def _enlarged(soft: NDArray[np.float32], box: Box, frame: Box) -> NDArray[np.float32]:
-    """The content of `box` out of a soft mask of `frame`, at the image's own scale."""
-    if soft.shape != (frame.height, frame.width):
-        soft = cv2.resize(soft, (frame.width, frame.height), interpolation=cv2.INTER_LINEAR)
-    shifted = Box(box.x0 - frame.x0, box.y0 - frame.y0, box.x1 - frame.x0, box.y1 - frame.y0)
-    return np.clip(soft[shifted.slices], 0.0, 1.0)

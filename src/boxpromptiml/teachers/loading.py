@@ -18,7 +18,19 @@ _CLASSES = {
     "sam": ("boxpromptiml.teachers.sam", "SamTeacher", "SamTeacher"),
 }
 TEACHERS = tuple(_CLASSES)
+# Known here so that it can be told without loading a model.
+_WITH_POINTS = ("grabcut", "sam")
 _EXTRAS = {"cv2": ("opencv-python-headless", "train"), "torch": ("torch", "teachers")}
+
+
+def takes_points(name: str) -> bool:
+    """Whether the teacher of that name takes points beside a box; see `Teacher.points`.
+
+    Raises:
+        TeacherError: an unknown name.
+    """
+    _check_name(name)
+    return name in _WITH_POINTS
 
 
 def load_teacher(name: str, *, weights: str | None = None, **options: Any) -> Teacher:
@@ -33,8 +45,7 @@ def load_teacher(name: str, *, weights: str | None = None, **options: Any) -> Te
         TeacherError: an unknown name or option, an option out of range, weights that are not found.
         MissingExtraError: a package that the teacher needs is not installed.
     """
-    if name not in _CLASSES:
-        raise TeacherError(f"no teacher {name!r}; there are {', '.join(TEACHERS)}")
+    _check_name(name)
     if weights is not None:
         if name != "sam":
             raise TeacherError(f"the {name} teacher has no weights; leave them out, or take the sam teacher")
@@ -53,3 +64,8 @@ def load_teacher(name: str, *, weights: str | None = None, **options: Any) -> Te
             raise TeacherError(f"the {name} teacher has no option {option!r}; {hint}")
     make: Callable[..., Teacher] = getattr(module, class_name)
     return make(**options)
+
+
+def _check_name(name: str) -> None:
+    if name not in _CLASSES:
+        raise TeacherError(f"no teacher {name!r}; there are {', '.join(TEACHERS)}")
