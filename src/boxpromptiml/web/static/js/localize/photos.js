@@ -100,7 +100,7 @@ export class Photos {
   async #ask(photo) {
     const { file, name } = photo;
     if (file.size > this.#limit) {
-      const size = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 1 : 0)} MB`;
+      const size = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
       throw new ApiError(413, `${name}: has ${size(file.size)}, the limit is ${size(this.#limit)}; save it smaller`);
     }
     let content;
