@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +23,8 @@ def router(state: WebState) -> APIRouter:
         counts = None if dataset is None else dataset.counts()
         return {
             "name": None if dataset is None else dataset.root.name,
+            # Browsers keep unsent changes by address, and another dataset may be served there the next time.
+            "id": None if dataset is None else hashlib.sha256(os.fsencode(dataset.root.resolve())).hexdigest()[:16],
             "images": 0 if counts is None else counts.images,
             "counts": None if counts is None else asdict(counts),
             "teacher": None if pool is None else {"name": pool.default, "points": pool.takes_points(pool.default)},
