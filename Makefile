@@ -61,10 +61,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 
 # Debian's Chromium, for the tests of the page. Where it can't be installed they skip, and say so.
 $(VENV)/.chromium: | $(VENV)/bin/python
-	@command -v chromium chromium-browser google-chrome >/dev/null && touch $@ || { \
-	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
-	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null && touch $@; \
-	} || echo "no Chromium, and it cannot be installed here (apt-get as root): the browser tests will skip"
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then touch $@; \
+	elif test "$$(id -u)" = 0 && command -v apt-get && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; then touch $@; \
+	else echo "no Chromium, and it cannot be installed here (apt-get as root): the browser tests will skip"; fi
 
 clean:
 	rm -rf $(VENV) $(PARITY) demo-output build dist .mypy_cache .ruff_cache
