@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from boxpromptiml.cli.arguments import DatasetArgument, OnMismatch, Split
+from boxpromptiml.cli.arguments import DatasetArgument, ForeignFormat, OnMismatch, Split
 from boxpromptiml.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -35,18 +35,36 @@ def import_(
         Path,
         typer.Argument(
             metavar="SRC",
-            help="Folder with Tp/, Gt/, Au/; folder of images; IMDLBenCo list (.json); manifest (.jsonl).",
+            help="Folder with Tp/, Gt/, Au/; folder of images; IMDLBenCo list; manifest (.jsonl); file or folder of "
+            "COCO, YOLO, Pascal VOC, LabelMe, Label Studio or CVAT.",
             show_default=False,
         ),
     ],
     dataset: Annotated[
         Path, typer.Option("--out", "-o", metavar="DATASET", help="The dataset folder; made if missing.")
     ],
+    format: Annotated[
+        ForeignFormat | None, typer.Option(help="The source's format.", show_default="told by its content")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Look for the images here first, if not where the format has them."),
+    ] = None,
+    tampered: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CATEGORY", help="This category is a tampered region; repeatable.", show_default="all"),
+    ] = None,
+    boxes_only: Annotated[
+        bool, typer.Option("--boxes-only", help="Take the boxes of polygons and masks, not the pixels.")
+    ] = False,
+    zero_based: Annotated[
+        bool, typer.Option("--zero-based", help="Pascal VOC only: corners count from 0, as many tools write them.")
+    ] = False,
     on_mismatch: Annotated[
         OnMismatch | None,
         typer.Option(
-            help="Masks that are missing, coloured, ambiguous or of another size, unreadable images: import nothing, "
-            "leave them out, or mend the masks that can be mended.",
+            help="Masks that are missing, coloured, ambiguous or of another size, unreadable or missing images, boxes "
+            "outside: import nothing, leave them out, or mend what can be mended.",
             show_default="error",
         ),
     ] = None,
@@ -72,14 +90,17 @@ def import_(
         Path | None, typer.Option(help="Manifest only: the folder that its paths are relative to, if not its own.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Manifest only: also replace boxes that differ from the manifest's.")
+        bool, typer.Option("--overwrite", help="Also replace boxes of annotated images that differ from the source's.")
     ] = False,
 ) -> None:
     """Bring images, masks and labels into a dataset; the files stay where they are."""
-    from boxpromptiml.formats import RejectedError, import_manifest, import_source, is_manifest
+    from boxpromptiml.formats import ReadOptions, RejectedError, import_manifest, import_source, is_manifest
 
     try:
-        if is_manifest(source):
+        options = ReadOptions(images, None if not tampered else tuple(tampered), boxes_only, zero_based)
+        if format == "manifest" or (format is None and is_manifest(source)):
+            if options != ReadOptions():
+                raise DatasetError("--images, --tampered, --boxes-only and --zero-based are not for manifests")
             foreign = {
                 "--on-mismatch": on_mismatch,
                 "--label": label,
@@ -90,7 +111,7 @@ def import_(
             _refuse(foreign, "is not for manifests: each line says it itself")
             report = import_manifest(source, dataset, base=root, overwrite=overwrite)
         else:
-            _refuse({"--root": root, "--overwrite": overwrite or None}, "is for manifests (.jsonl) only")
+            _refuse({"--root": root}, "is for manifests (.jsonl) only")
             report = import_source(
                 source,
                 dataset,
@@ -99,6 +120,9 @@ def import_(
                 split=split_name,
                 group_by=group_by or "auto",
                 kind=kind or "auto",
+                format=format,
+                options=options,
+                overwrite=overwrite,
             )
     except RejectedError as error:
         _report_lines(error.problems)
@@ -236,7 +260,8 @@ def split(
 def _print_import(report: ImportReport, dataset: Path) -> None:
     _report_lines([f"left out: {mismatch}" for mismatch in report.left_out])
     _report_lines([f"mended: {mismatch}" for mismatch in report.mended])
-    _report_lines([f"kept, its boxes differ from the manifest's (--overwrite): {image}" for image in report.kept])
+    _report_lines([f"kept, its boxes differ from the source's (--overwrite): {image}" for image in report.kept])
+    _report_lines([f"without its mask, which leaves out some regions: {image}" for image in report.incomplete])
     names = {"tampered": "tampered", "authentic": "authentic", None: "without a label"}
     labels = ", ".join(f"{report.labels[key]:,} {name}" for key, name in names.items() if key in report.labels)
     total = sum(report.labels.values())
