@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.commands import run_command
-from boxpromptiml.bulk import InputImage, ResultsFile, expand_inputs, localize_images
+from boxpromptiml.bulk import ResultsFile, Source, expand_inputs, localize_images
 from boxpromptiml.files import write_bytes
 from boxpromptiml.images import decode_picture, encode_png, read_image_file
 from boxpromptiml.runtime import Localizer, draw_overlay
 from boxpromptiml.runtime.overlay import encode_overlay, shrink
 
 
-def stages(localizer: Localizer, images: Sequence[InputImage]) -> dict[str, float]:
+def stages(localizer: Localizer, images: Sequence[Source]) -> dict[str, float]:
     """Mean milliseconds per image of each step, one image after the other, nothing overlapped."""
     steps = ["read and hash", "decode", "resize", "network", "mask and regions", "overlay", "encode and write"]
     spent = dict.fromkeys(steps, 0.0)
@@ -30,16 +30,16 @@ def stages(localizer: Localizer, images: Sequence[InputImage]) -> dict[str, floa
     with tempfile.TemporaryDirectory() as folder:
         for image in images:
             clock = [time.perf_counter()]
-            data = read_image_file(image.path)
+            data = read_image_file(image.name)
             digest = hashlib.sha256(data).hexdigest()
             clock.append(time.perf_counter())
-            picture = decode_picture(data, image.path)
+            picture = decode_picture(data, image.name)
             clock.append(time.perf_counter())
             batch = spec.batch([picture])
             clock.append(time.perf_counter())
             values = localizer.probabilities(batch)[0]
             clock.append(time.perf_counter())
-            result = localizer.result(values, *picture.size, image=str(image.path), sha256=digest)
+            result = localizer.result(values, *picture.size, image=image.name, sha256=digest)
             clock.append(time.perf_counter())
             overlay = draw_overlay(shrink(picture), result)
             clock.append(time.perf_counter())
@@ -53,27 +53,27 @@ def stages(localizer: Localizer, images: Sequence[InputImage]) -> dict[str, floa
     return {step: 1000 * seconds / len(images) for step, seconds in spent.items()}
 
 
-def pipeline(localizer: Localizer, images: Sequence[InputImage], batch_size: int, workers: int | None) -> float:
+def pipeline(localizer: Localizer, images: Sequence[Source], batch_size: int, workers: int | None) -> float:
     """Milliseconds per image of the whole run, steps overlapped as the command does it."""
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsFile.open(folder)
         start = time.perf_counter()
         for _ in localize_images(localizer, images, results, batch_size=batch_size, workers=workers):
             pass
-        results.finish(str(image.path) for image in images)
+        results.finish(image.name for image in images)
         return 1000 * (time.perf_counter() - start) / len(images)
 
 
-def command(model: Path, images: Sequence[InputImage], *options: str) -> tuple[float, float]:
+def command(model: Path, images: Sequence[Source], *options: str) -> tuple[float, float]:
     """Seconds and peak memory (MiB) of the command in a process of its own, started cold."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["localize", "-", "--out", folder, "--model", str(model), *options]
-        return run_command(arguments, "\n".join(str(image.path) for image in images))
+        return run_command(arguments, "\n".join(image.name for image in images))
 
 
 def benchmark(model: Path, inputs: Sequence[str], *, batch_size: int = 4, threads: int | None = None) -> dict[str, Any]:
     """All figures: ms per step, ms and images a second end to end, cold start, peak memory."""
-    images = expand_inputs(inputs)
+    images = list(expand_inputs(inputs))
     localizer = Localizer.load(model, threads=threads)
     end_to_end = pipeline(localizer, images, batch_size, threads)
     options = ["--batch-size", str(batch_size), *([] if threads is None else ["--threads", str(threads)])]

@@ -56,18 +56,18 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def try_lock(stream: IO[Any]) -> bool:
+def try_lock(stream: IO[Any], *, wait: bool = False) -> bool:
     """Take the lock of an open file, which keeps other processes out for as long as it is open.
 
-    The system gives it back when the process ends in any way. Returns False if another process holds it; always True
-    on Windows, which goes without.
+    The system gives it back when the process ends in any way. Returns False if another process holds it, unless told
+    to `wait` for that to end; always True on Windows, which goes without.
     """
     try:
         import fcntl
     except ModuleNotFoundError:
         return True
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

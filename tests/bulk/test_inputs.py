@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from boxpromptiml.bulk.inputs import InputError, InputImage, expand_inputs
+from boxpromptiml.bulk.inputs import InputError, Source, expand_inputs
 
 
 @pytest.fixture(autouse=True)
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with some (empty) files."""
-    for name in ("a.jpg", "b.png", "x/a.jpg", "x/deep/c.TIF", "x/notes.txt", "x/.hidden.png", "y/a.jpg", "empty/.keep"):
+    for name in ("a.jpg", "b.png", "x/a.jpg", "x/deep/c.TIF", "x/notes.md", "x/.hidden.png", "y/a.jpg", "empty/.keep"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
@@ -29,37 +29,37 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["*.jpg"], [("a.jpg", "a")]),
         (["*/a.jpg"], [("x/a.jpg", "x/a"), ("y/a.jpg", "y/a")]),
         (["x/**/*.TIF"], [("x/deep/c.TIF", "deep/c")]),
-        (["x/notes.txt"], [("x/notes.txt", "notes")]),  # named: costs an error line, not the run
+        (["x/notes.md"], [("x/notes.md", "notes")]),  # named: costs an error line, not the run
         (["a.jpg", "./a.jpg", "x/../a.jpg"], [("a.jpg", "a")]),
         (["x/a.jpg", "x"], [("x/a.jpg", "a"), ("x/deep/c.TIF", "deep/c")]),
     ],
 )
 def test_expands(inputs: list[str], expected: list[tuple[str, str]]) -> None:
-    assert expand_inputs(inputs) == [InputImage(Path(path), name) for path, name in expected]
+    assert list(expand_inputs(inputs)) == [Source("image", path, name) for path, name in expected]
 
 
 def test_reads_a_list() -> None:
     lines = ["x/a.jpg\n", "\n", "missing.jpg\r\n", "  \n", "b.png"]
 
-    found = expand_inputs(["-", "a.jpg"], lines=lines)
+    found = list(expand_inputs(["-", "a.jpg"], lines=lines))
 
-    assert [image.path.as_posix() for image in found] == ["x/a.jpg", "missing.jpg", "b.png", "a.jpg"]
+    assert [image.name for image in found] == ["x/a.jpg", "missing.jpg", "b.png", "a.jpg"]
 
 
 def test_a_name_with_brackets_that_exists_is_no_glob(tree: Path) -> None:
     (tree / "a[1].jpg").write_bytes(b"")
 
-    assert [image.path.name for image in expand_inputs(["a[1].jpg"])] == ["a[1].jpg"]
+    assert [image.name for image in expand_inputs(["a[1].jpg"])] == ["a[1].jpg"]
 
 
 def test_results_of_an_earlier_run_are_no_inputs(tree: Path) -> None:
     (tree / "x" / "out" / "masks").mkdir(parents=True)
     (tree / "x" / "out" / "masks" / "a.png").write_bytes(b"")
 
-    assert len(expand_inputs(["x"])) == 3
+    assert len(list(expand_inputs(["x"]))) == 3
     for inputs in (["x"], ["x/**/*.*g", "x/deep/*"]):
-        found = expand_inputs(inputs, out=Path("x/out"))
-        assert [image.path.as_posix() for image in found] == ["x/a.jpg", "x/deep/c.TIF"]
+        found = expand_inputs(inputs, out="x/out")
+        assert [image.name for image in found] == ["x/a.jpg", "x/deep/c.TIF"]
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_results_of_an_earlier_run_are_no_inputs(tree: Path) -> None:
 )
 def test_wrong_usage(inputs: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        expand_inputs(inputs, lines=["\n"])
+        list(expand_inputs(inputs, lines=["\n"]))

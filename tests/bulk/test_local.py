@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import pytest
 from PIL import Image
 
 from boxpromptiml import rle
-from boxpromptiml.bulk import InputImage, Outputs, ResultsFile, expand_inputs, local, localize_images
+from boxpromptiml.bulk import (
+    InputImage,
+    Operator,
+    Outputs,
+    ResultsFile,
+    Source,
+    expand_inputs,
+    localize_images,
+    operator,
+)
 from boxpromptiml.errors import BoxPromptError, ModelError
 from boxpromptiml.images import open_image, open_mask
 from boxpromptiml.runtime import Localizer, draw_overlay
@@ -37,11 +47,13 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def run(localizer: Localizer, inputs: list[InputImage], out: Path, **options: Any) -> list[tuple[dict[str, Any], bool]]:
+def run(
+    localizer: Localizer, sources: Iterable[Source], out: Path, **options: Any
+) -> list[tuple[dict[str, Any], bool]]:
     results = ResultsFile.open(out)
     try:
-        lines = list(localize_images(localizer, inputs, results, **options))
-        results.finish(str(image.path) for image in inputs)
+        lines = list(localize_images(localizer, sources, results, **options))
+        results.finish(line["image"] for line, _ in lines)
     finally:
         results.close()
     return lines
@@ -56,12 +68,12 @@ def saved_lines(out: Path) -> list[dict[str, Any]]:
 def test_every_input_gets_its_line_in_order(
     localizer: Localizer, photos: Path, tmp_path: Path, batch_size: int, workers: int
 ) -> None:
-    inputs = expand_inputs([str(photos)])
+    inputs = list(expand_inputs([str(photos)]))
     out = tmp_path / "out"
 
     lines = run(localizer, inputs, out, batch_size=batch_size, workers=workers)
 
-    assert [line["image"] for line, _ in lines] == [str(image.path) for image in inputs]
+    assert [line["image"] for line, _ in lines] == [image.name for image in inputs]
     assert saved_lines(out) == [line for line, _ in lines]
     errors = [line for line, _ in lines if "error" in line]
     assert [(Path(line["image"]).name, line["error"][:30]) for line in errors] == [
@@ -75,7 +87,7 @@ def test_every_input_gets_its_line_in_order(
 
 def test_lines_and_files_say_what_localize_says(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    inputs = expand_inputs([str(photos / "03.png"), str(photos / "04.png")])
+    inputs = list(expand_inputs([str(photos / "03.png"), str(photos / "04.png")]))
 
     for line, _ in run(localizer, inputs, out):
         single = localizer.localize(line["image"])
@@ -111,7 +123,7 @@ def test_outputs_can_be_left_out(localizer: Localizer, photos: Path, tmp_path: P
 
 def test_a_second_run_does_what_is_left(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    inputs = expand_inputs([str(photos)])
+    inputs = list(expand_inputs([str(photos)]))
     run(localizer, inputs[:4], out)
     Image.fromarray(np.full((50, 50, 3), (255, 0, 0), np.uint8)).save(photos / "01.png")  # a changed photograph
     (out / "masks" / "02.png").unlink()  # a lost mask
@@ -130,7 +142,7 @@ def test_another_question_is_answered_anew(
     localizer: Localizer, photos: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     out = tmp_path / "out"
-    inputs = expand_inputs([str(photos / "00.png")])
+    inputs = list(expand_inputs([str(photos / "00.png")]))
     run(localizer, inputs, out)
 
     ((line, skipped),) = run(localizer, inputs, out, **change)
@@ -174,20 +186,20 @@ def test_few_images_are_held_at_a_time(localizer: Localizer, tmp_path: Path, mon
     path = tmp_path / "a.png"
     Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(path)
     held, most, lock = 0, 0, threading.Lock()
-    decode = local._Run.decode
+    prepare = Operator.prepare
 
-    def counted(self: Any, image: InputImage, name: str) -> Any:
+    def counted(self: Any, image: InputImage, data: bytes, digest: str) -> Any:
         nonlocal held, most
         with lock:
             held += 1
             most = max(most, held)
-        return decode(self, image, name)
+        return prepare(self, image, data, digest)
 
-    monkeypatch.setattr(local._Run, "decode", counted)
+    monkeypatch.setattr(Operator, "prepare", counted)
     paths = []
     for i in range(60):
         (tmp_path / f"{i}.png").symlink_to(path)
-        paths.append(InputImage(tmp_path / f"{i}.png", str(i)))
+        paths.append(Source("image", str(tmp_path / f"{i}.png"), str(i)))
     results = ResultsFile.open(tmp_path / "out")
     for _ in localize_images(localizer, paths, results, batch_size=3, workers=2):
         with lock:
@@ -218,9 +230,9 @@ def test_a_failing_network_ends_the_run(localizer: Localizer, photos: Path, tmp_
 def test_large_images_are_decoded_one_at_a_time(
     localizer: Localizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_LARGE_PIXELS", 1000)
+    monkeypatch.setattr(operator, "_LARGE_PIXELS", 1000)
     busy = threading.Lock()
-    decode = local.decode_picture
+    decode = operator.decode_picture
 
     def alone(*arguments: Any, **options: Any) -> Any:
         assert busy.acquire(blocking=False)
@@ -229,7 +241,7 @@ def test_large_images_are_decoded_one_at_a_time(
         finally:
             busy.release()
 
-    monkeypatch.setattr(local, "decode_picture", alone)
-    inputs = expand_inputs([str(photos)])
+    monkeypatch.setattr(operator, "decode_picture", alone)
+    inputs = list(expand_inputs([str(photos)]))
 
     assert len(run(localizer, inputs, tmp_path / "out", workers=8)) == len(inputs)

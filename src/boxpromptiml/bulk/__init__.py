@@ -1,7 +1,29 @@
 """Bulk runs over many images."""
 
-from boxpromptiml.bulk.inputs import InputImage, expand_inputs
+from boxpromptiml.bulk.containers import Columns, InputImage, read_source
+from boxpromptiml.bulk.inputs import InputError, Source, expand_inputs
 from boxpromptiml.bulk.local import Outputs, localize_images
+from boxpromptiml.bulk.operator import Failed, Operator, Prepared
+from boxpromptiml.bulk.output import OutputFolder
 from boxpromptiml.bulk.results import ResultsFile, Summary
+from boxpromptiml.bulk.run import TableOptions, TableRun, prepare_table
 
-__all__ = ["InputImage", "Outputs", "ResultsFile", "Summary", "expand_inputs", "localize_images"]
+__all__ = [
+    "Columns",
+    "Failed",
+    "InputError",
+    "InputImage",
+    "Operator",
+    "OutputFolder",
+    "Outputs",
+    "Prepared",
+    "ResultsFile",
+    "Source",
+    "Summary",
+    "TableOptions",
+    "TableRun",
+    "expand_inputs",
+    "localize_images",
+    "prepare_table",
+    "read_source",
+]

@@ -1,27 +1,41 @@
-"""What the user named, made into a list of image files: files, folders, globs, and paths on standard input."""
+"""What the user named, made into a stream of images: files, folders, globs, lists, archives, tables and URLs."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
+import io
+import json
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from boxpromptiml.bulk import storage
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.images import find_images
+from boxpromptiml.images import IMAGE_SUFFIXES
+
+TAR_SUFFIXES = frozenset({".tar", ".tgz"})
+TABLE_SUFFIXES = frozenset({".parquet"})
+LIST_SUFFIXES = frozenset({".txt", ".lst"})
+MANIFEST_SUFFIXES = frozenset({".jsonl"})
+
+Kind = Literal["image", "tar", "parquet"]
 
 
-class InputImage(NamedTuple):
-    """One image to look at.
+class Source(NamedTuple):
+    """Where one image is, or many: an image file, or a container of images.
 
     Attributes:
-        path: as given, or as found below a folder that was given.
+        kind: ``image``, ``tar`` (webdataset) or ``parquet``.
+        name: path or URL as given, or as found below a folder that was given.
         relative: where its outputs go below the output folder, without suffix: the place below the given folder, or
             the bare name of a file that was given by itself.
     """
 
-    path: Path
+    kind: Kind
+    name: str
     relative: str
 
 
@@ -30,57 +44,174 @@ class InputError(BoxPromptError):
 
 
 def expand_inputs(
-    inputs: Sequence[str], *, out: Path | None = None, lines: Iterable[str] | None = None
-) -> list[InputImage]:
-    """Expand files, folders (recursively), quoted globs and ``-`` to images: in order, each once.
+    inputs: Sequence[str], *, out: str | None = None, lines: Iterable[str] | None = None
+) -> Iterator[Source]:
+    """Stream files, folders (recursively), globs, lists, archives, tables and ``-`` as sources: in order, each once.
 
     A file that is named is taken whatever its suffix; if it is no image, it costs an error line. Folders give their
-    files with an image suffix, sorted, hidden ones left out.
+    files with an image suffix, sorted, hidden ones left out; a folder without any gives its archives and tables. A
+    list (``.txt``, ``.lst``: a path or URL a line; ``.jsonl``: a manifest) stands for what it names, relative to its
+    own folder. Any of them may be a URL that fsspec reads. Names are not held in memory: they are told apart in a
+    database on disk.
 
     Args:
         inputs: what the user named.
-        out: output folder; files below it are results of an earlier run and are left out of folders and globs.
+        out: output folder or URL; files below it are results of an earlier run and are left out of folders and globs.
         lines: where ``-`` reads one path a line; a path there that leads nowhere is kept, and costs an error line.
 
     Raises:
-        InputError: a name that leads nowhere, a folder or glob without images, or no input at all.
+        InputError: a name that leads nowhere, a folder, glob or list without images, or no input at all.
+        StorageError: a URL that cannot be reached.
     """
-    found: dict[str, InputImage] = {}
-    for name in inputs:
-        images = list(_from_lines(lines or ()) if name == "-" else _expanded(name, out))
-        if not images:
-            raise InputError("standard input: no paths there" if name == "-" else f"{name}: no images there")
-        for image in images:
-            found.setdefault(os.path.normpath(image.path), image)
-    if not found:
-        raise InputError("no input: name files, folders, quoted globs, or - for a list on standard input")
-    return list(found.values())
+    if not inputs:
+        raise InputError("no input: name files, folders, quoted globs, lists, or - for a list on standard input")
+    seen = _Seen()
+    try:
+        for name in inputs:
+            empty = True
+            for source in _from_lines(lines or ()) if name == "-" else _expanded(name, out):
+                empty = False
+                if seen.is_new(source.name):
+                    yield source
+            if empty:
+                raise InputError("standard input: no paths there" if name == "-" else f"{name}: no images there")
+    finally:
+        seen.close()
 
 
-def _expanded(name: str, out: Path | None) -> Iterator[InputImage]:
-    path = Path(name)
-    if path.is_dir():
-        for image in find_images(path):
-            if not _below(image, out):
-                yield InputImage(image, image.relative_to(path).with_suffix("").as_posix())
-    elif path.exists():
-        yield InputImage(path, path.stem)
-    elif glob.has_magic(name):
-        root = _fixed_part(name)
-        for match in sorted(glob.glob(name, recursive=True)):
-            file = Path(match)
-            if file.is_file() and not _below(file, out):
-                yield InputImage(file, file.relative_to(root).with_suffix("").as_posix())
+class _Seen:
+    """Which names have been met, in a database that SQLite keeps in a temporary file once it has grown."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+
+    def is_new(self, name: str) -> bool:
+        """Whether a name is met for the first time."""
+        key = name if storage.is_url(name) else os.path.normpath(storage.local_path(name))
+        digest = hashlib.blake2b(os.fsencode(key), digest_size=16).digest()
+        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _expanded(name: str, out: str | None) -> Iterator[Source]:
+    is_url = storage.is_url(name)
+    if is_url and "*" in name:
+        yield from _from_glob_of_urls(name, out)
+    elif is_url and _kind(name) is not None:
+        yield from _from_file(name)  # taken at its word: asking a store for every name would cost a round trip
+    elif storage.is_folder(name):
+        yield from _from_folder(name, out)
+    elif storage.is_file(name):
+        yield from _from_file(name)
+    elif not is_url and glob.has_magic(name):
+        yield from _from_glob(name, out)
     else:
         raise InputError(f"{name}: no such file or folder")
 
 
-def _from_lines(lines: Iterable[str]) -> Iterator[InputImage]:
+def _kind(name: str) -> Kind | Literal["list"] | None:
+    suffix = storage.suffix_of(name)
+    if suffix in LIST_SUFFIXES or suffix in MANIFEST_SUFFIXES:
+        return "list"
+    if suffix in TABLE_SUFFIXES:
+        return "parquet"
+    if suffix in TAR_SUFFIXES or name.lower().endswith(".tar.gz"):
+        return "tar"
+    return "image" if suffix in IMAGE_SUFFIXES else None
+
+
+def _source(name: str, relative: str | None = None) -> Source:
+    kind = _kind(name)
+    stem = os.path.splitext(name.rstrip("/").rsplit("/", 1)[-1])[0] if relative is None else relative
+    if kind == "tar" or kind == "parquet":
+        return Source(kind, name, stem)
+    return Source("image", name, stem)
+
+
+def _from_file(name: str) -> Iterator[Source]:
+    if _kind(name) == "list":
+        yield from _from_list(name)
+    else:
+        yield _source(name)
+
+
+def _from_folder(folder: str, out: str | None) -> Iterator[Source]:
+    own = _results_below(folder, out)
+    root = folder if storage.is_url(folder) else str(storage.local_path(folder))
+    for suffixes in (IMAGE_SUFFIXES, TAR_SUFFIXES | TABLE_SUFFIXES):
+        empty = True
+        for name in storage.walk(root, suffixes):
+            if own is None or not name.startswith(own):
+                empty = False
+                yield _source(name, os.path.splitext(_below(name, root))[0])
+        if not empty:
+            break
+
+
+def _below(name: str, root: str) -> str:
+    """The part of a name below a folder of the walk that found it."""
+    return name if root == "." else name[len(root.rstrip("/")) :].lstrip("/").replace(os.sep, "/")
+
+
+def _results_below(folder: str, out: str | None) -> str | None:
+    """What the names of the output folder's files begin with in a walk through `folder`; None if it is not in there."""
+    if out is None or storage.is_url(out) != storage.is_url(folder):
+        return None
+    if storage.is_url(out):
+        return out.rstrip("/") + "/"
+    root, results = storage.local_path(folder), storage.local_path(out).resolve()
+    if not results.is_relative_to(root.resolve()):
+        return None
+    return str(root / results.relative_to(root.resolve())) + os.sep
+
+
+def _from_glob(pattern: str, out: str | None) -> Iterator[Source]:
+    root = _fixed_part(pattern)
+    results = None if out is None or storage.is_url(out) else storage.local_path(out).resolve()
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        file = Path(match)
+        if file.is_file() and not (results and file.resolve().is_relative_to(results)):
+            yield _source(str(file), file.relative_to(root).with_suffix("").as_posix())
+
+
+def _from_glob_of_urls(pattern: str, out: str | None) -> Iterator[Source]:
+    for name in storage.matches(pattern):
+        if out is None or not name.startswith(out.rstrip("/") + "/"):
+            yield _source(name)
+
+
+def _from_lines(lines: Iterable[str], folder: str = "") -> Iterator[Source]:
     for line in lines:
         text = line.rstrip("\r\n")
         if text.strip():
-            path = Path(text)
-            yield InputImage(path, path.stem)
+            yield _source(storage.joined(folder, text))
+
+
+def _from_list(name: str) -> Iterator[Source]:
+    folder = storage.folder_of(name)
+    with io.TextIOWrapper(storage.open_stream(name), encoding="utf-8-sig", errors="surrogateescape") as lines:
+        if storage.suffix_of(name) in MANIFEST_SUFFIXES:
+            yield from _from_lines(_manifest_images(name, lines), folder)
+        else:
+            yield from _from_lines(lines, folder)
+
+
+def _manifest_images(name: str, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            image = json.loads(line)["image"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f'{name}: line {number} is no line of a manifest ({{"image": ...}})') from error
+        if not isinstance(image, str) or not image:
+            raise InputError(f"{name}: line {number}: image must be a path")
+        yield image
 
 
 def _fixed_part(pattern: str) -> Path:
@@ -88,7 +219,3 @@ def _fixed_part(pattern: str) -> Path:
     parts = Path(pattern).parts
     fixed = [part for i, part in enumerate(parts[:-1]) if not any(glob.has_magic(p) for p in parts[: i + 1])]
     return Path(*fixed)
-
-
-def _below(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())

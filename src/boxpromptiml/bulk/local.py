@@ -1,31 +1,25 @@
-"""Many images on one machine: decoding, the network and writing overlap; order is kept and memory stays bounded."""
+"""Many images on one machine into a folder of pictures and lines: decoding, the network and writing overlap."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from boxpromptiml.bulk.inputs import InputImage
+from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns, InputImage, read_source
+from boxpromptiml.bulk.inputs import Source
+from boxpromptiml.bulk.operator import Failed, Operator, Prepared
 from boxpromptiml.bulk.results import ResultsFile
-from boxpromptiml.errors import BoxPromptError, ImageError
+from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import write_bytes
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, encode_png, image_size, read_image_file
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, encode_png
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.runtime.localizer import Localizer
-from boxpromptiml.runtime.overlay import draw_overlay, encode_overlay, shrink
+from boxpromptiml.runtime.overlay import draw_overlay, encode_overlay
 from boxpromptiml.runtime.result import Localization
-
-_LARGE_PIXELS = 50_000_000  # larger images (5 bytes a pixel while they are decoded) are decoded one at a time
 
 
 @dataclass(frozen=True)
@@ -51,31 +45,12 @@ class Outputs:
         }
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """An image ready for the network."""
-
-    sha256: str
-    width: int
-    height: int
-    network: NDArray[np.uint8]  # (3, H, W)
-    preview: NDArray[np.uint8] | None  # what the overlay is drawn on
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A line that is complete: an error, or an earlier result that still holds."""
-
-    line: dict[str, Any]
-    skipped: bool = False
-
-
 def localize_images(
     localizer: Localizer,
-    images: Sequence[InputImage],
+    sources: Iterable[Source],
     results: ResultsFile,
     *,
+    columns: Columns = ANY_COLUMNS,
     outputs: Outputs = Outputs(),
     threshold: float | None = None,
     batch_size: int = 4,
@@ -91,8 +66,9 @@ def localize_images(
 
     Args:
         localizer: the model.
-        images: what to look at.
+        sources: what to look at.
         results: open results of the output folder; the caller finishes or closes it.
+        columns: where tables hold their images.
         outputs: which files to write.
         threshold: for pixels and verdict; None takes the model's.
         batch_size: images per inference.
@@ -102,114 +78,66 @@ def localize_images(
         overwrite: look at every image again.
 
     Yields:
-        ``(line, skipped)`` per image, in the order of `images`.
+        ``(line, skipped)`` per image, in the order of the inputs.
 
     Raises:
         ModelError: the network failed.
         BoxPromptError: an output file cannot be written.
     """
     workers = workers or usable_cores()
-    run = _Run(localizer, results, outputs, threshold, max_pixels, overwrite)
-    upcoming = iter(images)
-    decoding: deque[tuple[InputImage, str, Future[_Decoded | _Line]]] = deque()
-    writing: deque[Future[_Line]] = deque()
-    with ThreadPoolExecutor(workers, "localize") as pool:
-        try:
-            while True:
-                while len(decoding) < batch_size + workers and (image := next(upcoming, None)) is not None:
-                    name = results.output_name(str(image.path), image.relative)
-                    decoding.append((image, name, pool.submit(run.decode, image, name)))
-                if not decoding:
-                    break
-                batch = [decoding.popleft() for _ in range(min(batch_size, len(decoding)))]
-                writing.extend(run.infer(batch, pool))
-                # Whatever is done, and enough of the rest that no more than a batch waits to be written.
-                while writing and (writing[0].done() or len(writing) > batch_size + workers):
-                    yield run.record(writing.popleft())
-            while writing:
-                yield run.record(writing.popleft())
-        finally:
-            for future in [future for _, _, future in decoding] + list(writing):
-                future.cancel()
+    operator = Operator(localizer, threshold=threshold, max_pixels=max_pixels, previews=outputs.overlays)
+    writer = _Writer(results, outputs, operator.threshold, localizer.model_id, overwrite)
+    named = (
+        image._replace(relative=results.output_name(image.name, image.relative))
+        for source in sources
+        for image in read_source(source, columns=columns)
+    )
+    for line, skipped in operator.run(
+        named, writer.write, batch_size=batch_size, workers=workers, known=writer.earlier
+    ):
+        if not skipped:
+            results.append(line)
+        yield line, skipped
 
 
 @dataclass(frozen=True)
-class _Run:
-    localizer: Localizer
+class _Writer:
+    """Makes an image's files and its line."""
+
     results: ResultsFile
     outputs: Outputs
-    threshold: float | None
-    max_pixels: int
+    threshold: float
+    model: str
     overwrite: bool
-    large: threading.Lock = field(default_factory=threading.Lock)
 
-    def decode(self, image: InputImage, name: str) -> _Decoded | _Line:
-        """Read, hash, decode and resize one image; runs in the pool."""
-        start = time.perf_counter()
-        try:
-            data = read_image_file(image.path)
-            digest = hashlib.sha256(data).hexdigest()
-            if not self.overwrite and (line := self._earlier(image, name, digest)) is not None:
-                return _Line(line, skipped=True)
-            width, height = image_size(image.path, max_pixels=self.max_pixels)
-            with self.large if width * height > _LARGE_PIXELS else nullcontext():
-                picture = decode_picture(data, image.path, max_pixels=self.max_pixels)
-                network = self.localizer.config.preprocessing.batch([picture])[0]
-                preview = shrink(picture) if self.outputs.overlays else None
-                width, height = picture.size
-                del picture
-        except ImageError as error:
-            return _Line({"image": str(image.path), "error": error.reason})
-        return _Decoded(digest, width, height, network, preview, time.perf_counter() - start)
-
-    def _earlier(self, image: InputImage, name: str, digest: str) -> dict[str, Any] | None:
-        limit = self.localizer.config.decision.threshold if self.threshold is None else self.threshold
-        wanted = {"sha256": digest, "model": self.localizer.model_id, "threshold": limit, **self.outputs.names(name)}
-        return self.results.finished(str(image.path), wanted)
-
-    def infer(
-        self, batch: list[tuple[InputImage, str, Future[_Decoded | _Line]]], pool: ThreadPoolExecutor
-    ) -> list[Future[_Line]]:
-        """Run the network on a batch and hand its answers to the pool for writing; the order is the batch's."""
-        ready = [(image, name, future.result()) for image, name, future in batch]
-        inputs = [item.network for _, _, item in ready if isinstance(item, _Decoded)]
-        start = time.perf_counter()
-        maps = iter(self.localizer.probabilities(np.stack(inputs)) if inputs else ())
-        seconds = (time.perf_counter() - start) / max(1, len(inputs))
-        futures: list[Future[_Line]] = []
-        for image, name, item in ready:
-            if isinstance(item, _Decoded):
-                futures.append(pool.submit(self.write, image, name, item, next(maps), seconds))
-            else:
-                done: Future[_Line] = Future()
-                done.set_result(item)
-                futures.append(done)
-        return futures
+    def earlier(self, image: InputImage, digest: str) -> tuple[dict[str, Any], bool] | None:
+        """The line of an earlier run that still holds."""
+        if self.overwrite:
+            return None
+        names = self.outputs.names(image.relative)
+        wanted = {"sha256": digest, "model": self.model, "threshold": self.threshold, **names}
+        line = self.results.finished(image.name, wanted)
+        return None if line is None else (line, True)
 
     def write(
-        self, image: InputImage, name: str, item: _Decoded, values: NDArray[np.float32], network_seconds: float
-    ) -> _Line:
-        """Find mask and regions and write an image's files; runs in the pool."""
+        self, image: InputImage, item: Prepared | Failed, found: Localization | None
+    ) -> tuple[dict[str, Any], bool]:
+        """Write an image's files and make its line; the files are complete before the line is appended."""
+        if isinstance(item, Failed) or found is None:
+            assert isinstance(item, Failed)
+            return {"image": image.name, "error": item.error}, False
         start = time.perf_counter()
-        result = self.localizer.result(
-            values,
-            item.width,
-            item.height,
-            threshold=self.threshold,
-            image=str(image.path),
-            sha256=item.sha256,
-        )
-        names = self.outputs.names(name)
+        names = self.outputs.names(image.relative)
         try:
-            self._write_files(result, item, names)
+            self._write_files(found, item, names)
         except OSError as error:
             raise BoxPromptError(f"{error.filename or self.results.path.parent}: {error.strerror or error}") from error
-        result.seconds = item.seconds + network_seconds + time.perf_counter() - start
-        line = result.to_json()
+        found.seconds += time.perf_counter() - start
+        line = found.to_json()
         model, seconds = line.pop("model"), line.pop("seconds")
-        return _Line({**line, **names, "model": model, "seconds": seconds})
+        return {**line, **names, "model": model, "seconds": seconds}, False
 
-    def _write_files(self, result: Localization, item: _Decoded, names: dict[str, str | None]) -> None:
+    def _write_files(self, result: Localization, item: Prepared, names: dict[str, str | None]) -> None:
         if names["mask"]:
             self._write_file(names["mask"], encode_png(result.mask.view(np.uint8) * np.uint8(255)))
         if names["heatmap"]:
@@ -220,10 +148,3 @@ class _Run:
     def _write_file(self, name: str, data: bytes) -> None:
         # Three waits for the disk an image would be most of the time; an empty file is made again by the next run.
         write_bytes(self.results.path.parent / name, data, durable=False)
-
-    def record(self, future: Future[_Line]) -> tuple[dict[str, Any], bool]:
-        """Append a line that is done, or carry on one that still holds."""
-        done = future.result()
-        if not done.skipped:
-            self.results.append(done.line)
-        return done.line, done.skipped

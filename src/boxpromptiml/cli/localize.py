@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from boxpromptiml.bulk import Summary
+    from boxpromptiml.bulk import Outputs, Source, Summary, TableOptions
+    from boxpromptiml.runtime import Localizer
 
 _TABLE_LIMIT = 20  # more images than this: the summary alone
+
+
+class _Format(StrEnum):
+    files = "files"
+    parquet = "parquet"
+
+
+class _Engine(StrEnum):
+    local = "local"
+    ray = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -23,11 +36,12 @@ def localize(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Image files, folders (searched recursively), quoted globs, or - for a list of paths on stdin.",
+            help="Image files, folders (searched recursively), quoted globs, lists (.txt, manifests .jsonl), archives "
+            "(.tar), tables (.parquet), URLs of any of these, or - for a list on stdin.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.jsonl and the pictures.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder for the results; with --format parquet also a URL.")],
     model: Annotated[
         Path | None,
         typer.Option("--model", "-m", envvar="BOXPROMPTIML_MODEL", help="Model folder.", show_default=False),
@@ -36,21 +50,65 @@ def localize(
         float | None,
         typer.Option(min=0, max=1, help="For pixels and verdict; default: the model's.", show_default=False),
     ] = None,
-    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Masks, 0/255, at the image's own size.")] = True,
+    output_format: Annotated[
+        _Format | None,
+        typer.Option(
+            "--format",
+            help="files: results.jsonl and pictures. parquet: a table in parts, for many images. Default: files, with "
+            "--engine ray parquet.",
+            show_default=False,
+        ),
+    ] = None,
+    engine: Annotated[
+        _Engine, typer.Option(help="local: all cores of this machine. ray: Ray Data, here or on a cluster.")
+    ] = _Engine.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to use: auto, HOST:PORT or ray://HOST:PORT; default: one started here."),
+    ] = None,
+    masks: Annotated[
+        bool, typer.Option("--masks/--no-masks", help="Masks at the image's own size: PNG, 0/255, or a column of RLE.")
+    ] = True,
     heatmaps: Annotated[
-        bool,
-        typer.Option("--heatmaps/--no-heatmaps", help="16-bit PNG: probability x 65535 on the network's grid."),
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--heatmaps/--no-heatmaps",
+            help="16-bit PNG: probability x 65535 on the network's grid. Files only; default: yes.",
+            show_default=False,
+        ),
+    ] = None,
     overlays: Annotated[
-        bool, typer.Option("--overlays/--no-overlays", help="JPEG to look at: tint and outline, at most 2048 pixels.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--overlays/--no-overlays",
+            help="JPEG to look at: tint and outline, at most 2048 pixels. Files only; default: yes.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Look again at images whose earlier result still holds.")
     ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Parquet: do parts again that hold images with an error.")
+    ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the network and of decoding; default: all usable cores.")
+        int | None, typer.Option(min=1, help="Cores to use, for decoding and the network; default: all usable ones.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 4,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Parquet: images per part; an archive is one part. Default: 1000", show_default=False),
+    ] = None,
+    image_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Of tables: bytes, {bytes, path}, or paths. Default: one of the usual names.", show_default=False
+        ),
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="Of tables: what an image is called in the results. Default: TABLE#ROW.", show_default=False),
+    ] = None,
     max_megapixels: Annotated[
         float, typer.Option(min=0.000001, help="Larger images become error lines before they are decoded.")
     ] = 200.0,
@@ -61,63 +119,146 @@ def localize(
     Writes OUT/results.jsonl, one line per image in the order of the inputs (image, sha256, width, height, score,
     verdict, threshold, regions, mask, heatmap, overlay, model, seconds; or image, error), OUT/masks, OUT/heatmaps and
     OUT/overlays. A second run into the same folder goes on where the first one stopped: images with the same SHA-256,
-    model, threshold and files are skipped. Exit code 1: some images failed; 2: wrong usage.
+    model, threshold and files are skipped. With --format parquet OUT gets part-000000.parquet and so on, one row per
+    image; a second run does the parts that are missing. Exit code 1: some images failed; 2: wrong usage.
     """
     import sys
-    import time
     import warnings
 
-    from boxpromptiml.bulk import Outputs, ResultsFile, Summary, expand_inputs, localize_images
-    from boxpromptiml.progress import progress_bar
+    from boxpromptiml.bulk import Columns, Outputs, TableOptions, expand_inputs
     from boxpromptiml.runtime import Localizer
 
+    parquet = output_format is _Format.parquet or (output_format is None and engine is _Engine.ray)
+    _check_together(
+        {
+            "--engine ray": (engine is _Engine.ray, True),
+            "--retry-failed": (retry_failed, True),
+            "--shard-size": (shard_size is not None, True),
+            "--heatmaps": (bool(heatmaps), False),
+            "--overlays": (bool(overlays), False),
+        },
+        parquet,
+    )
+    if ray_address is not None and engine is not _Engine.ray:
+        raise typer.BadParameter("--ray-address goes with --engine ray")
     # Pillow's remarks on odd metadata would tear the progress bar; what matters becomes an error line.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    columns = Columns(image_column, id_column)
+    max_pixels = int(max_megapixels * 1e6)
+    sources = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None)
+    if parquet:
+        options = TableOptions(
+            threshold=threshold,
+            max_pixels=max_pixels,
+            batch_size=batch_size,
+            masks=masks,
+            columns=columns,
+            shard_images=shard_size or TableOptions.shard_images,
+            overwrite=overwrite,
+            retry_failed=retry_failed,
+        )
+        localizer = Localizer.load(model, threads=1)  # to know it by its id; the workers have their own
+        work = {"engine": engine.value, "cores": threads, "ray_address": ray_address}
+        failed = _to_parquet(localizer, sources, out, options, work, as_json)
+    else:
+        listed = list(sources)
+        failed = _to_files(
+            Localizer.load(model, threads=threads),
+            listed,
+            Path(out),
+            as_json,
+            columns=columns,
+            outputs=Outputs(masks, heatmaps is not False, overlays is not False),
+            threshold=threshold,
+            batch_size=batch_size,
+            workers=threads,
+            max_pixels=max_pixels,
+            overwrite=overwrite,
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_together(given: dict[str, tuple[bool, bool]], parquet: bool) -> None:
+    """Refuse options of the other format; `given` tells by name whether one is given and whether it needs Parquet."""
+    for name, (is_given, needs_parquet) in given.items():
+        if is_given and needs_parquet != parquet:
+            raise typer.BadParameter(f"{name} goes with --format {'parquet' if needs_parquet else 'files'}")
+
+
+def _to_files(
+    localizer: Localizer, sources: list[Source], out: Path, as_json: bool, *, outputs: Outputs, **options: Any
+) -> int:
+    """Write lines and pictures; returns how many images failed."""
+    import time
+
+    from boxpromptiml.bulk import ResultsFile, Summary, localize_images
+    from boxpromptiml.progress import progress_bar
+
     start = time.perf_counter()
-    images = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None)
-    localizer = Localizer.load(model, threads=threads)
+    total = len(sources) if all(source.kind == "image" for source in sources) else None
+    few = total is not None and total <= _TABLE_LIMIT
     results = ResultsFile.open(out)
     summary = Summary()
+    order: list[str] = []
     shown: list[dict[str, Any]] = []
     try:
         with progress_bar() as bar:
-            task = bar.add_task("localize", total=len(images))
-            for line, skipped in localize_images(
-                localizer,
-                images,
-                results,
-                outputs=Outputs(masks, heatmaps, overlays),
-                threshold=threshold,
-                batch_size=batch_size,
-                workers=threads,
-                max_pixels=int(max_megapixels * 1e6),
-                overwrite=overwrite,
-            ):
+            task = bar.add_task("localize", total=total)
+            for line, skipped in localize_images(localizer, sources, results, outputs=outputs, **options):
                 summary.add(line, skipped=skipped)
-                if len(images) <= _TABLE_LIMIT:
+                order.append(line["image"])
+                if few:
                     shown.append(line)
                 elif "error" in line:
                     bar.console.print(
                         f"{line['image']}: {line['error']}", markup=False, highlight=False, soft_wrap=True
                     )
                 bar.advance(task)
-        results.finish(str(image.path) for image in images)
+        results.finish(order)
     finally:
         results.close()
     summary.seconds = time.perf_counter() - start
-    _report(summary, shown, results.path, as_json)
-    if summary.failed:
-        raise typer.Exit(1)
+    _report(summary, shown, str(results.path), as_json)
+    return summary.failed
 
 
-def _report(summary: Summary, shown: list[dict[str, Any]], path: Path, as_json: bool) -> None:
+def _to_parquet(
+    localizer: Localizer,
+    sources: Iterable[Source],
+    out: str,
+    options: TableOptions,
+    work: dict[str, Any],
+    as_json: bool,
+) -> int:
+    """Write a table in parts; returns how many images failed."""
+    import time
+
+    from boxpromptiml.bulk import OutputFolder, Summary, prepare_table
+    from boxpromptiml.progress import progress_bar, track
+
+    start = time.perf_counter()
+    folder = OutputFolder(out)
+    with folder.held():
+        run = prepare_table(localizer, track(sources, "list"), folder, options)
+        with progress_bar() as bar:
+            task = bar.add_task("localize", total=run.images, completed=run.done.images)
+            for images in run.work(**work):
+                bar.update(task, advance=images, total=run.images)
+    counts = run.counts
+    summary = Summary(counts.images, counts.tampered, counts.failed, run.done.images, time.perf_counter() - start)
+    _report(summary, [], out, as_json)
+    return summary.failed
+
+
+def _report(summary: Summary, shown: list[dict[str, Any]], path: str, as_json: bool) -> None:
     import json
 
     from rich.console import Console
     from rich.table import Table
 
     if as_json:
-        print(json.dumps({**summary.to_json(), "results": str(path)}))
+        print(json.dumps({**summary.to_json(), "results": path}))
         return
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if shown:

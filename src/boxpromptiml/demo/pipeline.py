@@ -150,11 +150,11 @@ def _localize_test(dataset: Dataset, result: DemoResult) -> None:
     paths = [str(dataset.path(record.image)) for record in dataset.records(split="test", label="tampered")]
     results = ResultsFile.open(result.localized)
     try:
-        images = expand_inputs(paths)
+        images = list(expand_inputs(paths))
         localizer = Localizer.load(result.student("pseudo").folder)
         for _ in track(localize_images(localizer, images, results), "localize", total=len(images)):
             pass
-        results.finish(str(image.path) for image in images)
+        results.finish(image.name for image in images)
     finally:
         results.close()
 

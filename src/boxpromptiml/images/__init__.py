@@ -13,31 +13,37 @@ What every function here does:
 All functions may be called from many threads at once.
 """
 
-from boxpromptiml.images.finding import find_images
+from boxpromptiml.images.finding import find_images, iter_files
 from boxpromptiml.images.kinds import IMAGE_SUFFIXES
 from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS
 from boxpromptiml.images.reading import (
     decode_image,
     decode_picture,
+    encoded_size,
     image_size,
     mask_is_coloured,
     open_image,
     open_mask,
     read_image_file,
 )
+from boxpromptiml.images.shrinking import browser_type, open_shrunk
 from boxpromptiml.images.writing import encode_png, save_png
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IMAGE_SUFFIXES",
+    "browser_type",
     "decode_image",
     "decode_picture",
     "encode_png",
+    "encoded_size",
     "find_images",
     "image_size",
+    "iter_files",
     "mask_is_coloured",
     "open_image",
     "open_mask",
+    "open_shrunk",
     "read_image_file",
     "save_png",
 ]

@@ -9,11 +9,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
 from boxpromptiml.errors import ImageError
 from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS, open_file, open_picture
-from boxpromptiml.images.pixels import MOVES, load, orientation_of, upright_pixels
+from boxpromptiml.images.pixels import MOVES, load, upright_pixels, upright_size
 
 
 def open_image(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
@@ -66,11 +65,13 @@ def read_image_file(path: str | Path) -> bytes:
 
 def image_size(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
     """Upright (width, height) of an image file, from its header. Raises ImageError as `open_image`."""
-    with open_file(path) as stream, open_picture(stream, path, max_pixels) as picture:
-        width, height = picture.size
-        # Pillow swaps a TIFF's sides by itself.
-        turned = not isinstance(picture, TiffImageFile) and orientation_of(picture) in (5, 6, 7, 8)
-        return (height, width) if turned else (width, height)
+    with open_file(path) as stream:
+        return _size(stream, path, max_pixels)
+
+
+def encoded_size(data: bytes, name: str | Path = "<bytes>", *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Upright (width, height) of an encoded image, from its header. Raises ImageError as `decode_image`."""
+    return _size(io.BytesIO(data), name, max_pixels)
 
 
 def open_mask(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
@@ -100,3 +101,8 @@ def mask_is_coloured(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) 
 def _decoded(stream: IO[bytes], name: str | Path, mode: str, max_pixels: int) -> NDArray[np.uint8]:
     with open_picture(stream, name, max_pixels) as picture:
         return upright_pixels(picture, mode, name)
+
+
+def _size(stream: IO[bytes], name: str | Path, max_pixels: int) -> tuple[int, int]:
+    with open_picture(stream, name, max_pixels) as picture:
+        return upright_size(picture)

@@ -1,0 +1,236 @@
+"""Encoded images in, localizations out: the one operator of every engine."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxpromptiml.bulk.containers import InputImage
+from boxpromptiml.bulk.storage import is_url
+from boxpromptiml.errors import ImageError
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, encoded_size
+from boxpromptiml.preprocessing import Fed
+from boxpromptiml.runtime.localizer import Localizer
+from boxpromptiml.runtime.overlay import shrink
+from boxpromptiml.runtime.result import Localization
+
+Answer = TypeVar("Answer")
+
+_LARGE_PIXELS = 50_000_000  # larger images (5 bytes a pixel while they are decoded) are decoded one at a time
+_READERS = 8  # threads that wait for a network; they hold encoded bytes only
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image ready for the network.
+
+    Attributes:
+        sha256: of its encoded bytes.
+        width, height: of the upright image, pixels.
+        fed: the network's input.
+        preview: a copy to draw on, RGB, at most 2048 pixels on its longer side; None unless asked for.
+        seconds: spent so far.
+    """
+
+    sha256: str
+    width: int
+    height: int
+    fed: Fed
+    preview: NDArray[np.uint8] | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An image that could not be read.
+
+    Attributes:
+        error: why.
+        sha256: of its encoded bytes, where there were any.
+    """
+
+    error: str
+    sha256: str | None = None
+
+
+class Operator:
+    """Localizes streams of images: decoding, the network and what follows overlap; order is kept, memory bounded.
+
+    Attributes:
+        localizer: the model.
+        threshold: for pixels and verdict, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        localizer: Localizer,
+        *,
+        threshold: float | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        previews: bool = False,
+        base: str = "",
+        large: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        """Put a model to work.
+
+        Args:
+            localizer: the model.
+            threshold: for pixels and verdict; None takes the model's.
+            max_pixels: larger images fail before they are decoded.
+            previews: make copies to draw on.
+            base: folder that relative paths are relative to; empty for the working folder.
+            large: a lock that is held while an image above 50 megapixels is decoded; None for one of the operator's.
+        """
+        self.localizer = localizer
+        self.threshold = localizer.config.decision.threshold if threshold is None else threshold
+        self._max_pixels = max_pixels
+        self._previews = previews
+        self._base = base
+        self._large = threading.Lock() if large is None else large
+
+    def prepare(self, image: InputImage, data: bytes, digest: str | None = None) -> Prepared:
+        """Decode and resize one image.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        start = time.perf_counter()
+        width, height = encoded_size(data, image.name, max_pixels=self._max_pixels)
+        with self._large if width * height > _LARGE_PIXELS else nullcontext():
+            picture = decode_picture(data, image.name, max_pixels=self._max_pixels)
+            fed = self.localizer.config.preprocessing.feed(picture)
+            preview = shrink(picture) if self._previews else None
+            width, height = picture.size
+            del picture
+        digest = hashlib.sha256(data).hexdigest() if digest is None else digest
+        return Prepared(digest, width, height, fed, preview, time.perf_counter() - start)
+
+    def maps(self, batch: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """Run the network: per image its map, float32 (rows, columns). The only place of bulk runs that does."""
+        return self.localizer.maps([item.fed for item in batch])
+
+    def localization(self, image: InputImage, item: Prepared, values: NDArray[np.float32]) -> Localization:
+        """The answer for an image, from its map."""
+        return self.localizer.result(
+            values, item.width, item.height, threshold=self.threshold, image=image.name, sha256=item.sha256
+        )
+
+    def run(
+        self,
+        images: Iterable[InputImage],
+        finish: Callable[[InputImage, Prepared | Failed, Localization | None], Answer],
+        *,
+        batch_size: int = 4,
+        workers: int = 1,
+        known: Callable[[InputImage, str], Answer | None] = lambda image, digest: None,
+    ) -> Iterator[Answer]:
+        """Localize a stream of images.
+
+        Memory holds the images that the workers are busy with and small copies of about two batches more, however
+        many images there are.
+
+        Args:
+            images: what to look at.
+            finish: makes the answer for one image; called in the workers' threads, without a localization for an image
+                that failed.
+            batch_size: images per inference.
+            workers: threads that decode and finish.
+            known: an answer that is there already, by the SHA-256 of the image's bytes; None: there is none.
+
+        Yields:
+            The answers, in the order of `images`.
+
+        Raises:
+            ModelError: the network failed.
+            BoxPromptError: whatever `finish` raises.
+        """
+        upcoming = iter(images)
+        decoding: deque[tuple[InputImage, Future[Prepared | Failed | _Known[Answer]]]] = deque()
+        finishing: deque[Future[Answer]] = deque()
+        with ThreadPoolExecutor(_READERS, "read") as readers, ThreadPoolExecutor(workers, "localize") as pool:
+            try:
+                while True:
+                    while len(decoding) < batch_size + workers and (image := next(upcoming, None)) is not None:
+                        # Files are read by the thread that decodes them; a network is waited for by many more.
+                        remote = image.data is None and is_url(image.location or image.name)
+                        reading = readers.submit(image.read, self._base) if remote else None
+                        decoding.append((image, pool.submit(self._load, image, reading, known)))
+                    if not decoding:
+                        break
+                    batch = [decoding.popleft() for _ in range(min(batch_size, len(decoding)))]
+                    finishing.extend(self._infer([(image, future.result()) for image, future in batch], finish, pool))
+                    # Whatever is done, and enough of the rest that no more than a batch waits to be finished.
+                    while finishing and (finishing[0].done() or len(finishing) > batch_size + workers):
+                        yield finishing.popleft().result()
+                while finishing:
+                    yield finishing.popleft().result()
+            finally:
+                for future in [future for _, future in decoding] + list(finishing):
+                    future.cancel()
+
+    def _load(
+        self,
+        image: InputImage,
+        reading: Future[bytes] | None,
+        known: Callable[[InputImage, str], Answer | None],
+    ) -> Prepared | Failed | _Known[Answer]:
+        """Bytes, digest, and, unless the answer is known by these, pixels; runs in the pool."""
+        start = time.perf_counter()
+        digest = None
+        try:
+            data = image.read(self._base) if reading is None else reading.result()
+            digest = hashlib.sha256(data).hexdigest()
+            answer = known(image, digest)
+            if answer is not None:
+                return _Known(answer)
+            prepared = self.prepare(image, data, digest)
+        except ImageError as error:
+            return Failed(error.reason, digest)
+        return replace(prepared, seconds=time.perf_counter() - start)
+
+    def _infer(
+        self,
+        batch: Sequence[tuple[InputImage, Prepared | Failed | _Known[Answer]]],
+        finish: Callable[[InputImage, Prepared | Failed, Localization | None], Answer],
+        pool: ThreadPoolExecutor,
+    ) -> list[Future[Answer]]:
+        """Run the network on a batch and hand its answers to the pool; the order is the batch's."""
+        ready = [item for _, item in batch if isinstance(item, Prepared)]
+        start = time.perf_counter()
+        maps = iter(self.maps(ready) if ready else ())
+        seconds = (time.perf_counter() - start) / max(1, len(ready))
+
+        def finished(image: InputImage, item: Prepared, values: NDArray[np.float32]) -> Answer:
+            start = time.perf_counter()
+            found = self.localization(image, item, values)
+            found.seconds = item.seconds + seconds + time.perf_counter() - start
+            return finish(image, item, found)
+
+        futures: list[Future[Answer]] = []
+        for image, item in batch:
+            if isinstance(item, Prepared):
+                futures.append(pool.submit(finished, image, item, next(maps)))
+            elif isinstance(item, Failed):
+                futures.append(pool.submit(finish, image, item, None))
+            else:
+                done: Future[Answer] = Future()
+                done.set_result(item.answer)
+                futures.append(done)
+        return futures
+
+
+@dataclass(frozen=True)
+class _Known(Generic[Answer]):
+    """An answer that was there already."""
+
+    answer: Answer

@@ -1,0 +1,130 @@
+"""The folder, here or in an object store, that a table's parts are written to; every write is whole or not there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from boxpromptiml.bulk import storage
+from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.files import atomic_path, try_lock
+
+# What a local writer that was killed leaves behind (see `files.atomic_path`).
+_LEFTOVER = re.compile(r"^\.(part-\d{6}|_run|_summary)-[0-9a-f]{16}\.(parquet|json)$")
+
+
+class OutputFolder:
+    """Where results go: a local folder, or a URL that fsspec writes to.
+
+    A local file is written beside its place, synced and renamed; in an object store it is one put.
+    """
+
+    def __init__(self, name: str, base: str = "") -> None:
+        """Name a folder; nothing is made or asked yet.
+
+        Args:
+            name: path or URL.
+            base: folder that a relative path is relative to; empty for the working folder.
+        """
+        self.name = name
+        self._url = name.rstrip("/") if storage.is_url(name) else None
+        self._path = storage.local_path(name, base)
+
+    def files(self) -> set[str]:
+        """Names of the files right in the folder; none where it does not exist."""
+        if self._url is None:
+            return {path.name for path in self._path.iterdir()} if self._path.is_dir() else set()
+        fs = storage.filesystem(self._url)
+        with self._errors(""):
+            try:
+                entries = storage.retried(lambda: fs.ls(f"{self._url}/", detail=True))
+            except FileNotFoundError:
+                return set()
+        return {entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] != "directory"}
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open one of the files for reading. Raises StorageError where it cannot be."""
+        return storage.open_stream(f"{self._url}/{name}" if self._url else str(self._path / name))
+
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """Bytes `start` to `end` of a file. Raises StorageError."""
+        with self._errors(name):
+            if self._url is not None:
+                fs = storage.filesystem(self._url)
+                return bytes(storage.retried(lambda: fs.cat_file(f"{self._url}/{name}", start, end)))
+            with (self._path / name).open("rb") as stream:
+                stream.seek(start)
+                return stream.read() if end is None else stream.read(end - start)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Yield a path to write a file to; on success it takes its place, on failure nothing changes.
+
+        Raises:
+            StorageError: it cannot be written (no room, no permission, the store does not answer).
+        """
+        with self._errors(name):
+            if self._url is None:
+                with atomic_path(self._path / name) as path:
+                    yield path
+                return
+            import tempfile
+
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, Path(name).name)
+                yield path
+                fs = storage.filesystem(self._url)
+                fs.makedirs(f"{self._url}/{name}".rpartition("/")[0], exist_ok=True)
+                storage.retried(lambda: fs.put_file(str(path), f"{self._url}/{name}"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file. Raises StorageError."""
+        with self.writing(name) as path:
+            path.write_bytes(data)
+
+    def remove(self, name: str) -> None:
+        """Remove a file. Raises StorageError."""
+        with self._errors(name):
+            if self._url is None:
+                (self._path / name).unlink(missing_ok=True)
+            else:
+                storage.filesystem(self._url).rm_file(f"{self._url}/{name}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out of a local folder, and sweep up what killed ones left.
+
+        Object stores have no locks: there two runs of the same command write the same parts twice, which harms none.
+
+        Raises:
+            StorageError: another run holds it, or it cannot be made.
+        """
+        if self._url is not None:
+            yield
+            return
+        with self._errors(""):
+            self._path.mkdir(parents=True, exist_ok=True)
+            stream = (self._path / "_lock").open("ab")
+        with stream:
+            if not try_lock(stream):
+                raise storage.StorageError(
+                    f"{self.name}: another run is writing to this folder; wait for it or choose another"
+                )
+            for name in self.files():
+                if _LEFTOVER.match(name):
+                    self.remove(name)
+            yield
+
+    @contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except BoxPromptError:
+            raise
+        except (OSError, NotImplementedError) as error:
+            place = f"{self.name.rstrip('/')}/{name}" if name else self.name
+            reason = getattr(error, "strerror", None) or storage.one_line(error)
+            raise storage.StorageError(f"{place}: {reason}") from error

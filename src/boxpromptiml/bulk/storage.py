@@ -1,0 +1,209 @@
+"""Where bytes lie: local paths, and URLs of whatever fsspec has a driver for (s3, gs, hf, http, memory ...)."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from boxpromptiml.errors import BoxPromptError, ImageError, MissingExtraError
+from boxpromptiml.images import iter_files, read_image_file
+
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")  # two letters at the least: C:\ is a drive
+_TRIES = 4
+_FIRST_PAUSE = 0.5  # seconds; doubled from one try to the next
+
+
+class StorageError(BoxPromptError):
+    """A URL that cannot be listed, read or written."""
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a URL rather than a path of this machine. ``file://`` is a path written as a URL."""
+    return bool(_URL.match(name)) and not name.startswith("file://")
+
+
+def local_path(name: str, base: str | Path = "") -> Path:
+    """The path behind a name that is no URL; relative ones are relative to `base`."""
+    return Path(base, name.removeprefix("file://"))
+
+
+def suffix_of(name: str) -> str:
+    """Suffix of a name's last part, lower case, without what a web address may ask behind ``?``."""
+    path = re.split(r"[?#]", name, maxsplit=1)[0] if is_url(name) else name
+    return os.path.splitext(path)[1].lower()
+
+
+def folder_of(name: str) -> str:
+    """The folder that a file lies in; empty for a bare name."""
+    return name.rpartition("/")[0] if is_url(name) else os.path.dirname(name.removeprefix("file://"))
+
+
+def joined(folder: str, name: str) -> str:
+    """A name as seen from a folder: URLs and absolute paths stand for themselves."""
+    if is_url(name) or not folder:
+        return name
+    return f"{folder}/{name}" if is_url(folder) else os.path.join(folder, name)
+
+
+@cache
+def _filesystem_of(scheme: str) -> Any:
+    try:
+        import fsspec
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("fsspec", "bulk") from error
+    try:
+        # Nothing is remembered between listings: a million names would stay in memory.
+        return fsspec.filesystem(scheme, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"{scheme}://: {one_line(error)}") from error
+
+
+def filesystem(url: str) -> Any:
+    """fsspec's file system for a URL, settings taken from fsspec's configuration and the environment.
+
+    Raises:
+        MissingExtraError: fsspec is not installed.
+        StorageError: no driver for the scheme, or the package that it needs is not installed.
+    """
+    return _filesystem_of(url.split("::")[0].split("://")[0].lower())
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, as one line of bounded length."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def read_image_bytes(name: str, base: str | Path = "") -> bytes:
+    """The bytes of one image, by path or URL. What a network refuses is tried again, for a few seconds.
+
+    Raises:
+        ImageError: there is no such file, or it cannot be read.
+    """
+    if not is_url(name):
+        try:
+            return read_image_file(local_path(name, base))
+        except ImageError as error:
+            raise ImageError(name, error.reason) from error
+    try:
+        return bytes(retried(lambda: filesystem(name).cat_file(name)))
+    except FileNotFoundError as error:
+        raise ImageError(name, "no such file") from error
+    except BoxPromptError as error:
+        raise ImageError(name, str(error)) from error
+    except Exception as error:  # drivers share no base class
+        raise ImageError(name, f"cannot be read: {one_line(error)}") from error
+
+
+def retried(action: Callable[[], Any]) -> Any:
+    """Do something that a network may refuse, a few times; what trying again cannot mend is raised at once."""
+    pause = _FIRST_PAUSE
+    for left in reversed(range(_TRIES)):
+        try:
+            return action()
+        except (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, BoxPromptError):
+            raise
+        except Exception:
+            if not left:
+                raise
+        time.sleep(pause)
+        pause *= 2
+    raise AssertionError
+
+
+def open_stream(name: str, base: str | Path = "") -> IO[bytes]:
+    """Open a container (an archive, a table, a list) for reading, by path or URL; it can seek.
+
+    Raises:
+        StorageError: it cannot be opened.
+    """
+    try:
+        if is_url(name):
+            stream: IO[bytes] = retried(lambda: filesystem(name).open(name, "rb", cache_type="readahead"))
+            return stream
+        return local_path(name, base).open("rb")
+    except BoxPromptError:
+        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"{name}: no such file") from error
+    except Exception as error:
+        raise StorageError(f"{name}: cannot be opened: {one_line(error)}") from error
+
+
+def size_of(name: str, base: str | Path = "") -> int | None:
+    """Bytes of a file; None where a server does not tell.
+
+    Raises:
+        StorageError: no such file, or the store cannot be reached.
+    """
+    try:
+        if is_url(name):
+            size = retried(lambda: filesystem(name).info(name)).get("size")
+            return None if size is None else int(size)
+        return local_path(name, base).stat().st_size
+    except BoxPromptError:
+        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"{name}: no such file") from error
+    except Exception as error:
+        raise StorageError(f"{name}: {one_line(error)}") from error
+
+
+def is_folder(name: str) -> bool:
+    """Whether there is a folder (or a prefix of an object store) of that name."""
+    if not is_url(name):
+        return local_path(name).is_dir()
+    return bool(_listed(name, lambda: filesystem(name).isdir(name)))
+
+
+def is_file(name: str) -> bool:
+    """Whether there is something of that name that is no folder."""
+    if not is_url(name):
+        path = local_path(name)
+        return path.exists() and not path.is_dir()
+    return bool(_listed(name, lambda: filesystem(name).isfile(name)))
+
+
+def walk(folder: str, suffixes: Collection[str]) -> Iterator[str]:
+    """Names of the files below a folder with one of the suffixes, sorted, hidden ones left out.
+
+    Names begin with `folder` as it was given. The names of one folder are held at a time.
+    """
+    if not is_url(folder):
+        for path in iter_files(local_path(folder), suffixes):
+            yield str(path)
+        return
+    root = folder.rstrip("/")
+    found: dict[str, bool] = {}
+    for entry in _listed(folder, lambda: filesystem(folder).ls(f"{root}/", detail=True)):
+        name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+        if name and not name.startswith("."):
+            found[name] = entry["type"] == "directory"
+    for name, deeper in sorted(found.items()):
+        if deeper:
+            yield from walk(f"{root}/{name}", suffixes)
+        elif suffix_of(name) in suffixes:
+            yield f"{root}/{name}"
+
+
+def matches(pattern: str) -> list[str]:
+    """Names of the files that a glob of URLs leads to, sorted. Raises StorageError where it cannot be listed."""
+    fs = filesystem(pattern)
+    found = _listed(pattern, lambda: fs.glob(pattern))
+    names = sorted(fs.unstrip_protocol(name) for name in found)
+    return [name for name in names if suffix_of(name) or is_file(name)]
+
+
+def _listed(name: str, action: Callable[[], Any]) -> Any:
+    try:
+        return retried(action)
+    except BoxPromptError:
+        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"{name}: no such file or folder") from error
+    except Exception as error:  # drivers share no base class
+        raise StorageError(f"{name}: cannot be listed: {one_line(error)}") from error
