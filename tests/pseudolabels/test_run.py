@@ -20,7 +20,8 @@ from boxpromptiml.errors import TeacherError
 from boxpromptiml.images import open_mask, save_png
 from boxpromptiml.pseudolabels import pseudo_label
 from boxpromptiml.regions import Box
-from boxpromptiml.teachers import QualityLimits, TeacherMask, load_teacher
+from boxpromptiml.teachers import Point, QualityLimits, TeacherMask, load_teacher
+from boxpromptiml.teachers.box import BoxEncoding, BoxTeacher
 
 MakeDataset = Callable[..., Dataset]
 
@@ -31,16 +32,32 @@ class OneByOne:
     name = "one:by/one"
     threaded = False
     judged = True
+    points = False
+    drafts = False
 
     def __init__(self, quality: float = 0.9) -> None:
         self.settings: dict[str, Any] = {"quality": quality}
         self.asked = 0
 
-    def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[TeacherMask]:
+    def encode(self, image: NDArray[np.uint8]) -> BoxEncoding:
+        return BoxTeacher().encode(image)
+
+    def decode(
+        self,
+        encoding: BoxEncoding,
+        boxes: Sequence[Box],
+        points: Sequence[Point] = (),
+        *,
+        side: int | None = None,
+        draft: bool = False,
+    ) -> list[TeacherMask]:
         self.asked += 1
         inner = [Box(b.x0 + 2, b.y0 + 2, b.x1 - 2, b.y1 - 2) for b in boxes]
-        found = load_teacher("box").masks(image, inner)
+        found = BoxTeacher().decode(encoding, inner, side=side)
         return [TeacherMask(mask.probability, self.settings["quality"]) for mask in found]
+
+    def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box], points: Sequence[Point] = ()) -> list[TeacherMask]:
+        return self.decode(self.encode(image), boxes, points)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -174,7 +191,9 @@ def test_record_changed_meanwhile_is_not_overwritten(make_dataset: MakeDataset) 
     with make_dataset(1) as dataset:
 
         class Meddler(OneByOne):
-            def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[TeacherMask]:
+            def masks(
+                self, image: NDArray[np.uint8], boxes: Sequence[Box], points: Sequence[Point] = ()
+            ) -> list[TeacherMask]:
                 with Dataset.open(dataset.root) as other:
                     other.set_boxes("images/000.png", [Box(1, 1, 20, 20)])
                 return super().masks(image, boxes)
@@ -189,7 +208,9 @@ def test_flags_stay_visible_when_the_fallback_steps_in(make_dataset: MakeDataset
     class Empty(OneByOne):
         name = "empty"
 
-        def masks(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> list[TeacherMask]:
+        def masks(
+            self, image: NDArray[np.uint8], boxes: Sequence[Box], points: Sequence[Point] = ()
+        ) -> list[TeacherMask]:
             return [TeacherMask(np.zeros(image.shape[:2], dtype=np.float32), 0.2) for _ in boxes]
 
     with make_dataset(2) as dataset:

@@ -58,6 +58,9 @@ def pseudo_label(
         Literal["ellipse", "box", "keep"], typer.Option(help="What replaces the mask of a suspicious box.")
     ] = "ellipse",
     redo: Annotated[bool, typer.Option("--redo", help="Make masks anew that are there; never accepted ones.")] = False,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Only images whose mask was rejected in review, with another teacher.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many masks in this run.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write every image's flags, qualities and errors to this CSV file.")
@@ -86,6 +89,7 @@ def pseudo_label(
             fallback=fallback,
             limits=limits,
             redo=redo,
+            only_rejected=rejected,
             limit=limit,
             on_error=lambda image, message: errors.print(f"{image}: {message}"),
         )
@@ -180,7 +184,8 @@ def _print_summary(summary: PseudoLabelSummary) -> None:
     for name, number in (
         (f"masks made{rate}", summary.made),
         ("masks that were there", summary.already),
-        ("accepted by a person, left alone", summary.accepted),
+        ("rejected, the same would come out again", summary.rejected),
+        ("accepted or painted by a person, left alone", summary.accepted),
         ("authentic, no mask needed", summary.authentic),
         ("neither label nor boxes", summary.unlabelled),
         ("tampered but without boxes", len(summary.without_boxes)),

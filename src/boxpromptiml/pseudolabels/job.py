@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,9 +13,11 @@ from numpy.typing import NDArray
 
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.errors import DatasetError, ImageError
-from boxpromptiml.images import open_image, save_png
-from boxpromptiml.pseudolabels.staleness import boxes_digest
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, open_image, save_png
+from boxpromptiml.pseudolabels.files import mask_path, remove_superseded
+from boxpromptiml.pseudolabels.staleness import boxes_digest, is_stale
 from boxpromptiml.teachers import (
+    Point,
     QualityLimits,
     Teacher,
     TeacherMask,
@@ -26,8 +26,6 @@ from boxpromptiml.teachers import (
     union_of_masks,
     with_fallback,
 )
-
-FOLDER = "pseudo"
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,16 @@ class Job:
     def __post_init__(self) -> None:
         check_fallback(self.fallback)
 
-    @property
-    def slug(self) -> str:
-        """Folder name of the teacher: no two teachers share one."""
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.teacher.name).strip("-.")
+    def points(self, record: ImageRecord) -> tuple[Point, ...]:
+        """The points that a person gave for these boxes when the record's mask was made, if the teacher takes points.
 
-    def settings(self, record: ImageRecord) -> dict[str, Any]:
+        They are as much a part of the annotation as the boxes: a later run honours them.
+        """
+        if record.pseudo is None or not self.teacher.points or is_stale(record):
+            return ()
+        return tuple(Point(*point) for point in record.pseudo.settings.get("points", ()))
+
+    def settings(self, record: ImageRecord, points: Sequence[Point] = ()) -> dict[str, Any]:
         """Everything that shapes the record's mask; a mask with other settings is made anew."""
         whole = {
             **self.teacher.settings,
@@ -62,20 +64,11 @@ class Job:
             "limits": asdict(self.limits),
             "boxes": boxes_digest(record.boxes),
         }
+        if points:
+            whole["points"] = [list(point) for point in points]
         # As it comes back from the store.
         stored: dict[str, Any] = json.loads(json.dumps(whole))
         return stored
-
-    def path(self, record: ImageRecord) -> str:
-        """Where the record's mask goes, relative to the dataset folder.
-
-        The name holds a digest of image, teacher and settings: a file never changes its meaning, whenever a run is
-        killed between writing the file and storing the record.
-        """
-        identity = json.dumps([record.image, self.teacher.name, self.settings(record)], sort_keys=True)
-        digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(record.image).stem).strip("-.")[:100] or "image"
-        return f"{FOLDER}/{self.slug}/{stem}-{digest}.png"
 
     def is_done(self, record: ImageRecord) -> bool:
         """Whether the record's mask was made by this teacher with these settings and boxes, and is there."""
@@ -83,43 +76,49 @@ class Job:
         return (
             pseudo is not None
             and pseudo.teacher == self.teacher.name
-            and pseudo.settings == self.settings(record)
+            and pseudo.settings == self.settings(record, self.points(record))
             and (self.root / pseudo.path).is_file()
         )
 
     def decode(self, record: ImageRecord) -> NDArray[np.uint8]:
-        """The record's image.
+        """The record's image; see `open_recorded`."""
+        return open_recorded(self.root, record)
+
+    def masks(self, image: NDArray[np.uint8], record: ImageRecord) -> list[TeacherMask]:
+        """The teacher's answer to the record's boxes and points.
 
         Raises:
-            ImageError: it cannot be read, or has another size than recorded, so that the boxes mean nothing.
+            TeacherError: it fails.
         """
-        path = self.root / record.image
-        image = open_image(path)
-        height, width = image.shape[:2]
-        if (width, height) != (record.width, record.height):
-            raise ImageError(
-                path,
-                f"is {width} x {height} now, {record.width} x {record.height} when its boxes were drawn; "
-                "import and annotate it again",
-            )
-        return image
+        return self.teacher.masks(image, record.boxes, self.points(record))
 
-    def finish(self, record: ImageRecord, masks: Sequence[TeacherMask]) -> PseudoMask:
+    def finish(
+        self, record: ImageRecord, masks: Sequence[TeacherMask], points: Sequence[Point] | None = None
+    ) -> PseudoMask:
         """Flag and, where needed, replace the masks; write their union; return the record of it.
+
+        Args:
+            record: whose boxes were asked for.
+            masks: the teacher's answer, one a box.
+            points: that it was given beside the boxes; None for those of the record (`points`).
 
         Raises:
             DatasetError: the file cannot be written.
         """
+        points = self.points(record) if points is None else points
+        steered = {point.box for point in points}
         flags = tuple(
             flags_for(mask, box, self.limits) if self.teacher.judged else ()
             for mask, box in zip(masks, record.boxes, strict=True)
         )
         final = [
-            with_fallback(mask, box, reasons, self.fallback, self.limits)
-            for mask, box, reasons in zip(masks, record.boxes, flags, strict=True)
+            # Where a person shows the way with points, the teacher's answer to them stands.
+            with_fallback(mask, box, reasons, "keep" if index in steered else self.fallback, self.limits)
+            for index, (mask, box, reasons) in enumerate(zip(masks, record.boxes, flags, strict=True))
         ]
         union = union_of_masks([mask for mask, _ in final], record.height, record.width)
-        relative = self.path(record)
+        settings = self.settings(record, points)
+        relative = mask_path(self.teacher.name, record.image, settings)
         try:
             save_png(self.root / relative, np.rint(union * 255.0).astype(np.uint8))
         except OSError as error:
@@ -127,7 +126,7 @@ class Job:
         return PseudoMask(
             path=relative,
             teacher=self.teacher.name,
-            settings=self.settings(record),
+            settings=settings,
             qualities=tuple(None if mask.quality is None else round(mask.quality, 4) for mask in masks),
             flags=flags,
             fallbacks=tuple(fallback for _, fallback in final),
@@ -145,7 +144,22 @@ class Job:
         same = old is not None and (old.teacher, old.settings) == (pseudo.teacher, pseudo.settings)
         changed = replace(record, pseudo=pseudo, review=record.review if same else None)
         dataset.put(changed, expected_version=record.version)
-        if old is not None and old.teacher == pseudo.teacher and old.path != pseudo.path:
-            stale = self.root / old.path
-            if stale.parent == self.root / FOLDER / self.slug:
-                stale.unlink(missing_ok=True)
+        remove_superseded(dataset, record.image, old)
+
+
+def open_recorded(root: Path, record: ImageRecord, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+    """The image of a record, uint8 (h, w, 3).
+
+    Raises:
+        ImageError: it cannot be read, or has another size than recorded, so that the boxes mean nothing.
+    """
+    path = root / record.image
+    image = open_image(path, max_pixels=max_pixels)
+    height, width = image.shape[:2]
+    if (width, height) != (record.width, record.height):
+        raise ImageError(
+            path,
+            f"is {width} x {height} now, {record.width} x {record.height} when its boxes were drawn; "
+            "import and annotate it again",
+        )
+    return image

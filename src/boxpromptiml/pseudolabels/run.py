@@ -16,7 +16,9 @@ from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.errors import BoxPromptError, ConflictError, DatasetError, ImageError, TeacherError
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.progress import progress_bar
-from boxpromptiml.pseudolabels.job import FOLDER, Job
+from boxpromptiml.pseudolabels.correction import is_protected
+from boxpromptiml.pseudolabels.files import teacher_folder
+from boxpromptiml.pseudolabels.job import Job
 from boxpromptiml.pseudolabels.summary import PseudoLabelSummary
 from boxpromptiml.teachers import QualityLimits, Teacher, TeacherMask
 
@@ -35,6 +37,7 @@ def pseudo_label(
     fallback: str = "ellipse",
     limits: QualityLimits | None = None,
     redo: bool = False,
+    only_rejected: bool = False,
     limit: int | None = None,
     on_error: Callable[[str, str], None] | None = None,
 ) -> PseudoLabelSummary:
@@ -42,7 +45,8 @@ def pseudo_label(
 
     Each mask is written as an 8-bit PNG (probability x 255), then its record is stored in one transaction. A run that
     is interrupted or killed is continued by the same call: masks made by the same teacher with the same settings from
-    the same boxes are left alone. So are masks that a person accepted, always.
+    the same boxes are left alone. So are masks that a person accepted or painted, always. A rejected mask is made anew
+    by another teacher or with other settings; the same ones would only make the mask again that was rejected.
 
     Args:
         dataset: where the boxes are and the masks go.
@@ -52,7 +56,8 @@ def pseudo_label(
             decode ahead and encode behind it.
         fallback: what replaces a flagged mask: ``ellipse``, ``box`` or ``keep``; see `with_fallback`.
         limits: from where on a mask is flagged.
-        redo: make masks anew that are there already.
+        redo: make masks anew that are there already. A rejection of the same mask stands.
+        only_rejected: only images whose mask a person rejected.
         limit: at most so many masks in this run.
         on_error: called with image and message for each image that fails, as it happens.
 
@@ -63,7 +68,7 @@ def pseudo_label(
     started = time.monotonic()
     job = Job(dataset.root, teacher, fallback, limits or QualityLimits())
     summary = PseudoLabelSummary(teacher.name)
-    todo = _todo(dataset, job, summary, split, redo)
+    todo = _todo(dataset, job, summary, split, redo, only_rejected)
     if limit is not None:
         summary.left = max(0, len(todo) - limit)
         todo = todo[:limit]
@@ -91,10 +96,14 @@ def pseudo_label(
     return summary
 
 
-def _todo(dataset: Dataset, job: Job, summary: PseudoLabelSummary, split: str | None, redo: bool) -> list[ImageRecord]:
+def _todo(
+    dataset: Dataset, job: Job, summary: PseudoLabelSummary, split: str | None, redo: bool, only_rejected: bool
+) -> list[ImageRecord]:
     """The images that need a mask; the others are counted."""
     todo = []
     for record in dataset.records(split=split):
+        if only_rejected and (record.pseudo is None or record.review != "rejected"):
+            continue
         if record.label == "authentic":
             summary.authentic += 1
         elif not record.boxes:
@@ -102,10 +111,11 @@ def _todo(dataset: Dataset, job: Job, summary: PseudoLabelSummary, split: str | 
                 summary.unlabelled += 1
             else:
                 summary.without_boxes.append(record.image)
-        elif record.pseudo is not None and record.review == "accepted":
+        elif is_protected(record):
             summary.accepted += 1
         elif record.pseudo is not None and not redo and job.is_done(record):
             summary.already += 1
+            summary.rejected += record.review == "rejected"
             summary.count(record.image, record.pseudo)
         else:
             todo.append(record)
@@ -117,7 +127,7 @@ def _threaded(job: Job, todo: Sequence[ImageRecord], workers: int) -> Iterator[t
 
     def one(record: ImageRecord) -> Result:
         try:
-            return job.finish(record, job.teacher.masks(job.decode(record), record.boxes))
+            return job.finish(record, job.masks(job.decode(record), record))
         except (ImageError, TeacherError) as error:
             return error
 
@@ -146,7 +156,7 @@ def _pipelined(job: Job, todo: Sequence[ImageRecord], workers: int) -> Iterator[
 
     def ask(image: NDArray[np.uint8], record: ImageRecord) -> list[TeacherMask] | BoxPromptError:
         try:
-            return job.teacher.masks(image, record.boxes)
+            return job.masks(image, record)
         except TeacherError as error:
             return error
 
@@ -188,7 +198,7 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def _sweep(job: Job) -> None:
     """Make the folder of the masks and remove the temporary files of runs that were killed."""
-    folder = job.root / FOLDER / job.slug
+    folder = job.root / teacher_folder(job.teacher.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time()

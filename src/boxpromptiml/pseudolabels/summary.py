@@ -17,7 +17,8 @@ class PseudoLabelSummary:
         teacher: the teacher's id.
         made: masks made by this run.
         already: masks that were there, made with the same teacher, settings and boxes.
-        accepted: masks that a person accepted; never overwritten.
+        rejected: those of them that a person rejected: the same would come out again.
+        accepted: masks that a person accepted or painted; never overwritten.
         authentic: images labelled authentic: they need no mask.
         unlabelled: images with neither a label nor boxes.
         left: images that `limit` left for a later run.
@@ -33,6 +34,7 @@ class PseudoLabelSummary:
     teacher: str
     made: int = 0
     already: int = 0
+    rejected: int = 0
     accepted: int = 0
     authentic: int = 0
     unlabelled: int = 0
@@ -59,6 +61,7 @@ class PseudoLabelSummary:
             "teacher": self.teacher,
             "made": self.made,
             "already": self.already,
+            "rejected": self.rejected,
             "accepted": self.accepted,
             "authentic": self.authentic,
             "unlabelled": self.unlabelled,

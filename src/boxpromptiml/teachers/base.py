@@ -52,6 +52,7 @@ class Teacher(Protocol):
         threaded: whether it may be asked from several threads at once and gains by it.
         judged: whether its masks are flagged and replaced where suspicious; the control's mean what they are.
         points: whether it takes positive and negative points beside a box.
+        drafts: whether a draft is another answer than the exact one.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Teacher(Protocol):
     threaded: bool
     judged: bool
     points: bool
+    drafts: bool
 
     def encode(self, image: NDArray[np.uint8]) -> Encoding:
         """Everything about an image that does not depend on boxes.

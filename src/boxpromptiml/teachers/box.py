@@ -29,6 +29,7 @@ class BoxTeacher:
     threaded = True
     judged = False
     points = False
+    drafts = False
 
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}

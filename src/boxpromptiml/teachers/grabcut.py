@@ -115,6 +115,7 @@ class GrabCutTeacher:
     threaded = True
     judged = True
     points = True
+    drafts = True
 
     def __init__(self, **options: Any) -> None:
         self._options = GrabCutSettings(**options)

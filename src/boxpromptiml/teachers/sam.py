@@ -76,6 +76,7 @@ class SamTeacher:
     threaded = False
     judged = True
     points = True
+    drafts = False
 
     def __init__(self, weights: str = DEFAULT_WEIGHTS, device: str = "auto", dtype: DType = "auto") -> None:
         self.device = pick_device(device)

@@ -15,7 +15,7 @@ from boxpromptiml.formats.importing import MASKS, store_examined
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
 from boxpromptiml.images import find_images
 from boxpromptiml.progress import track
-from boxpromptiml.pseudolabels.job import FOLDER as PSEUDO_MASKS
+from boxpromptiml.pseudolabels.files import FOLDER as PSEUDO_MASKS
 
 
 @dataclass(frozen=True, slots=True)
