@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.formats.locating import ImageFinder, NotFoundError
-from boxpromptiml.formats.marker import MARKER
 from boxpromptiml.formats.parsing import Categories, Entry, Pixels, Point, Problems, checked, load_json
 from boxpromptiml.formats.shapes import Annotation, Shape, polygon_shape
 from boxpromptiml.formats.source import (
@@ -72,7 +71,7 @@ def read_labelme(path: Path, options: ReadOptions) -> Source:
         RejectedError: malformed files.
         DatasetError: a category that was asked for does not occur.
     """
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*.json") if file.name != MARKER)
+    files = [path] if path.is_file() else sorted(path.rglob("*.json"))
     problems, categories = Problems(path), Categories(options.tampered)
     finders: dict[Path, ImageFinder] = {}
     candidates: list[Candidate] = []

@@ -28,6 +28,7 @@ class ImageFinder:
 
     def __init__(self, folders: Sequence[Path], images: Path | None) -> None:
         self._folders = [*([] if images is None else [images]), *folders]
+        self._home = folders[0]
         self._tops = [os.path.abspath(folder) for folder in self._folders]
         self._images = images
         self._index: dict[str, list[Path]] | None = None
@@ -52,14 +53,12 @@ class ImageFinder:
             return alike[0]
         if alike:
             raise NotFoundError(f"is {alike[0]} or {alike[1]}; rename one, or give a smaller folder with --images")
-        outside = os.path.isabs(name) or not any(
-            self._is_inside(os.path.join(folder, names[-1])) for folder in self._folders
-        )
-        if outside:
+        # `join` gives an absolute name back as it is.
+        if not self._is_inside(os.path.join(self._home, names[-1])):
             raise NotFoundError("leads out of the annotations' folder; say with --images which folder has the images")
         if self._images is not None:
             raise NotFoundError(f"no such file below {self._images}")
-        raise NotFoundError(f"no such file below {self._folders[0]}; say with --images which folder has the images")
+        raise NotFoundError(f"no such file below {self._home}; say with --images which folder has the images")
 
     def _is_inside(self, path: str) -> bool:
         # By name, not by what links lead to: links are the user's own.

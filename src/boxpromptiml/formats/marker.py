@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-MARKER = "boxpromptiml-export.json"
+# No .json: programs that read all JSON files of a folder would stumble over it.
+MARKER = ".boxpromptiml-export"
 
 
 def read_marker(folder: Path) -> str | None:

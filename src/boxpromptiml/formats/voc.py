@@ -34,13 +34,13 @@ _VOID = (224, 224, 192)
 
 def is_voc_folder(folder: Path) -> bool:
     """Whether a folder has Annotations/ with XML files, or XML files of VOC itself."""
-    first = next((folder / ANNOTATIONS).rglob("*.xml"), None) or next(folder.glob("*.xml"), None)
-    if first is None:
-        return False
+    if next((folder / ANNOTATIONS).rglob("*.xml"), None) is not None:
+        return True
+    first = next(folder.glob("*.xml"), None)
     try:
-        return load_xml(first).tag == "annotation"
+        return first is not None and load_xml(first).tag == "annotation"
     except DatasetError:
-        return first.parent.name == ANNOTATIONS
+        return False
 
 
 def read_voc(path: Path, options: ReadOptions) -> Source:
