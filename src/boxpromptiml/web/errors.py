@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +25,6 @@ from boxpromptiml.errors import (
 # The first that fits counts: the exceptions are a tree.
 _STATUS: tuple[tuple[type[BoxPromptError], int], ...] = (
     (ConflictError, 409),
-    (ImageTooLargeError, 413),
-    (ImageError, 415),
     (DatasetError, 400),
     (MissingExtraError, 503),
     (ModelError, 503),
@@ -56,6 +55,7 @@ def error_response(status: int, message: str, *, headers: Mapping[str, str] | No
 def install_error_handlers(app: FastAPI) -> None:
     """Make an app answer every error as `error_response` does."""
     app.add_exception_handler(BoxPromptError, _known)
+    app.add_exception_handler(OSError, _not_written)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
 
@@ -63,9 +63,23 @@ def install_error_handlers(app: FastAPI) -> None:
 def _known(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, HttpError):
         return error_response(error.status, str(error))
-    if isinstance(error, UnknownImageError):  # its message says where the dataset lies
+    # What is said of a file names it without its folders: those are nobody's business.
+    if isinstance(error, UnknownImageError):
         return error_response(404, "the dataset has no such image")
+    if isinstance(error, ImageError):
+        return error_response(
+            413 if isinstance(error, ImageTooLargeError) else 415, f"{error.path.name}: {error.reason}"
+        )
+    if isinstance(error.__cause__, sqlite3.Error):  # a full disk, another program that is writing: try again later
+        return error_response(503, str(error))
     return error_response(next((status for kind, status in _STATUS if isinstance(error, kind)), 400), str(error))
+
+
+def _not_written(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    return error_response(
+        503, f"the server cannot read or write a file ({error.strerror or error}); make room and try again"
+    )
 
 
 def _malformed(_: Request, error: Exception) -> JSONResponse:
