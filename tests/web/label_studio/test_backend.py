@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
+from PIL import Image
 
 from boxpromptiml.formats.label_studio_rle import decode
 from boxpromptiml.regions import Box
 from boxpromptiml.runtime import Localizer
-from boxpromptiml.teachers import load_teacher
+from boxpromptiml.teachers import Point, TeacherMask, load_teacher
+from boxpromptiml.teachers.box import BoxTeacher
 from boxpromptiml.web.label_studio import (
     Backend,
     Fetcher,
@@ -113,6 +117,100 @@ def test_several_boxes_become_several_masks_with_their_labels(
     regions = answer.json()["results"][0]["result"]
     assert [region["value"]["brushlabels"] for region in regions] == [["Tampered"], ["Copied"]]
     assert len({region["id"] for region in regions}) == 2
+
+
+def _painted(answer: Any) -> NDArray[np.bool_]:
+    (region,) = answer.json()["results"][0]["result"]
+    return decode(region["value"]["rle"], 80, 120)
+
+
+def test_clicks_refine_the_box_that_was_drawn_before(
+    client: TestClient,
+    photo: NDArray[np.uint8],
+    drawn_box: dict[str, Any],
+    make_region: Requests,
+    predict_request: Requests,
+) -> None:
+    # Label Studio sends the clicks alone, all of them each time.
+    client.post("/predict", json=predict_request("/data/upload/1/a.png", drawn=[drawn_box]))
+    click = make_region("keypointlabels", "click", "Copied", x=35.0, y=25.0, width=0.3, is_positive=True)
+    no = make_region("keypointlabels", "click", "Copied", x=50.0, y=50.0, width=0.3, is_positive=False)
+    answer = client.post("/predict", json=predict_request("/data/upload/1/a.png", drawn=[click, no]))
+    assert answer.json()["results"][0]["result"][0]["value"]["brushlabels"] == ["Copied"]
+    points = [Point(42, 20, True), Point(60, 40, False)]
+    (expected,) = load_teacher("grabcut").masks(photo, [Box(30, 16, 90, 64)], points)
+    assert np.array_equal(_painted(answer), expected.probability > 0.5)
+    (without,) = load_teacher("grabcut").masks(photo, [Box(30, 16, 90, 64)])
+    assert not np.array_equal(_painted(answer), without.probability > 0.5)
+
+
+def test_clicks_refine_a_box_that_label_studio_has_stored(
+    client: TestClient, drawn_box: dict[str, Any], make_region: Requests, predict_request: Requests
+) -> None:
+    click = make_region("keypointlabels", "click", "Tampered", x=50.0, y=50.0, width=0.3, is_positive=True)
+    request = predict_request("/data/upload/1/a.png", drawn=[click])
+    assert "draw one first" in client.post("/predict", json=request).json()["error"]
+    request["tasks"][0]["drafts"] = [{"result": [drawn_box]}]
+    assert _painted(client.post("/predict", json=request))[40, 60]
+
+
+def test_another_task_or_project_does_not_know_the_box(
+    client: TestClient, drawn_box: dict[str, Any], make_region: Requests, predict_request: Requests
+) -> None:
+    client.post("/predict", json=predict_request("/data/upload/1/a.png", drawn=[drawn_box]))
+    click = make_region("keypointlabels", "click", "Tampered", x=50.0, y=50.0, width=0.3, is_positive=True)
+    request = predict_request("/data/upload/1/a.png", drawn=[click])
+    assert client.post("/predict", json=request | {"project": "2.1"}).status_code == 400
+    request["tasks"][0]["id"] = 77
+    assert client.post("/predict", json=request).status_code == 400
+
+
+def test_a_teacher_that_takes_no_clicks_says_so(
+    student_client: TestClient, drawn_box: dict[str, Any], make_region: Requests, predict_request: Requests
+) -> None:
+    click = make_region("keypointlabels", "click", "Tampered", x=50.0, y=50.0, width=0.3, is_positive=True)
+    answer = student_client.post("/predict", json=predict_request("/data/upload/1/a.png", drawn=[drawn_box, click]))
+    assert answer.status_code == 400
+    assert "takes no clicks" in answer.json()["error"]
+
+
+def test_a_click_that_the_teacher_cannot_take_gets_one_line(
+    client: TestClient, drawn_box: dict[str, Any], make_region: Requests, predict_request: Requests
+) -> None:
+    outside = make_region("keypointlabels", "click", "Tampered", x=1.0, y=1.0, width=0.3, is_positive=True)
+    answer = client.post("/predict", json=predict_request("/data/upload/1/a.png", drawn=[drawn_box, outside]))
+    assert answer.status_code == 400
+    assert "outside its box" in answer.json()["error"]
+
+
+def test_a_mask_of_nothing_is_no_region(site: Any, drawn_box: dict[str, Any], predict_request: Requests) -> None:
+    class Blind(BoxTeacher):
+        def decode(self, encoding: Any, boxes: Any, *_: Any, **__: Any) -> list[TeacherMask]:
+            return [TeacherMask(np.zeros(encoding.size, np.float32)) for _ in boxes]
+
+    stream = io.BytesIO()
+    Image.new("RGB", (120, 80)).save(stream, "PNG")
+    site.give("/data/upload/1/a.png", stream.getvalue())
+    client = _client(Backend(Blind(), Pictures(Fetcher(FetchRules(parse_origin(site.address))))))
+    answer = client.post("/predict", json=predict_request("/data/upload/1/a.png", drawn=[drawn_box]))
+    assert answer.json()["results"][0]["result"] == []
+    assert answer.json()["results"][0]["score"] is None
+
+
+def test_many_people_at_once_get_their_own_masks(
+    client: TestClient, photo: NDArray[np.uint8], make_region: Requests, predict_request: Requests
+) -> None:
+    teacher = load_teacher("grabcut")
+
+    def ask(x: int) -> bool:
+        region = make_region("rectanglelabels", "box", "Tampered", x=x, y=10, width=60, height=80, rotation=0)
+        answer = client.post("/predict", json=predict_request("/data/upload/1/a.png", drawn=[region]))
+        x0, x1 = round(x * 1.2), round((x + 60) * 1.2)
+        (expected,) = teacher.masks(photo, [Box(x0, 8, x1, 72)])
+        return np.array_equal(_painted(answer), expected.probability > 0.5)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(ask, [5, 10, 15, 20, 25, 30]))
 
 
 def test_the_image_is_fetched_once_for_many_boxes(

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxpromptiml.regions import Box
+from boxpromptiml.teachers.prompts import Point
 from boxpromptiml.web.errors import HttpError
-from boxpromptiml.web.label_studio.prompts import Point, Prompt, read_interaction
+from boxpromptiml.web.label_studio.prompts import (
+    Click,
+    DrawnBox,
+    boxes_of_task,
+    clicked_box,
+    points_on,
+    read_interaction,
+)
 from boxpromptiml.web.label_studio.results import rectangle_region
 
 Make = Callable[..., dict[str, Any]]
@@ -44,7 +52,7 @@ def test_nothing_drawn_is_no_interaction(context: object) -> None:
 def test_boxes_become_whole_pixels(make_region: Make, value: dict[str, float], box: Box) -> None:
     interaction = read_interaction({"result": [_rectangle(make_region, **value)]})
     assert interaction is not None
-    assert interaction.prompts == (Prompt(box, (), "Tampered"),)
+    assert interaction.boxes == (DrawnBox(box, "Tampered"),)
     assert interaction.image == "image"
     assert interaction.size == (120, 80)
 
@@ -55,17 +63,47 @@ def test_clicks_go_with_the_smallest_box_they_lie_in(make_region: Make) -> None:
     clicks = [_click(make_region, 50, 50, True), _click(make_region, 10, 10, False)]
     interaction = read_interaction({"result": [large, *clicks, small]})
     assert interaction is not None
-    assert interaction.prompts == (
-        Prompt(Box(0, 0, 120, 80), (Point(12.0, 8.0, False),), "Tampered"),
-        Prompt(Box(48, 32, 72, 48), (Point(60.0, 40.0, True),), "Copied"),
-    )
+    assert interaction.boxes == (DrawnBox(Box(0, 0, 120, 80), "Tampered"), DrawnBox(Box(48, 32, 72, 48), "Copied"))
+    assert points_on(interaction.boxes, interaction.clicks) == [Point(60, 40, True, 1), Point(12, 8, False, 0)]
 
 
-def test_clicks_without_a_box_are_one_prompt(make_region: Make) -> None:
-    clicks = [_click(make_region, 10, 10, False), _click(make_region, 50, 50, True, "Copied")]
-    interaction = read_interaction({"result": clicks})
+@pytest.mark.parametrize(("percent", "pixel"), [((0, 0), (0, 0)), ((100, 100), (119, 79)), ((50.4, 50.6), (60, 40))])
+def test_clicks_become_pixels(make_region: Make, percent: tuple[float, float], pixel: tuple[int, int]) -> None:
+    interaction = read_interaction({"result": [_click(make_region, *percent, True)]})
     assert interaction is not None
-    assert interaction.prompts == (Prompt(None, (Point(12.0, 8.0, False), Point(60.0, 40.0, True)), "Copied"),)
+    assert interaction.boxes == ()
+    assert interaction.clicks == (Click(*pixel, True, "Tampered"),)
+
+
+LEFT, RIGHT = DrawnBox(Box(0, 0, 50, 80), "A"), DrawnBox(Box(60, 0, 120, 80), "B")
+INNER = DrawnBox(Box(70, 10, 90, 30), "A")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "clicks", "expected"),
+    [
+        pytest.param([LEFT, RIGHT], [Click(10, 10, True, "B")], LEFT, id="the one around it"),
+        pytest.param([RIGHT, INNER], [Click(80, 20, True, "C")], INNER, id="the smaller of two"),
+        pytest.param([RIGHT, INNER], [Click(80, 20, True, "B")], RIGHT, id="the one with the same label"),
+        pytest.param([INNER, RIGHT], [Click(80, 20, True, "A"), Click(100, 70, True, "A")], RIGHT, id="around both"),
+        pytest.param([LEFT, INNER], [Click(80, 20, True, "A"), Click(5, 5, False, "A")], INNER, id="positive count"),
+        pytest.param([LEFT, RIGHT], [Click(58, 5, False, "A")], RIGHT, id="the nearest"),
+        pytest.param([], [Click(58, 5, False, "A")], None, id="none"),
+    ],
+)
+def test_clicks_alone_refine_the_box_that_is_meant(
+    boxes: list[DrawnBox], clicks: list[Click], expected: DrawnBox | None
+) -> None:
+    assert clicked_box(boxes, clicks) == expected
+
+
+def test_boxes_are_found_in_drafts_and_annotations(make_region: Make) -> None:
+    box = _rectangle(make_region, x=0, y=0, width=50, height=50)
+    other_size = _rectangle(make_region, x=0, y=0, width=50, height=50, original_width=999)
+    broken = [{"type": "rectanglelabels"}, "text", None, {"type": "rectanglelabels", "value": 3}]
+    task = {"drafts": [{"result": [box, other_size, *broken]}, 3], "annotations": [{"result": None}, {"result": [box]}]}
+    assert boxes_of_task(task, (120, 80)) == [DrawnBox(Box(0, 0, 60, 40), "Tampered")] * 2
+    assert boxes_of_task({"drafts": "x"}, (120, 80)) == []
 
 
 def test_labels_may_come_in_a_result_of_their_own(make_region: Make) -> None:
@@ -74,7 +112,7 @@ def test_labels_may_come_in_a_result_of_their_own(make_region: Make) -> None:
     labels = make_region("labels", "names", "Copied", id="r1", **place)
     interaction = read_interaction({"result": [box, labels]})
     assert interaction is not None
-    assert interaction.prompts == (Prompt(Box(0, 0, 12, 8), (), "Copied"),)
+    assert interaction.boxes == (DrawnBox(Box(0, 0, 12, 8), "Copied"),)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +163,4 @@ def test_a_box_survives_the_way_there_and_back_to_the_pixel(
     region = rectangle_region(box, control="b", image="i", label="A", score=None, width=width, height=height)
     interaction = read_interaction({"result": [region]})
     assert interaction is not None
-    assert interaction.prompts[0].box == box
+    assert interaction.boxes[0].box == box

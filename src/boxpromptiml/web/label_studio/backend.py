@@ -12,18 +12,28 @@ from statistics import fmean
 from typing import Any
 
 from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.regions import Box
 from boxpromptiml.runtime import Localizer
-from boxpromptiml.teachers import Teacher, TeacherMask
+from boxpromptiml.teachers import Encoding, Point, Teacher, TeacherMask
 from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.label_studio.labelling import Labelling, parse_labelling
 from boxpromptiml.web.label_studio.pictures import Picture, Pictures
-from boxpromptiml.web.label_studio.prompts import Interaction, Prompt, read_interaction
+from boxpromptiml.web.label_studio.prompts import (
+    DrawnBox,
+    Interaction,
+    boxes_of_task,
+    clicked_box,
+    points_on,
+    read_interaction,
+)
 from boxpromptiml.web.label_studio.results import brush_region, rectangle_region, tampered
 from boxpromptiml.web.label_studio.tokens import Token
 
 _log = logging.getLogger("boxpromptiml.web.label_studio")
 
 _MAX_PROJECTS = 1000
+_MAX_TASKS = 10_000
+_ENCODING_BYTES = 512 * 2**20
 
 
 class Backend:
@@ -50,6 +60,8 @@ class Backend:
         self._project_tokens: OrderedDict[str, Token] = OrderedDict()
         self._lock = threading.Lock()
         self._asking = threading.Lock()
+        self._encodings: OrderedDict[str, Encoding] = OrderedDict()
+        self._drawn: OrderedDict[tuple[Any, ...], tuple[DrawnBox, ...]] = OrderedDict()
         self.version = _version(teacher, localizer)
 
     def setup(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,39 +108,56 @@ class Backend:
     ) -> dict[str, Any]:
         image = interaction.image if interaction.image in labelling.images else labelling.paintable_image()
         assert image is not None
+        boxes = self._boxes(task, interaction, project)
         # Before anything is fetched: a label that no brush has is the most frequent mistake.
-        brushes = [labelling.brush_for(image, prompt.label) for prompt in interaction.prompts]
+        brushes = [labelling.brush_for(image, drawn.label) for drawn in boxes]
         picture = self._picture(task, labelling, image, project)
         height, width = picture.pixels.shape[:2]
         if interaction.size != (width, height):
-            drawn = " x ".join(map(str, interaction.size))
+            drawn_on = " x ".join(map(str, interaction.size))
             raise HttpError(
-                409, f"{picture.name}: is {width} x {height} pixels, but was {drawn} where boxes were drawn"
+                409, f"{picture.name}: is {width} x {height} pixels, but was {drawn_on} where boxes were drawn"
             )
+        masks = self._masks(picture, [drawn.box for drawn in boxes], points_on(boxes, interaction.clicks))
         regions = []
-        for (control, label), mask in zip(brushes, self._masks(picture, interaction.prompts), strict=True):
+        for (control, label), mask in zip(brushes, masks, strict=True):
             inside = tampered(mask.probability)
             if inside.any():
-                regions.append(
-                    brush_region(
-                        inside,
-                        control=control,
-                        image=image,
-                        label=label,
-                        score=mask.quality,
-                        width=width,
-                        height=height,
-                    )
-                )
+                place: dict[str, Any] = {"image": image, "width": width, "height": height}
+                regions.append(brush_region(inside, control=control, label=label, score=mask.quality, **place))
         scores = [region["score"] for region in regions if "score" in region]
         return {"model_version": self.version, "score": fmean(scores) if scores else None, "result": regions}
 
-    def _masks(self, picture: Picture, prompts: Sequence[Prompt]) -> list[TeacherMask]:
-        boxes = [prompt.box for prompt in prompts if prompt.box is not None]
-        if len(boxes) < len(prompts) or any(prompt.points for prompt in prompts):
-            raise HttpError(400, f"the {self._teacher.name} teacher takes boxes only; draw a box (<RectangleLabels>)")
+    def _boxes(self, task: Mapping[str, Any], interaction: Interaction, project: str) -> list[DrawnBox]:
+        """The boxes that masks are wanted for: those drawn now, or the one that clicks refine.
+
+        Label Studio sends regions of one kind at a time: clicks come without the box that was drawn before them.
+        """
+        if interaction.clicks and not self._teacher.points:
+            raise HttpError(400, f"the {self._teacher.name} teacher takes no clicks; draw a box (<RectangleLabels>)")
+        key = (project, task.get("id"), interaction.size)
+        if interaction.boxes:
+            with self._lock:
+                self._drawn[key] = interaction.boxes
+                self._drawn.move_to_end(key)
+                if len(self._drawn) > _MAX_TASKS:
+                    self._drawn.popitem(last=False)
+            return list(interaction.boxes)
+        with self._lock:
+            latest = self._drawn.get(key, ())
+        box = clicked_box([*latest, *boxes_of_task(task, interaction.size)], interaction.clicks)
+        if box is None:
+            raise HttpError(400, "clicks refine a box; draw one first (<RectangleLabels>), then click")
+        return [DrawnBox(box.box, interaction.clicks[0].label)]
+
+    def _masks(self, picture: Picture, boxes: Sequence[Box], points: Sequence[Point]) -> list[TeacherMask]:
+        # One at a time: what the teacher takes in memory, or of the graphics card, it takes once.
         with self._asking:
-            return self._teacher.masks(picture.pixels, boxes)
+            encoding = self._encodings.pop(picture.sha256, None) or self._teacher.encode(picture.pixels)
+            self._encodings[picture.sha256] = encoding
+            while len(self._encodings) > 1 and sum(kept.nbytes for kept in self._encodings.values()) > _ENCODING_BYTES:
+                self._encodings.popitem(last=False)
+            return self._teacher.decode(encoding, boxes, points)
 
     def _preannotate_or_say(self, task: Mapping[str, Any], labelling: Labelling, project: str) -> dict[str, Any]:
         try:

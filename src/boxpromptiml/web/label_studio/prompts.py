@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from boxpromptiml.regions import Box
+from boxpromptiml.teachers.prompts import Point
 from boxpromptiml.web.errors import HttpError
 
 _BOXES = ("rectanglelabels", "rectangle")
@@ -15,32 +18,32 @@ _MAX_REGIONS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """A click.
+class DrawnBox:
+    """A box that a person drew.
 
     Attributes:
-        x: pixels from the left edge of the upright image, in [0, width].
-        y: pixels from its top, in [0, height].
-        positive: whether it says "this belongs to it", or "this does not".
-    """
-
-    x: float
-    y: float
-    positive: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What one mask is asked for with.
-
-    Attributes:
-        box: in pixels of the upright image, half-open; None for clicks alone.
-        points: clicks that go with it.
+        box: in whole pixels of the upright image.
         label: what the person chose; None where it is not told.
     """
 
-    box: Box | None
-    points: tuple[Point, ...]
+    box: Box
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A click of a person.
+
+    Attributes:
+        x: column of the pixel in the upright image.
+        y: its row.
+        positive: whether it says "this belongs to it", or "this does not".
+        label: what the person chose; None where it is not told.
+    """
+
+    x: int
+    y: int
+    positive: bool
     label: str | None
 
 
@@ -51,20 +54,21 @@ class Interaction:
     Attributes:
         image: name of the image tag; None where the regions do not tell.
         size: (width, height) of the upright image as the browser sees it.
-        prompts: one a mask that is wanted.
+        boxes: one a mask that is wanted; none where only clicks were sent.
+        clicks: what refines the masks.
     """
 
     image: str | None
     size: tuple[int, int]
-    prompts: tuple[Prompt, ...] = field(default=())
+    boxes: tuple[DrawnBox, ...]
+    clicks: tuple[Click, ...]
 
 
 def read_interaction(context: object) -> Interaction | None:
     """Read the ``context`` of a /predict request.
 
-    Label Studio sends every smart region that was drawn in one go: a box, or the clicks so far. A click goes with the
-    smallest box that it lies in; a negative one outside all boxes goes with the nearest. Other kinds of regions are
-    left alone.
+    Label Studio sends the smart regions that were drawn in one go: a box, or the clicks so far with one label. Other
+    kinds of regions are left alone.
 
     Returns:
         None where nobody drew anything (Label Studio asks for pre-annotations).
@@ -85,35 +89,60 @@ def read_interaction(context: object) -> Interaction | None:
         kinds = ", ".join(sorted({str(region.get("type")) for region in regions}))
         raise HttpError(400, f"the regions drawn are {kinds}; boxes (<RectangleLabels>) or clicks (<KeyPointLabels>)")
     width, height = _size(drawn)
-    boxes: list[tuple[Box, str | None]] = []
-    points: list[tuple[Point, str | None]] = []
+    boxes: list[DrawnBox] = []
+    clicks: list[Click] = []
     for region in drawn:
         label = _label(region, str(region["type"])) or labels.get(region.get("id"))
         if region["type"] in _BOXES:
-            boxes.append((_box(region, width, height), label))
+            boxes.append(DrawnBox(_box(region, width, height), label))
         else:
-            points.append((_point(region, width, height), label))
+            clicks.append(_click(region, width, height, label))
     name = drawn[0].get("to_name")
-    image = name if isinstance(name, str) else None
-    return Interaction(image, (width, height), tuple(_prompts(boxes, points)))
+    return Interaction(name if isinstance(name, str) else None, (width, height), tuple(boxes), tuple(clicks))
 
 
-def _prompts(boxes: list[tuple[Box, str | None]], points: list[tuple[Point, str | None]]) -> list[Prompt]:
+def boxes_of_task(task: Mapping[str, Any], size: tuple[int, int]) -> list[DrawnBox]:
+    """The boxes that Label Studio has stored for a task, in drafts and annotations, drawn on an image of that size."""
+    found: list[DrawnBox] = []
+    for kind in ("drafts", "annotations"):
+        entries = task.get(kind)
+        for entry in entries if isinstance(entries, list) else ():
+            regions = entry.get("result") if isinstance(entry, dict) else None
+            for region in regions if isinstance(regions, list) else ():
+                with contextlib.suppress(HttpError):  # what is stored may be of any kind
+                    if isinstance(region, dict) and region.get("type") in _BOXES and _size([region]) == size:
+                        found.append(DrawnBox(_box(region, *size), _label(region, str(region["type"]))))
+    return found
+
+
+def clicked_box(boxes: Sequence[DrawnBox], clicks: Sequence[Click]) -> DrawnBox | None:
+    """The box that clicks refine: of the smallest around all positive ones (or, without any, all clicks).
+
+    A box with the label of the clicks comes before others; where none is around them, the nearest is meant.
+    """
     if not boxes:
-        # All clicks are about one thing: Label Studio starts a new group for the next.
-        label = next((label for point, label in points if point.positive), points[0][1])
-        return [Prompt(None, tuple(point for point, _ in points), label)]
-    groups: list[list[Point]] = [[] for _ in boxes]
-    for point, _ in points:
-        # Within a box the distance is 0, and the smallest box is the one that is meant.
-        nearest = min(range(len(boxes)), key=lambda i: (_distance(boxes[i][0], point), boxes[i][0].area))
-        groups[nearest].append(point)
-    return [Prompt(box, tuple(group), label) for (box, label), group in zip(boxes, groups, strict=True)]
+        return None
+    told = [click for click in clicks if click.positive] or list(clicks)
+
+    def order(drawn: DrawnBox) -> tuple[float, bool, int]:
+        apart = sum(_distance(drawn.box, click) for click in told)
+        return apart, drawn.label != told[0].label, drawn.box.area
+
+    return min(boxes, key=order)
 
 
-def _distance(box: Box, point: Point) -> float:
-    dx = max(box.x0 - point.x, point.x - box.x1, 0.0)
-    dy = max(box.y0 - point.y, point.y - box.y1, 0.0)
+def points_on(boxes: Sequence[DrawnBox], clicks: Sequence[Click]) -> list[Point]:
+    """Clicks as prompts: each goes with the smallest box that it lies in; outside all, with the nearest."""
+    points = []
+    for click in clicks:
+        nearest = min(range(len(boxes)), key=lambda i: (_distance(boxes[i].box, click), boxes[i].box.area))
+        points.append(Point(click.x, click.y, click.positive, nearest))
+    return points
+
+
+def _distance(box: Box, click: Click) -> float:
+    dx = max(box.x0 - click.x, click.x - (box.x1 - 1), 0)
+    dy = max(box.y0 - click.y, click.y - (box.y1 - 1), 0)
     return math.hypot(dx, dy)
 
 
@@ -142,11 +171,11 @@ def _box(region: dict[str, Any], width: int, height: int) -> Box:
     return Box(x0, y0, min(max(round(max(xs)), x0 + 1), width), min(max(round(max(ys)), y0 + 1), height))
 
 
-def _point(region: dict[str, Any], width: int, height: int) -> Point:
-    x, y = _number(region, "x", width), _number(region, "y", height)
-    # Alt-click makes a negative one. A click of an older Label Studio does not say which it is.
+def _click(region: dict[str, Any], width: int, height: int, label: str | None) -> Click:
+    x, y = int(_number(region, "x", width)), int(_number(region, "y", height))
+    # Regions that no smart tool made do not say which kind of click they are.
     positive = bool(region.get("is_positive", True))
-    return Point(min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height)), positive)
+    return Click(min(max(x, 0), width - 1), min(max(y, 0), height - 1), positive, label)
 
 
 def _number(region: dict[str, Any], key: str, scale: float, *, default: float | None = None) -> float:

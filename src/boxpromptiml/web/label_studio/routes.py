@@ -74,6 +74,6 @@ def router(backend: Backend) -> APIRouter:
 def _said(request: Request, error: Exception) -> JSONResponse:
     """Answer what can be mended with one line, and say it on the console: Label Studio shows the status alone."""
     assert isinstance(error, BoxPromptError)
-    status = error.status if isinstance(error, HttpError) else 503 if isinstance(error, MissingExtraError) else 500
+    status = error.status if isinstance(error, HttpError) else 503 if isinstance(error, MissingExtraError) else 400
     _log.warning("%s %s: %d: %s", request.method, request.url.path, status, " ".join(str(error).split()))
     return error_response(status, str(error))
