@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
 }
 # `boxpromptiml localize` must work, and start fast, where only the core dependencies are installed.
 HEAVY = {"torch", "torchvision", "timm", "lightning", "transformers", "cv2", "scipy", "sklearn", "matplotlib"}
+HEAVY |= {"fastapi", "starlette", "uvicorn"}
 
 
 def _room(path: Path) -> str:
