@@ -25,7 +25,6 @@ from boxpromptiml.cli.serving import (
 from boxpromptiml.errors import TeacherError
 
 if TYPE_CHECKING:
-    from boxpromptiml.dataset import Dataset
     from boxpromptiml.runtime import Localizer
     from boxpromptiml.web import WebSettings
     from boxpromptiml.web.opening import Found
@@ -113,7 +112,7 @@ def annotate(
             settings = replace(settings, read_only=read_only or opened.read_only)
             if opened.read_only and not read_only:
                 print(f"{dataset}: cannot be written, changes are refused", file=sys.stderr)
-            pool = _teachers(opened, teacher, weights, device, settings)
+            pool = _teachers(teacher, weights, device, settings)
             app = create_app(WebState(dataset=opened, settings=settings, teachers=pool, localizer=localizer))
             serve(app, settings, open_browser=not no_browser, listening=listening)
 
@@ -135,11 +134,20 @@ def _report(found: Found) -> None:
         print(f"{found.added:,} new image{'s' if found.added != 1 else ''}")
 
 
-def _teachers(
-    dataset: Dataset, teacher: str, weights: str | None, device: str | None, settings: WebSettings
-) -> TeacherPool | None:
-    from importlib.util import find_spec
-
-    if teacher == "none" or find_spec("boxpromptiml.web.teacher_pool") is None:
+def _teachers(teacher: str, weights: str | None, device: str | None, settings: WebSettings) -> TeacherPool | None:
+    """The default teacher, loaded, so that missing weights are told before the page opens; review may ask others."""
+    if teacher == "none":
         return None
-    raise NotImplementedError
+    from boxpromptiml.teachers import Teacher, load_teacher
+    from boxpromptiml.web.teacher_pool import TeacherPool
+
+    def load(name: str) -> Teacher:
+        if name != "sam":
+            return load_teacher(name)
+        return load_teacher("sam", weights=weights, **({} if device is None else {"device": device}))
+
+    # An encoding is an image, more or less: of 12 megapixels 36 MB.
+    cache = 2 * settings.cache_bytes
+    pool = TeacherPool((teacher, "grabcut", "box"), load, cache_bytes=cache, max_pixels=settings.max_pixels)
+    pool.teacher(pool.default)
+    return pool
