@@ -22,6 +22,8 @@ FIRST_PORT = 8008
 _PORTS_TRIED = 20
 # Requests that are under way when the server is told to stop get so long.
 _GRACE_SECONDS = 5
+# Longer than a person looks at an image: a change is not sent over a connection that is just being closed.
+_IDLE_SECONDS = 120
 
 
 def listen(settings: WebSettings) -> socket.socket:
@@ -65,6 +67,7 @@ def serve(
         server_header=False,
         ws="none",
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=_IDLE_SECONDS,
     )
     with taken:
         _Server(config, taken.getsockname()[1], settings, open_browser).run(sockets=[taken])
