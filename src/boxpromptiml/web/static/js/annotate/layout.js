@@ -17,6 +17,7 @@ export class Layout {
     this.saveState = h("span", { class: "save-state" });
     this.undo = tool("undo", "undo", "Undo", "Ctrl+Z");
     this.redo = tool("redo", "redo", "Redo", "Ctrl+Shift+Z");
+    this.remove = tool("removeBox", "trash", "Delete the selected box", "Del", { class: "quiet danger toolbar-remove" });
     this.zoom = button({ text: "100%", label: "Show the whole image", keys: "0", class: "quiet zoom", onClick: () => stage.fit() });
     this.listToggle = this.#drawer("list", "Images", "images");
     this.panelToggle = this.#drawer("panel", "Boxes, help, progress", "panels");
@@ -45,7 +46,7 @@ export class Layout {
         h("div", { class: "toolbar-title" }, this.name, this.badge),
         this.place,
         this.saveState,
-        h("div", { class: "toolbar-group" }, this.undo, this.redo),
+        h("div", { class: "toolbar-group" }, this.remove, this.undo, this.redo),
         h(
           "div",
           { class: "toolbar-group zooming" },
@@ -82,6 +83,7 @@ export class Layout {
     this.badge.textContent = !state ? "" : state === "boxed" ? `${annotation.boxes.length} box${annotation.boxes.length === 1 ? "" : "es"}` : STATE_NAMES[state];
     this.badge.hidden = !state;
     this.undo.disabled = !writable || !annotation?.canUndo;
+    this.remove.hidden = !annotation?.boxes[annotation.selected];
     this.redo.disabled = !writable || !annotation?.canRedo;
     for (const control of this.actions.querySelectorAll("[data-run=skip], [data-run=authentic], [data-run=acceptAndNext]")) {
       control.disabled = !writable || !annotation;

@@ -18,6 +18,7 @@ export class Workbench {
   #previous = null;
   #visits = new Map(); // image -> {annotation, version}, for undo after coming back
   #turn = 0;
+  #stepping = Promise.resolve();
   #timer = new ActiveTimer();
   #unwatch = watchActivity(this.#timer);
   #keys;
@@ -273,13 +274,18 @@ export class Workbench {
     this.next();
   }
 
-  async #step(direction) {
+  /** One after the other: a key that is pressed three times goes three images on. */
+  #step(direction) {
+    this.#stepping = this.#stepping.then(() => this.#stepOnce(direction));
+  }
+
+  async #stepOnce(direction) {
     const { ahead, list } = this.#parts;
-    if (!this.image) return;
     const { image } = this;
+    if (!image) return;
     const next = await this.#ask(() => ahead.step(image, list.filters, direction));
     if (this.image !== image) return;
-    if (next) await this.open(next);
+    if (next) this.open(next);
     else if (next === null) this.#say(direction > 0 ? "This is the last image of the list." : "This is the first image of the list.");
   }
 

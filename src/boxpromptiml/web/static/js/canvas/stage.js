@@ -206,7 +206,6 @@ export class Stage {
   }
 
   #down(event) {
-    if (document.activeElement !== this.element) this.element.focus({ preventScroll: true });
     const point = this.#point(event);
     this.#pointers.set(event.pointerId, point);
     try {
@@ -280,7 +279,7 @@ export class Stage {
     }
     // A touchpad's pinch comes as a wheel with Ctrl and small steps.
     const speed = event.ctrlKey ? 0.01 : 0.0018;
-    const delta = Math.max(-240, Math.min(240, event.deltaY * unit));
+    const delta = Math.max(-1000, Math.min(1000, event.deltaY * unit));
     this.zoomBy(Math.exp(-delta * speed), sx, sy);
   }
 
