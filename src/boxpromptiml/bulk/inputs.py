@@ -22,6 +22,12 @@ LIST_SUFFIXES = frozenset({".txt", ".lst"})
 MANIFEST_SUFFIXES = frozenset({".jsonl"})
 
 Kind = Literal["image", "tar", "parquet"]
+_KINDS: dict[str, Kind | Literal["list"]] = {
+    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
+    **dict.fromkeys(TAR_SUFFIXES, "tar"),
+    **dict.fromkeys(TABLE_SUFFIXES, "parquet"),
+    **dict.fromkeys(LIST_SUFFIXES | MANIFEST_SUFFIXES, "list"),
+}
 
 
 class Source(NamedTuple):
@@ -90,7 +96,7 @@ class _Seen:
 
     def is_new(self, name: str) -> bool:
         """Whether a name is met for the first time."""
-        key = name if storage.is_url(name) else os.path.normpath(storage.local_path(name))
+        key = name if storage.is_url(name) else os.path.normpath(name.removeprefix("file://"))
         digest = hashlib.blake2b(os.fsencode(key), digest_size=16).digest()
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
 
@@ -115,22 +121,15 @@ def _expanded(name: str, out: str | None) -> Iterator[Source]:
 
 
 def _kind(name: str) -> Kind | Literal["list"] | None:
-    suffix = storage.suffix_of(name)
-    if suffix in LIST_SUFFIXES or suffix in MANIFEST_SUFFIXES:
-        return "list"
-    if suffix in TABLE_SUFFIXES:
-        return "parquet"
-    if suffix in TAR_SUFFIXES or name.lower().endswith(".tar.gz"):
-        return "tar"
-    return "image" if suffix in IMAGE_SUFFIXES else None
+    kind = _KINDS.get(storage.suffix_of(name))
+    return "tar" if kind is None and name.lower().endswith(".tar.gz") else kind
 
 
 def _source(name: str, relative: str | None = None) -> Source:
     kind = _kind(name)
-    stem = os.path.splitext(name.rstrip("/").rsplit("/", 1)[-1])[0] if relative is None else relative
-    if kind == "tar" or kind == "parquet":
-        return Source(kind, name, stem)
-    return Source("image", name, stem)
+    if relative is None:
+        relative = os.path.splitext(name.rstrip("/").rsplit("/", 1)[-1])[0]
+    return Source(kind if kind == "tar" or kind == "parquet" else "image", name, relative)
 
 
 def _from_file(name: str) -> Iterator[Source]:

@@ -113,10 +113,16 @@ class OutputFolder:
                 raise storage.StorageError(
                     f"{self.name}: another run is writing to this folder; wait for it or choose another"
                 )
-            for name in self.files():
-                if _LEFTOVER.match(name):
-                    self.remove(name)
-            yield
+            self._sweep()
+            try:
+                yield
+            finally:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        for name in self.files():
+            if _LEFTOVER.match(name):
+                self.remove(name)
 
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:

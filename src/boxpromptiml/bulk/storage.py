@@ -34,8 +34,9 @@ def local_path(name: str, base: str | Path = "") -> Path:
 
 def suffix_of(name: str) -> str:
     """Suffix of a name's last part, lower case, without what a web address may ask behind ``?``."""
-    path = re.split(r"[?#]", name, maxsplit=1)[0] if is_url(name) else name
-    return os.path.splitext(path)[1].lower()
+    if is_url(name):
+        name = name.partition("?")[0].partition("#")[0]
+    return os.path.splitext(name)[1].lower()
 
 
 def folder_of(name: str) -> str:
@@ -104,7 +105,7 @@ def retried(action: Callable[[], Any]) -> Any:
     pause = _FIRST_PAUSE
     for left in reversed(range(_TRIES)):
         try:
-            return action()
+            return _told_apart(action)
         except (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, BoxPromptError):
             raise
         except Exception:
@@ -113,6 +114,17 @@ def retried(action: Callable[[], Any]) -> Any:
         time.sleep(pause)
         pause *= 2
     raise AssertionError
+
+
+def _told_apart(action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except FileNotFoundError as error:
+        # fsspec says so of a web server that does not answer, too.
+        cause = error.__cause__
+        if cause is None or isinstance(cause, FileNotFoundError):
+            raise
+        raise cause from None
 
 
 def open_stream(name: str, base: str | Path = "") -> IO[bytes]:
