@@ -28,6 +28,9 @@ def label_studio(
     device: Annotated[
         str | None, typer.Option(help="sam: cpu, cuda, cuda:1, mps ...", show_default="the fastest there is")
     ] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Rougher masks at once, where exact ones take seconds (large photos).")
+    ] = False,
     model: Annotated[
         Path | None,
         typer.Option("--model", "-m", help="Model folder: its predictions become pre-annotations.", show_default=False),
@@ -101,11 +104,10 @@ def label_studio(
     options = {} if device is None else {"device": device}
     backend = Backend(
         load_teacher(teacher, weights=weights, **options),
-        Pictures(
-            Fetcher(rules), local_files=local_files, max_pixels=settings.max_pixels, cache_bytes=settings.cache_bytes
-        ),
+        Pictures(Fetcher(rules), local_files=local_files, max_pixels=settings.max_pixels),
         localizer=None if model is None else Localizer.load(model),
         token=key,
+        draft=draft,
     )
     _log_to_console()
     serve(create_backend_app(backend, settings), settings, open_browser=False)

@@ -84,8 +84,9 @@ def test_the_version_tells_teachers_their_settings_and_students_apart(red_model:
         Backend(load_teacher("grabcut", iterations=5), pictures),
         Backend(load_teacher("box"), pictures),
         Backend(load_teacher("box"), pictures, localizer=Localizer.load(red_model)),
+        Backend(load_teacher("grabcut"), pictures, draft=True),
     ]
-    assert len({backend.version for backend in backends}) == 4
+    assert len({backend.version for backend in backends}) == 5
     assert Backend(load_teacher("grabcut"), pictures).version == backends[0].version
 
 
@@ -195,6 +196,22 @@ def test_a_mask_of_nothing_is_no_region(site: Any, drawn_box: dict[str, Any], pr
     answer = client.post("/predict", json=predict_request("/data/upload/1/a.png", drawn=[drawn_box]))
     assert answer.json()["results"][0]["result"] == []
     assert answer.json()["results"][0]["score"] is None
+
+
+def test_a_draft_is_what_the_teacher_drafts(site: Any, make_region: Requests, predict_request: Requests) -> None:
+    rng = np.random.default_rng(1)
+    coarse = Image.fromarray(rng.integers(0, 255, (12, 18, 3), dtype=np.uint8))
+    stream = io.BytesIO()
+    coarse.resize((900, 600), Image.Resampling.BICUBIC).save(stream, "PNG")
+    site.give("/data/upload/1/a.png", stream.getvalue())
+    teacher = load_teacher("grabcut")
+    encoding = teacher.encode(np.asarray(Image.open(stream).convert("RGB")))
+    (expected,) = teacher.decode(encoding, [Box(90, 60, 720, 480)], draft=True)
+    client = _client(Backend(teacher, Pictures(Fetcher(FetchRules(parse_origin(site.address)))), draft=True))
+    box = make_region("rectanglelabels", "box", "Tampered", x=10, y=10, width=70, height=70, original_width=900)
+    request = predict_request("/data/upload/1/a.png", drawn=[box | {"original_height": 600}])
+    (region,) = client.post("/predict", json=request).json()["results"][0]["result"]
+    assert np.array_equal(decode(region["value"]["rle"], 600, 900), expected.probability > 0.5)
 
 
 def test_many_people_at_once_get_their_own_masks(

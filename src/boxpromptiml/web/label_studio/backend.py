@@ -15,6 +15,7 @@ from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.regions import Box
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.teachers import Encoding, Point, Teacher, TeacherMask
+from boxpromptiml.web.byte_cache import ByteCache
 from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.label_studio.labelling import Labelling, parse_labelling
 from boxpromptiml.web.label_studio.pictures import Picture, Pictures
@@ -44,6 +45,7 @@ class Backend:
         pictures: gets the images of tasks.
         localizer: the student that makes pre-annotations; None for none.
         token: for Label Studio; None takes what Label Studio sends with /setup.
+        draft: rougher masks at once, where the teacher's exact ones may take seconds.
 
     Attributes:
         version: of everything that shapes the predictions. Label Studio asks again for tasks whose predictions are of
@@ -51,18 +53,25 @@ class Backend:
     """
 
     def __init__(
-        self, teacher: Teacher, pictures: Pictures, *, localizer: Localizer | None = None, token: Token | None = None
+        self,
+        teacher: Teacher,
+        pictures: Pictures,
+        *,
+        localizer: Localizer | None = None,
+        token: Token | None = None,
+        draft: bool = False,
     ) -> None:
         self._teacher = teacher
         self._pictures = pictures
         self._localizer = localizer
         self._token = token
+        self._draft = draft
         self._project_tokens: OrderedDict[str, Token] = OrderedDict()
         self._lock = threading.Lock()
         self._asking = threading.Lock()
-        self._encodings: OrderedDict[str, Encoding] = OrderedDict()
+        self._encodings: ByteCache[Encoding] = ByteCache(_ENCODING_BYTES)
         self._drawn: OrderedDict[tuple[Any, ...], tuple[DrawnBox, ...]] = OrderedDict()
-        self.version = _version(teacher, localizer)
+        self.version = _version(teacher, localizer, draft)
 
     def setup(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer /setup: whether masks can be painted in this project, and the version of the predictions.
@@ -153,11 +162,11 @@ class Backend:
     def _masks(self, picture: Picture, boxes: Sequence[Box], points: Sequence[Point]) -> list[TeacherMask]:
         # One at a time: what the teacher takes in memory, or of the graphics card, it takes once.
         with self._asking:
-            encoding = self._encodings.pop(picture.sha256, None) or self._teacher.encode(picture.pixels)
-            self._encodings[picture.sha256] = encoding
-            while len(self._encodings) > 1 and sum(kept.nbytes for kept in self._encodings.values()) > _ENCODING_BYTES:
-                self._encodings.popitem(last=False)
-            return self._teacher.decode(encoding, boxes, points)
+            encoding = self._encodings.get(picture.sha256)
+            if encoding is None:
+                encoding = self._teacher.encode(picture.pixels)
+                self._encodings.put(picture.sha256, encoding, encoding.nbytes)
+            return self._teacher.decode(encoding, boxes, points, draft=self._draft)
 
     def _preannotate_or_say(self, task: Mapping[str, Any], labelling: Labelling, project: str) -> dict[str, Any]:
         try:
@@ -225,7 +234,7 @@ def _project(request: Mapping[str, Any]) -> str:
     return str(request.get("project") or "").partition(".")[0]
 
 
-def _version(teacher: Teacher, localizer: Localizer | None) -> str:
+def _version(teacher: Teacher, localizer: Localizer | None, draft: bool) -> str:
     settings = json.dumps(teacher.settings, sort_keys=True, default=str)
-    name = f"{teacher.name}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    name = f"{teacher.name}{'-draft' if draft else ''}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
     return name if localizer is None else f"{name}+student-{localizer.model_id}"

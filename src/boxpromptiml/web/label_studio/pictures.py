@@ -8,10 +8,8 @@ import hashlib
 import posixpath
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, quote, unquote_to_bytes
 
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.errors import ImageError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_image
+from boxpromptiml.web.byte_cache import ByteCache
 from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.label_studio.addresses import shown
 from boxpromptiml.web.label_studio.fetching import Fetcher
@@ -69,15 +68,12 @@ class Pictures:
         *,
         local_files: Path | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
-        cache_bytes: int = 256 * 2**20,
+        cache_bytes: int = 512 * 2**20,
     ) -> None:
         self._fetcher = fetcher
         self._local_files = None if local_files is None else local_files.resolve()
         self._max_pixels = max_pixels
-        self._cache_bytes = cache_bytes
-        self._kept: OrderedDict[tuple[Any, ...], tuple[float, Picture]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._kept: ByteCache[tuple[float, Picture]] = ByteCache(cache_bytes)
 
     def get(self, value: object, *, task: object, project: str, token: Token | None) -> Picture:
         """The image that a task's data names.
@@ -95,11 +91,9 @@ class Pictures:
             raise HttpError(400, "the task's data has no image: an address or a path is expected, as text")
         value = value.strip()
         key = (project, hashlib.sha256(value.encode("utf-8", "replace")).digest(), task)
-        with self._lock:
-            made, picture = self._kept.get(key, (0.0, None))
-            if picture is not None and time.monotonic() - made < _KEEP_SECONDS:
-                self._kept.move_to_end(key)
-                return picture
+        kept = self._kept.get(key)
+        if kept is not None and time.monotonic() - kept[0] < _KEEP_SECONDS:
+            return kept[1]
         name, data = self._read(value, task, token)
         try:
             with _DECODING:
@@ -107,17 +101,8 @@ class Pictures:
         except ImageError as error:
             raise HttpError(413 if "over the limit" in error.reason else 415, str(error)) from error
         picture = Picture(name, data, hashlib.sha256(data).hexdigest(), pixels)
-        self._keep(key, picture)
+        self._kept.put(key, (time.monotonic(), picture), picture.size)
         return picture
-
-    def _keep(self, key: tuple[Any, ...], picture: Picture) -> None:
-        with self._lock:
-            if key in self._kept:
-                self._bytes -= self._kept.pop(key)[1].size
-            self._kept[key] = (time.monotonic(), picture)
-            self._bytes += picture.size
-            while self._bytes > self._cache_bytes and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1][1].size
 
     def _read(self, value: str, task: object, token: Token | None) -> tuple[str, bytes]:
         """A name for messages, and the encoded image."""
