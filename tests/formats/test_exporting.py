@@ -246,6 +246,16 @@ def test_our_polygons_are_those_of_pycocotools() -> None:
         assert (ours ^ theirs).sum() <= 0.03 * theirs.sum()
 
 
+def test_our_run_lengths_are_those_of_pycocotools(mask: np.ndarray[Any, Any]) -> None:
+    coco_masks = pytest.importorskip("pycocotools.mask")
+    from boxpromptiml import rle
+
+    rng = np.random.default_rng(0)
+    for made in (mask, np.zeros((3, 5), bool), np.ones((3, 5), bool), rng.random((60, 70)) < 0.3):
+        theirs = coco_masks.encode(np.asfortranarray(made.astype(np.uint8)))
+        assert rle.encode(made) == {"size": theirs["size"], "counts": theirs["counts"].decode()}
+
+
 def test_globox_reads_boxes(filled: Dataset, tmp_path: Path) -> None:
     globox = pytest.importorskip("globox")
 

@@ -104,6 +104,8 @@ def import_source(
     source = read_source(src, format, options)
     if label is not None and all(candidate.label for candidate in source.candidates):
         raise DatasetError(f"{src}: the {source.format} labels its images itself; leave the label out")
+    if overwrite and all(candidate.annotation is None for candidate in source.candidates):
+        raise DatasetError(f"{src}: --overwrite is for manifests and formats with boxes, the {source.format} has none")
     root = dataset.root if isinstance(dataset, Dataset) else Path(dataset)
     _check_grouping(group_by, src, [_name(candidate.image, dataset) for candidate in source.candidates])
     # Only mending writes before all is known to fit, and mending never rejects a source.
