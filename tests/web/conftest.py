@@ -179,7 +179,10 @@ def live_server() -> Iterator[Callable[..., LiveServer]]:
 
 @pytest.fixture
 def wait_until() -> Callable[..., Any]:
-    """A function that calls another one until its result is true, and returns that."""
+    """A function that calls another one until its result is true, and returns that.
+
+    For processes and files. A page tells nothing of itself while a test sleeps: ask Playwright's own methods to wait.
+    """
 
     def wait(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
         end = time.monotonic() + seconds

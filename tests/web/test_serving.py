@@ -100,12 +100,10 @@ def test_a_page_of_another_origin_gets_nothing(
         for name, code in tries.items()
     }
     assert got == dict.fromkeys(tries, False)
-    page.evaluate(
-        "u => { const f = document.createElement('iframe'); f.src = u + '/'; document.body.append(f); "
-        "return new Promise(done => { f.onload = done }) }",
-        str(server),
-    )
-    assert page.frames[1].url == "chrome-error://chromewebdata/"
+    with page.expect_event("framenavigated", lambda frame: frame.url == "chrome-error://chromewebdata/"):
+        page.evaluate(
+            "u => { const f = document.createElement('iframe'); f.src = u + '/'; document.body.append(f) }", str(server)
+        )
     with Dataset.open(tmp_path) as dataset:
         assert dataset.get("photo-000.jpg").version == 1
 

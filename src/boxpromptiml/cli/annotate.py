@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # So many files that do not fit are named one by one.
 _SHOWN = 10
+# Memory for what teachers have seen of images, against that for pictures: the former are larger.
+_TEACHERS_SHARE = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -53,11 +55,16 @@ def annotate(
     token: TokenOption = None,
     teacher: Annotated[
         Literal["grabcut", "sam", "none"],
-        typer.Option(help="Who previews masks while boxes are drawn; none for no preview."),
+        typer.Option(
+            help="Who previews masks while boxes are drawn; none for neither previews nor review by teachers."
+        ),
     ] = "grabcut",
     weights: Annotated[
         str | None,
-        typer.Option(help="sam: hub id or folder of SAM, SAM-HQ, SAM 2 or EdgeTAM.", show_default="SAM ViT-H"),
+        typer.Option(
+            help="Hub id or folder of SAM, SAM-HQ, SAM 2 or EdgeTAM, for --teacher sam, or to be asked in review.",
+            show_default="SAM ViT-H",
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="sam: cpu, cuda, cuda:1, mps ...", show_default="the fastest there is")
@@ -89,10 +96,10 @@ def annotate(
     from boxpromptiml.web.opening import open_folder
     from boxpromptiml.web.server import listen
 
-    if teacher != "sam":
-        for name, value in (("--weights", weights), ("--device", device)):
-            if value is not None:
-                raise TeacherError(f"{name} is for --teacher sam; the {teacher} teacher has none")
+    if weights is not None and teacher == "none":
+        raise TeacherError("--weights is for the sam teacher; leave --teacher none out")
+    if device is not None and teacher != "sam" and weights is None:
+        raise TeacherError("--device is for the sam teacher; give --teacher sam, or --weights")
     settings = make_settings(
         host=host,
         port=port,
@@ -113,8 +120,12 @@ def annotate(
             if opened.read_only and not read_only:
                 print(f"{dataset}: cannot be written, changes are refused", file=sys.stderr)
             pool = _teachers(teacher, weights, device, settings)
-            app = create_app(WebState(dataset=opened, settings=settings, teachers=pool, localizer=localizer))
-            serve(app, settings, open_browser=not no_browser, listening=listening)
+            try:
+                app = create_app(WebState(dataset=opened, settings=settings, teachers=pool, localizer=localizer))
+                serve(app, settings, open_browser=not no_browser, listening=listening)
+            finally:
+                if pool is not None:
+                    pool.close()
 
 
 def _localizer(model: Path | None) -> Localizer | None:
@@ -135,19 +146,20 @@ def _report(found: Found) -> None:
 
 
 def _teachers(teacher: str, weights: str | None, device: str | None, settings: WebSettings) -> TeacherPool | None:
-    """The default teacher, loaded, so that missing weights are told before the page opens; review may ask others."""
+    """The teachers that may be asked, that of the previews first; each is loaded when it is first asked."""
     if teacher == "none":
         return None
     from boxpromptiml.teachers import Teacher, load_teacher
     from boxpromptiml.web.teacher_pool import TeacherPool
 
     def load(name: str) -> Teacher:
-        if name != "sam":
-            return load_teacher(name)
-        return load_teacher("sam", weights=weights, **({} if device is None else {"device": device}))
+        options = {"device": device} if name == "sam" and device is not None else {}
+        return load_teacher(name, weights=weights if name == "sam" else None, **options)
 
-    # An encoding is an image, more or less: of 12 megapixels 36 MB.
-    cache = 2 * settings.cache_bytes
-    pool = TeacherPool((teacher, "grabcut", "box"), load, cache_bytes=cache, max_pixels=settings.max_pixels)
-    pool.teacher(pool.default)
-    return pool
+    with_sam = ["sam"] if weights is not None else []
+    return TeacherPool(
+        [teacher, *with_sam, "grabcut", "box"],
+        load,
+        cache_bytes=_TEACHERS_SHARE * settings.cache_bytes,
+        max_pixels=settings.max_pixels,
+    )

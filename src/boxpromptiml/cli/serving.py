@@ -36,7 +36,9 @@ MaxUploadOption = Annotated[float, typer.Option("--max-upload-mb", min=0.001, he
 MaxPixelsOption = Annotated[
     float, typer.Option("--max-megapixels", min=0.000001, help="Larger images are refused before they are decoded.")
 ]
-CacheOption = Annotated[float, typer.Option("--cache-mb", min=0.0, help="Memory for pictures made for the page.")]
+CacheOption = Annotated[
+    float, typer.Option("--cache-mb", min=0.0, help="Memory for pictures; teachers get twice as much.")
+]
 BrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
+from boxpromptiml.web import localize, pictures, preview, records, review, session, suggest
 from boxpromptiml.web.errors import install_error_handlers
 from boxpromptiml.web.security import secure
 from boxpromptiml.web.settings import WebState
 
 STATIC = Path(__file__).with_name("static")
 
-# Each module defines router(state).
-_WITH_DATASET = ("records", "pictures", "preview", "review", "suggest")
-_ALWAYS = ("session", "localize")
+_ALWAYS = (session, localize)
+_WITH_DATASET = (records, pictures, preview, review, suggest)
 
 
 def create_app(state: WebState) -> FastAPI:
@@ -27,11 +25,11 @@ def create_app(state: WebState) -> FastAPI:
     Args:
         state: without a dataset the routes that need one are left out.
     """
+    # No pages of the framework's own: they load scripts from elsewhere.
     app = FastAPI(title="BoxPromptIML", openapi_url=None, redirect_slashes=False)
     install_error_handlers(app)
-    for name in (*(_WITH_DATASET if state.dataset is not None else ()), *_ALWAYS):
-        if find_spec(f"boxpromptiml.web.{name}") is not None:
-            app.include_router(import_module(f"boxpromptiml.web.{name}").router(state))
+    for module in (*_ALWAYS, *(_WITH_DATASET if state.dataset is not None else ())):
+        app.include_router(module.router(state))
 
     @app.get("/", include_in_schema=False)
     def index() -> FileResponse:
