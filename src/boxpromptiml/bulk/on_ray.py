@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import sys
 import tempfile
+import urllib.parse
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,8 @@ from boxpromptiml.errors import BoxPromptError, MissingExtraError
 from boxpromptiml.machine import usable_cores
 
 _MODEL_FILES = frozenset({".bin", ".data", ".json", ".onnx", ".xml"})
+_CLIENT_PORT = 10001  # of ray://HOST
+_PATIENCE = 10.0  # seconds
 _OBJECT_STORE = 128 * 2**20  # bytes; the model goes through it once, no image ever does
 
 
@@ -91,22 +97,45 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, cores: int | None, address: str | None) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"address": address}
+    if address is None:
+        options = {
+            "num_cpus": cores or usable_cores(),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE,
+        }
     try:
-        if address is not None:
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(
-                num_cpus=cores or usable_cores(),
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE,
-                **quiet,
-            )
+        if address is not None and address != "auto":
+            _knock(address)
+        with _stderr_closed():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray's own, gRPC's, OSError, RuntimeError
         place = "Ray cannot be started here" if address is None else f"--ray-address {address}: no Ray cluster answers"
         raise ClusterError(f"{place} ({one_line(error)})") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nobody listens: Ray itself tries for minutes. Raises ValueError for no address."""
+    parts = urllib.parse.urlsplit(address if "://" in address else f"ray://{address}")
+    if not parts.hostname:
+        raise ValueError("give auto, HOST:PORT or ray://HOST:PORT")
+    socket.create_connection((parts.hostname, parts.port or _CLIENT_PORT), timeout=_PATIENCE).close()
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Keep what Ray's C++ side says of its own log level off the terminal; errors come as exceptions."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def _model_files(folder: Path) -> dict[str, bytes]:
