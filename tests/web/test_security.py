@@ -22,13 +22,16 @@ from starlette.websockets import WebSocketDisconnect
 
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.images import save_png
+from boxpromptiml.images import encode_png, save_png
+from boxpromptiml.regions import Box
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.web import WebSettings, WebState, create_app
 from boxpromptiml.web.settings import is_loopback
+from boxpromptiml.web.teacher_pool import TeacherPool
 
 TOKEN = "correct-horse-battery-staple"
 JPEG = {"content-type": "image/jpeg"}
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -45,9 +48,26 @@ def dataset(tmp_path: Path) -> Iterator[Dataset]:
         yield made
 
 
-def client(dataset: Dataset, localizer: Localizer | None = None, **settings: Any) -> TestClient:
-    state = WebState(dataset=dataset, settings=WebSettings(**settings), localizer=localizer)
+def client(
+    dataset: Dataset, localizer: Localizer | None = None, teachers: TeacherPool | None = None, **settings: Any
+) -> TestClient:
+    state = WebState(dataset=dataset, settings=WebSettings(**settings), localizer=localizer, teachers=teachers)
     return TestClient(create_app(state), base_url="http://127.0.0.1:8008", follow_redirects=False)
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A PNG that says it has so many pixels: some kilobytes of zeros."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(2_000_000), 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 # --- files ------------------------------------------------------------------------------------------------------
@@ -424,21 +444,6 @@ def test_json_is_limited_too(dataset: Dataset) -> None:
         assert (answer.status_code, set(answer.json())) == (413, {"error"})
 
 
-def png_bomb(width: int, height: int) -> bytes:
-    """A PNG that says it has so many pixels: some kilobytes of zeros."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(2_000_000), 9))
-        + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.parametrize(("width", "height"), [(60_000, 60_000), (2_000_000, 2_000), (4001, 250)])
 def test_a_decompression_bomb_is_refused_by_its_header(
     dataset: Dataset, red_model: Path, width: int, height: int
@@ -454,6 +459,28 @@ def test_a_decompression_bomb_is_refused_by_its_header(
         answer = asked.get(f"/api/picture?image=bomb.png&size={size}")
         assert answer.status_code in (413, 415)
         assert "megapixels" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", 415),
+        (b"no image", 415),
+        (b"\x89PNG\r\n\x1a\n", 415),
+        (png_bomb(60_000, 60_000), 413),
+        (encode_png(np.zeros((30, 41), np.uint8)), 415),
+        (encode_png(np.zeros((30, 40, 3), np.uint8)), 415),
+        (encode_png(np.zeros((30, 40), np.uint16)), 415),
+    ],
+    ids=["empty", "text", "cut", "bomb", "other size", "colour", "16 bits"],
+)
+def test_a_painted_mask_is_looked_at_before_it_is_kept(dataset: Dataset, data: bytes, status: int) -> None:
+    dataset.annotate("inside.png", boxes=[Box(1, 2, 9, 8)], label=None, expected_version=1)
+    asked = client(dataset)
+    answer = asked.put("/api/pseudo?image=inside.png&version=2", content=data, headers={"content-type": "image/png"})
+    assert answer.status_code in (status, 400), answer.text
+    assert set(answer.json()) == {"error"}
+    assert dataset.get("inside.png").pseudo is None
 
 
 @pytest.mark.parametrize(
@@ -534,13 +561,26 @@ def test_pages_have_limits(dataset: Dataset, offset: str, limit: str) -> None:
 
 
 def test_reading_only_means_that_nothing_is_written(dataset: Dataset) -> None:
-    asked = client(dataset, read_only=True)
+    pool = TeacherPool(["box"])
+    asked = client(dataset, teachers=pool, read_only=True)
     before = sorted(dataset.root.rglob("*"))
     body = {"version": 1, "boxes": [[1, 2, 9, 8]], "label": None}
-    assert asked.put("/api/record?image=inside.png", json=body).status_code == 403
-    assert asked.get("/api/picture?image=inside.png&size=thumb").status_code == 200
+    mask = encode_png(np.zeros((30, 40), np.uint8))
+    refused = [
+        asked.put("/api/record?image=inside.png", json=body),
+        asked.post("/api/review", json={"image": "inside.png", "version": 1, "verdict": "accepted"}),
+        asked.post("/api/relabel", json={"image": "inside.png", "version": 1, "boxes": [[1, 2, 9, 8]]}),
+        asked.put("/api/pseudo?image=inside.png&version=1", content=mask, headers={"content-type": "image/png"}),
+    ]
+    assert [answer.status_code for answer in refused] == [403] * len(refused)
+    allowed = [
+        asked.get("/api/picture?image=inside.png&size=thumb"),
+        asked.post("/api/preview", json={"image": "inside.png", "boxes": [[1, 2, 9, 8]]}),
+    ]
+    assert [answer.status_code for answer in allowed] == [200] * len(allowed)
     assert dataset.get("inside.png").version == 1
     assert sorted(dataset.root.rglob("*")) == before
+    pool.close()
 
 
 @pytest.mark.parametrize(
