@@ -234,6 +234,14 @@ def test_boxes_drawn_at_another_size_are_scaled_on_request(two: Path, dataset: D
     assert (mask_of(dataset, found) == filled(Box(4, 4, 20, 20))).all()
 
 
+def test_a_size_beyond_all_images_is_not_drawn(source: Path, dataset: Dataset, paint: Paint) -> None:
+    paint("a.png", size=(30, 30))
+    images = [{"id": 7, "width": 2**31 - 1, "height": 2**31 - 1, "file_name": "a.png"}]
+    content = coco([{"id": 1, "bbox": [1, 1, 9, 9], "segmentation": [[1, 1, 9, 1, 9, 9]]}], images=images)
+    with pytest.raises(BoxPromptError, match="no image fits"):
+        read(write(source / "all.json", content), dataset, on_mismatch="resize")
+
+
 # --- YOLO -----------------------------------------------------------------------------------------------------------
 
 

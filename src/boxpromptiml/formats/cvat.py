@@ -134,7 +134,13 @@ def _mask(entry: str, element: Element) -> Shape | str:
     left, top = (number(element.get(side)) for side in ("left", "top"))
     width, height = (whole(element.get(side)) for side in ("width", "height"))
     runs = [number(run) for run in element.get("rle", "").split(",")]
-    if left is None or top is None or width is None or height is None or any(run is None or run < 0 for run in runs):
+    if (
+        left is None
+        or top is None
+        or width is None
+        or height is None
+        or any(run is None or not 0 <= run < 2**31 for run in runs)
+    ):
         return "needs left, top, width, height and rle (run lengths with commas between them)"
     counts = np.array(runs, np.float64).astype(np.int64)
     if counts.sum() != width * height:

@@ -21,7 +21,15 @@ from boxpromptiml.errors import ImageError
 from boxpromptiml.files import write_bytes
 from boxpromptiml.formats.shapes import Annotation, resolve
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
-from boxpromptiml.images import encode_png, image_size, mask_is_coloured, open_image, open_mask, save_png
+from boxpromptiml.images import (
+    DEFAULT_MAX_PIXELS,
+    encode_png,
+    image_size,
+    mask_is_coloured,
+    open_image,
+    open_mask,
+    save_png,
+)
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.preprocessing import resize_nearest
 from boxpromptiml.progress import track
@@ -133,7 +141,8 @@ def _with_shapes(
     reasons = []
     if count and size != own:
         reasons.append(f"was annotated at {size[0]} x {size[1]} pixels, but is {own[0]} x {own[1]}")
-        if mender is None or not _alike(size, own):
+        # What claims to be larger than any image may be is not drawn at that size either.
+        if mender is None or not _alike(size, own) or size[0] * size[1] > DEFAULT_MAX_PIXELS:
             turned = " (turned: annotate the upright image)" if size == own[::-1] else ""
             return Mismatch(candidate.image, reasons[0] + turned)
     try:
