@@ -31,6 +31,8 @@ function takeToken() {
 
 export class Api {
   #token = takeToken();
+  // Tells this page's requests for previews from those of others: a newer one of the same page replaces an older one.
+  #client = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
   onReached = () => {}; // called with true or false after every request: was the server there?
 
   /** `/api/...` with a query; null and undefined parameters are left out. */
@@ -91,8 +93,9 @@ export class Api {
   position = (image, filters, signal) => this.get("/api/position", { ...filters, image }, signal);
   record = (image, signal) => this.get("/api/record", { image }, signal);
   suggestion = (image, signal) => this.get("/api/suggestion", { image }, signal);
-  preview = (body, signal) => this.post("/api/preview", body, { signal });
-  prefetch = (images, signal) => this.request("/api/prefetch", { method: "POST", json: { images }, signal });
+  preview = (body, signal) => this.post("/api/preview", { ...body, client: this.#client }, { signal });
+  prefetch = (images, signal) =>
+    this.request("/api/prefetch", { method: "POST", json: { images, client: this.#client }, signal });
 
   /** The image after (direction 1) or before (-1) `image` among those of `filters`, or null. */
   async next(image, filters, { direction = 1, wrap = false } = {}, signal) {

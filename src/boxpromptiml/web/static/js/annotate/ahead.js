@@ -103,7 +103,7 @@ export class Ahead {
       }
       this.#pictures.focus([image, previous, ...this.#queue]);
       for (const next of this.#queue) this.#fetch(next);
-      if (this.#hasTeacher && this.#queue.length) await this.#api.prefetch(this.#queue);
+      if (this.#hasTeacher) await this.#api.prefetch([image, ...this.#queue]);
     } catch {
       // Whoever goes there will hear of it.
     }

@@ -106,14 +106,19 @@ export class Assist {
     const signal = this.#begin("mask");
     this.maskNote.textContent = "…";
     try {
-      const answer = await this.#api.preview({ image: this.#image, boxes: this.#boxes }, signal);
-      if (signal.aborted) return;
-      // Another page of the same browser asked for something newer; it is that page's turn.
-      if (answer.superseded) return void (this.maskNote.textContent = "");
-      await this.mask.show(answer.png, () => !signal.aborted);
-      if (signal.aborted) return;
-      const flags = answer.flags.flat();
-      this.maskNote.textContent = flags.length ? `Check: ${[...new Set(flags)].join(", ")}` : `${answer.seconds.toFixed(1)} s`;
+      // A rough mask at once where the exact one takes longer, then the exact one.
+      for (const exact of [false, true]) {
+        const answer = await this.#api.preview({ image: this.#image, boxes: this.#boxes, exact }, signal);
+        if (signal.aborted) return;
+        // Another page of the same browser asked for something newer; it is that page's turn.
+        if (answer.superseded) return void (this.maskNote.textContent = "");
+        await this.mask.show(answer.png, () => !signal.aborted);
+        if (signal.aborted) return;
+        const flags = answer.flags.flat();
+        this.maskNote.textContent = flags.length ? `Check: ${[...new Set(flags)].join(", ")}` : `${answer.seconds.toFixed(1)} s`;
+        if (!answer.draft) break;
+        this.maskNote.textContent += ", rough; refining …";
+      }
     } catch (error) {
       if (signal.aborted) return;
       this.mask.clear();

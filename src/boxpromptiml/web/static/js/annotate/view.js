@@ -108,7 +108,7 @@ class AnnotateView {
       return;
     }
     // What a button, a link or a slider does with a key comes first.
-    const control = event.target instanceof Element && event.target.closest("button, a, input, [role=listbox]");
+    const control = event.target instanceof Element ? event.target.closest("button, a, input, [role=listbox]") : null;
     if (control && ["Enter", " "].includes(event.key)) return;
     const onPicture = !control;
     if (onPicture && this.#bench.arrow(event)) event.preventDefault();
