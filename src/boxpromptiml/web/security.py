@@ -185,7 +185,7 @@ def _check_length(headers: Headers, limit: int) -> None:
     # Before anything is read. A body without a length, or with more than it says, is stopped by the middleware.
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > limit:
-        raise HttpError(413, f"more than {limit / 2**20:g} MB in one request")
+        raise HttpError(413, f"more than {limit / 1e6:.3g} MB in one request")
 
 
 def _host_names(settings: WebSettings) -> frozenset[str]:
