@@ -44,7 +44,6 @@ export class Layout {
         { class: "toolbar" },
         this.listToggle,
         h("div", { class: "toolbar-title" }, this.name, this.badge),
-        this.place,
         this.saveState,
         h("div", { class: "toolbar-group" }, this.remove, this.undo, this.redo),
         h(
@@ -56,7 +55,7 @@ export class Layout {
         ),
         this.panelToggle,
       ),
-      h("div", { class: "stage-frame" }, stage.element, this.notice, this.toast),
+      h("div", { class: "stage-frame" }, stage.element, this.place, this.notice, this.toast),
       this.actions,
     );
     this.panels = h("aside", { class: "side panels", "aria-label": "Boxes, help, progress" }, panels);
