@@ -24,7 +24,7 @@ from boxpromptiml.errors import ModelError
 from boxpromptiml.files import atomic_path, sha256_of
 from boxpromptiml.model_config import FORMAT_VERSION, ONNX_NAME, WEIGHTS_NAME, ModelConfig
 from boxpromptiml.preprocessing import CELL, PreprocessingSpec
-from boxpromptiml.runtime.sessions import INPUT_NAME, OUTPUT_NAME, PREPROCESSING_KEY, VERSION_KEY, WEIGHTS_KEY
+from boxpromptiml.runtime.card import INPUT_NAME, OUTPUT_NAME, PREPROCESSING_KEY, VERSION_KEY, WEIGHTS_KEY
 from boxpromptiml.student import Student, load_checkpoint
 
 TOLERANCE = 1e-4

@@ -1,13 +1,16 @@
-"""From an image to a localization, on ONNX Runtime and without torch."""
+"""From an image to a localization: ONNX Runtime, OpenVINO or torch behind one `Localizer`, none imported before use."""
 
 from boxpromptiml.runtime.localizer import Localizer, find_model
 from boxpromptiml.runtime.overlay import draw_overlay
 from boxpromptiml.runtime.result import Localization, LocalizedRegion, image_score, native_mask
+from boxpromptiml.runtime.sessions import RUNTIME_NAMES, RuntimeName
 
 __all__ = [
+    "RUNTIME_NAMES",
     "Localization",
     "LocalizedRegion",
     "Localizer",
+    "RuntimeName",
     "draw_overlay",
     "find_model",
     "image_score",

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,11 @@ from PIL import Image
 
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, read_image_file
-from boxpromptiml.model_config import ONNX_NAME, ModelConfig
+from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.preprocessing import Fed
+from boxpromptiml.runtime.card import export_command, parse_name
 from boxpromptiml.runtime.result import Localization, Verdict, find_regions, image_score
-from boxpromptiml.runtime.sessions import INPUT_NAME, OUTPUT_NAME, open_session
-
-if TYPE_CHECKING:
-    import onnxruntime as ort
+from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
 
 MODEL_VARIABLE = "BOXPROMPTIML_MODEL"
 
@@ -39,7 +36,7 @@ def find_model(model: str | Path | None = None) -> Path:
             "`boxpromptiml demo` makes a small one in minutes, `boxpromptiml train` makes your own"
         )
     folder = Path(chosen)
-    if folder.name == ONNX_NAME:
+    if parse_name(folder.name) is not None and not folder.is_dir():
         folder = folder.parent
     if not folder.is_dir():
         raise ModelError(f"{chosen}: no such model folder; `boxpromptiml train` or `boxpromptiml demo` makes one")
@@ -57,33 +54,53 @@ class Localizer:
 
     Attributes:
         config: the model's configuration.
-        model_id: first 16 digits of the SHA-256 of ``model.onnx``: a changed network has another id.
+        model_id: first 16 digits of the SHA-256 of the runtime file: another network, format or precision has another.
         folder: where the model lies.
+        session: the network.
+        choice: runtime, precision, threads and device that it was opened with.
     """
 
-    def __init__(self, session: ort.InferenceSession, config: ModelConfig, model_id: str, folder: Path) -> None:
-        self._session = session
+    def __init__(self, session: Session, config: ModelConfig, folder: Path, choice: Choice) -> None:
+        self.session = session
         self.config = config
-        self.model_id = model_id
+        self.model_id = session.digest[:16]
         self.folder = folder
+        self.choice = choice
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Localizer:
+    def load(
+        cls,
+        model: str | Path | None = None,
+        *,
+        runtime: str = "auto",
+        threads: int | None = None,
+        device: str = "cpu",
+        precision: str | None = None,
+    ) -> Localizer:
         """Load a model folder.
 
         Args:
-            model: folder with ``config.json`` and ``model.onnx``; None takes ``BOXPROMPTIML_MODEL``.
+            model: folder with ``config.json`` and a runtime file such as ``model.onnx``, or such a file in it; None
+                takes ``BOXPROMPTIML_MODEL``.
+            runtime: ``onnx``, ``openvino``, ``torch``, ``torch-compile``, or ``auto``: the first of these whose file
+                is there, on ``cuda`` torch.
             threads: threads of one inference; None for all usable cores.
+            device: ``cpu``, ``cuda`` (torch) or ``gpu`` (Intel graphics, OpenVINO).
+            precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``; None takes fp32 where it is there.
 
         Raises:
-            ModelError: no model, an incomplete or damaged one, or a network at odds with its config or weights.
+            ModelError: no model, an incomplete or damaged one, a network at odds with its config or weights, or no
+                such runtime or device.
+            MissingExtraError: the runtime's package is not installed.
         """
-        if threads is not None and threads < 1:
-            raise ModelError(f"threads must be at least 1, got {threads}")
         folder = find_model(model)
+        named = parse_name(Path(model).name) if model is not None and not Path(model).is_dir() else None
+        if named is not None:
+            runtime = named[0] if runtime == "auto" else runtime
+            precision = named[1] if precision is None else precision
         config = ModelConfig.load(folder)
-        session, digest = open_session(folder, config, threads)
-        return cls(session, config, digest[:16], folder)
+        choice = choose(folder, runtime, precision, threads, device)
+        return cls(open_session(folder, config, choice), config, folder, choice)
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network.
@@ -106,12 +123,12 @@ class Localizer:
         if len(batch) == 0:
             return np.zeros((0, height, width), dtype=np.float32)
         try:
-            (output,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: batch})
-        except Exception as error:  # onnxruntime's exceptions share no base class that it promises
+            values = self.session.run(batch)
+        except Exception as error:  # each runtime has its own exceptions
             raise ModelError(f"{self.folder}: the network failed ({' '.join(str(error).split())[:200]})") from error
-        values = np.asarray(output, dtype=np.float32)
         if values.shape != (len(batch), 1, height, width):
-            raise ModelError(f"{self.folder}: the network gave {values.shape}; run  boxpromptiml export {self.folder}")
+            command = export_command(self.folder, self.choice.format, self.choice.precision)
+            raise ModelError(f"{self.folder}: the network gave {values.shape}; run  {command}")
         if not np.isfinite(values).all():
             raise ModelError(f"{self.folder}: the network gave values that are not finite; its weights are damaged")
         return np.clip(values[:, 0], 0.0, 1.0)
@@ -190,7 +207,8 @@ class Localizer:
         score = image_score(values, self.config.decision.score_fraction)
         verdict: Verdict = "tampered" if score > limit else "authentic"
         answer = Localization(image, sha256, width, height, score, verdict, limit, [], values, self.model_id, 0.0)
-        answer.regions = find_regions(answer.mask, values)
+        if (values > limit).any():  # or the mask is empty: resizing never exceeds the highest value
+            answer.regions = find_regions(answer.mask, values)
         return answer
 
 

@@ -1,98 +1,154 @@
-"""Opening ``model.onnx`` of a model folder, and refusing one that does not belong to its folder."""
+"""Opening the runtime files of a model folder: which one, with which library, and on what."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, Protocol, get_args
 
-import onnxruntime as ort
-from pydantic import ValidationError
+import numpy as np
+from numpy.typing import NDArray
 
 from boxpromptiml.errors import ModelError
-from boxpromptiml.files import sha256_of
 from boxpromptiml.machine import usable_cores
-from boxpromptiml.model_config import FORMAT_VERSION, ONNX_NAME, WEIGHTS_NAME, ModelConfig
-from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.model_config import ModelConfig
+from boxpromptiml.runtime.card import FORMATS, PRECISIONS, Card, FileFormat, Precision, export_command, file_name
 
-# Keys of the file's metadata, written by the export.
-PREPROCESSING_KEY = "boxpromptiml.preprocessing"
-WEIGHTS_KEY = "boxpromptiml.weights_sha256"
-VERSION_KEY = "boxpromptiml.format_version"
+RuntimeName = Literal["auto", "onnx", "openvino", "torch", "torch-compile"]
+RUNTIME_NAMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 
-INPUT_NAME = "image"
-OUTPUT_NAME = "probability"
+# Import names of what a format's runtime needs.
+_PACKAGES: dict[FileFormat, str] = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 
 
-def open_session(folder: Path, config: ModelConfig, threads: int | None = None) -> tuple[ort.InferenceSession, str]:
-    """Open the network of a model folder on the CPU.
+class Session(Protocol):
+    """An opened network. May be used from many threads at once.
 
-    Args:
-        folder: model folder with ``config.json`` and ``model.onnx``.
-        config: its configuration; the network must have been exported with the same preprocessing.
-        threads: threads of one inference; None for all usable cores.
+    Attributes:
+        card: what its file says of itself.
+        digest: SHA-256 of its file or files: they alone decide what comes out.
+    """
 
-    Returns:
-        The session and the SHA-256 of the network's file: it alone decides what comes out.
+    @property
+    def card(self) -> Card: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities, float32 (n, 1, H, W), of uint8 (n, 3, H, W) at an input size of the network."""
+        ...
+
+    def device_memory(self) -> float | None:
+        """Largest memory of an accelerator so far, MB; None without one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is to be opened, decided.
+
+    Attributes:
+        runtime: never ``auto``.
+        precision: of the file.
+        threads: of one inference.
+        device: ``cpu``, ``cuda`` (torch) or ``gpu`` (OpenVINO).
+    """
+
+    runtime: RuntimeName
+    precision: Precision
+    threads: int
+    device: str
+
+    @property
+    def format(self) -> FileFormat:
+        """Of the file that the runtime reads."""
+        return "torch" if self.runtime == "torch-compile" else self.runtime  # type: ignore[return-value]
+
+
+def choose(
+    folder: Path, runtime: str = "auto", precision: str | None = None, threads: int | None = None, device: str = "cpu"
+) -> Choice:
+    """Decide what of a model folder to open.
+
+    Without a wish, the first that is there of ONNX Runtime, OpenVINO and torch (on ``cuda``: torch), each at fp32
+    before fp16, bf16 and int8: a faster file that was added later changes no result unless it is asked for.
 
     Raises:
-        ModelError: no network, a damaged one, or one that contradicts the folder's config or weights.
+        ModelError: an unknown name, a device that the runtime does not run on, or no such file in the folder.
     """
-    path = folder / ONNX_NAME
-    remedy = f"run  boxpromptiml export {folder}"
-    if not path.is_file():
-        raise ModelError(f"{folder}: no {ONNX_NAME} there; {remedy}")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only; they are raised as well
-    # Idle threads that spin would take the cores from decoding and encoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class that it promises
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: cannot be loaded ({reason}); {remedy}") from error
-    return session, _checked(session, folder, config, remedy)
+    _check_names(runtime, precision, threads, device)
+    if runtime != "auto":
+        wanted = list(_candidates([runtime], precision))
+    elif device == "cpu":
+        wanted = [pair for pair in _candidates(list(FORMATS), precision) if _installed(pair[0]) or pair[0] == "onnx"]
+    else:
+        wanted = list(_candidates(["torch" if device == "cuda" else "openvino"], precision))
+    for name, level in wanted:
+        choice = Choice(name, level, threads or usable_cores(), device)
+        if (folder / file_name(choice.format, level)).is_file():
+            return choice
+    first = Choice(*wanted[0], 1, device)
+    raise ModelError(
+        f"{folder}: no {file_name(first.format, first.precision)} there; "
+        f"run  {export_command(folder, first.format, first.precision)}"
+    )
 
 
-def _checked(session: ort.InferenceSession, folder: Path, config: ModelConfig, remedy: str) -> str:
-    """Compare what the network says of itself with its folder; return the digest of its file."""
-    path = folder / ONNX_NAME
-    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    missing = [key for key in (PREPROCESSING_KEY, WEIGHTS_KEY, VERSION_KEY) if key not in metadata]
-    if missing:
-        raise ModelError(f"{path}: was not exported by boxpromptiml (no {missing[0]} in it); {remedy}")
-    if metadata[VERSION_KEY] != str(FORMAT_VERSION):
-        version = metadata[VERSION_KEY]
-        raise ModelError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {remedy}")
-    try:
-        spec = PreprocessingSpec.model_validate_json(metadata[PREPROCESSING_KEY])
-    except ValidationError as error:
-        raise ModelError(f"{path}: its preprocessing spec is malformed; {remedy}") from error
-    if spec != config.preprocessing:
-        differing = [
-            name for name in type(spec).model_fields if getattr(spec, name) != getattr(config.preprocessing, name)
-        ]
-        raise ModelError(f"{path}: its preprocessing differs from config.json's in {', '.join(differing)}; {remedy}")
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if (
-        [node.name for node in inputs] != [INPUT_NAME]
-        or OUTPUT_NAME not in [node.name for node in outputs]
-        or inputs[0].type != "tensor(uint8)"
-        or not _shape_fits(inputs[0].shape, spec)
-    ):
-        found = ", ".join(f"{node.name} {node.type} {node.shape}" for node in inputs)
-        wanted = f"{INPUT_NAME} tensor(uint8) [batch, 3, H, W], H x W {spec.input_text},"
-        raise ModelError(f"{path}: takes {found} where {wanted} is expected; {remedy}")
-    weights = folder / WEIGHTS_NAME
-    if weights.is_file() and sha256_of(weights) != metadata[WEIGHTS_KEY]:
-        raise ModelError(f"{path}: was exported from other weights than {WEIGHTS_NAME}; {remedy}")
-    return sha256_of(path)
+def open_session(folder: Path, config: ModelConfig, choice: Choice) -> Session:
+    """Open the runtime file that was chosen.
+
+    Args:
+        folder: model folder with ``config.json`` and the file.
+        config: its configuration; the file must have been exported with the same preprocessing.
+        choice: see `choose`.
+
+    Raises:
+        ModelError: a damaged file, or one that contradicts the folder's config or weights; no such device.
+        MissingExtraError: the runtime's package is not installed.
+    """
+    return open_file(folder / file_name(choice.format, choice.precision), folder, config, choice)
 
 
-def _shape_fits(shape: list[int | str], spec: PreprocessingSpec) -> bool:
-    """Whether the file's input has the sides of the spec; sides that vary have a name instead of a number."""
-    if len(shape) != 4 or shape[1] != 3:
-        return False
-    if spec.fit == "native":
-        return all(isinstance(side, str) for side in shape[2:])
-    return shape[2:] == [spec.height, spec.width]
+def open_file(path: Path, folder: Path, config: ModelConfig, choice: Choice) -> Session:
+    """Open a file that need not have its final name or place yet, as the export does before it keeps one."""
+    remedy = f"run  {export_command(folder, choice.format, choice.precision)}"
+    if choice.format == "onnx":
+        from boxpromptiml.runtime.onnx_session import OnnxSession
+
+        return OnnxSession(path, config, choice, remedy)
+    if choice.format == "openvino":
+        from boxpromptiml.runtime.openvino_session import OpenVinoSession
+
+        return OpenVinoSession(path, config, choice, remedy)
+    from boxpromptiml.runtime.torch_session import TorchSession
+
+    return TorchSession(path, config, choice, remedy)
+
+
+def _candidates(names: list[str], precision: str | None) -> Iterator[tuple[RuntimeName, Precision]]:
+    for level in PRECISIONS:
+        if precision in (None, level):
+            for name in RUNTIME_NAMES:
+                if name in names:
+                    yield name, level
+
+
+def _check_names(runtime: str, precision: str | None, threads: int | None, device: str) -> None:
+    if threads is not None and threads < 1:
+        raise ModelError(f"threads must be at least 1, got {threads}")
+    if runtime not in RUNTIME_NAMES:
+        raise ModelError(f"unknown runtime {runtime!r}; there are {', '.join(RUNTIME_NAMES)}")
+    if precision is not None and precision not in PRECISIONS:
+        raise ModelError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    homes = {"cpu": RUNTIME_NAMES, "cuda": ("auto", "torch", "torch-compile"), "gpu": ("auto", "openvino")}
+    if device not in homes:
+        raise ModelError(f"unknown device {device!r}; there are cpu, cuda (torch) and gpu (OpenVINO)")
+    if runtime not in homes[device]:
+        raise ModelError(f"runtime {runtime} does not run on {device}; use {' or '.join(homes[device][1:])}")
+
+
+def _installed(form: FileFormat) -> bool:
+    return find_spec(_PACKAGES[form]) is not None
