@@ -98,6 +98,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[str]]] = {
     "teachers": lambda material: ["--skip-sam"],
     "training": _training,
     "localize": lambda material: [material.model, *material.photographs],
+    "bulk": lambda material: [material.model, *material.photographs, "--repeat", "3"],
     "annotate": lambda material: [str(material.sizes.records // 200)],
     "evaluate": lambda material: [material.model, material.dataset, "--rows", str(material.sizes.records)],
 }

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,69 @@ assert not heavy, heavy
 """
     arguments = [photos, "-o", tmp_path / "out", "-m", red_model]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
+
+
+def test_a_table_instead_of_files(boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    (photos / "broken.jpg").write_bytes(b"no image")
+    arguments = ("localize", photos, "-o", tmp_path / "out", "-m", red_model, "--format", "parquet", "--threads", "1")
+
+    done = boxpromptiml(*arguments, "--no-masks")
+    again = boxpromptiml(*arguments, "--no-masks", "--json")
+    other = boxpromptiml(*arguments, "--no-masks", "--threshold", "0.2")
+
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "3 images: 1 tampered, 1 failed;" in done.stdout
+    table = pq.read_table(tmp_path / "out").to_pydict()
+    assert table["verdict"] == [None, "authentic", "tampered"]
+    assert table["mask"] == [None, None, None]
+    assert json.loads(again.stdout)["skipped"] == 3
+    assert (other.returncode, other.stdout) == (2, "")
+    assert "holds results of another threshold; choose another folder, or begin anew: --overwrite" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "ray", "--format", "files"], "--engine ray goes with --format parquet"),
+        (["--shard-size", "5"], "--shard-size goes with --format parquet"),
+        (["--retry-failed"], "--retry-failed goes with --format parquet"),
+        (["--format", "parquet", "--overlays"], "--overlays goes with --format files"),
+        (["--format", "parquet", "--heatmaps"], "--heatmaps goes with --format files"),
+        (["--ray-address", "auto"], "--ray-address goes with --engine ray"),
+        (["--format", "csv"], "Invalid value for '--format'"),
+    ],
+)
+def test_options_of_the_other_format_are_refused(
+    boxpromptiml: Command, red_model: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    done = boxpromptiml("localize", "photos", "-o", tmp_path / "out", "-m", red_model, *options)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_archives_and_manifests_become_files_too(
+    boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "shard.tar", "w") as archive:
+        archive.add(photos / "sub" / "red.png", "a/red.png")
+    (tmp_path / "m.jsonl").write_text('{"image": "photos/grey.png", "label": "authentic"}\n')
+
+    done = boxpromptiml("localize", "shard.tar", "m.jsonl", "-o", tmp_path / "out", "-m", red_model)
+    again = boxpromptiml("localize", "shard.tar", "m.jsonl", "-o", tmp_path / "out", "-m", red_model)
+
+    assert done.returncode == 0
+    assert [(line["image"], line["mask"]) for line in lines(tmp_path / "out")] == [
+        ("shard.tar#a/red.png", "masks/shard/a/red.png"),
+        ("photos/grey.png", "masks/grey.png"),
+    ]
+    assert "2 already done" in again.stdout
 
 
 @pytest.mark.slow
