@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from boxpromptiml.dataset import Dataset, ImageRecord
 
@@ -602,3 +606,50 @@ def test_a_read_only_server_changes_nothing(desk: Desk, live_server: Any, folder
     desk.press("n")
     desk.ready("photo-001.jpg")
     assert desk.record().state == "todo"
+
+
+# -- help -------------------------------------------------------------------------------------------------------------
+
+
+def colour_at(page: Page, x: float, y: float) -> list[int]:
+    """The colour of one point of the window."""
+    shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+    return shot[round(y), round(x)].tolist()
+
+
+def test_shows_the_teachers_mask(desk: Desk, live_server: Any, folder: Path, shot: Callable[..., None]) -> None:
+    desk.open(live_server(folder, teacher="grabcut"))
+    inside, outside = desk.screen(240, 180), desk.screen(140, 100)  # of the red rectangle, both in the box
+    before = colour_at(desk.page, *inside), colour_at(desk.page, *outside)
+    desk.drag((120, 80), (360, 280))
+    desk.press("Escape")
+    desk.page.mouse.move(5, 5)
+    desk.page.locator(".assist .note").filter(has_text=re.compile(r"^(Check: .*[^…]|[0-9.]+ s)$")).wait_for()
+    desk.page.wait_for_timeout(100)
+    shot(desk.page, "annotate-mask")
+    assert colour_at(desk.page, *inside) != before[0]
+    assert colour_at(desk.page, *outside) == before[1]
+    desk.press("t")
+    assert colour_at(desk.page, *inside) == before[0]
+    desk.press("t", "n")
+    desk.ready("photo-001.jpg")
+
+
+def test_takes_the_students_suggestion_over(
+    desk: Desk, live_server: Any, folder: Path, red_model: Path, shot: Callable[..., None]
+) -> None:
+    desk.open(live_server(folder, teacher="none", model=red_model))
+    desk.press("h")
+    take = desk.page.get_by_role("button", name="Take over as boxes")
+    take.wait_for()
+    shot(desk.page, "annotate-suggestion")
+    desk.press("y")
+    desk.saved()
+    found = desk.boxes()
+    assert found
+    x0, y0, x1, y1 = found[0]
+    assert x0 <= 200 < 280 <= x1, found  # around the red rectangle (160, 120) - (320, 240)
+    assert y0 <= 150 < 210 <= y1, found
+    assert not take.is_visible()
+    desk.press("Control+z")
+    desk.stores()

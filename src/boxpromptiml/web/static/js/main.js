@@ -13,6 +13,8 @@ const VIEWS = {
   localize: { title: "Localize", icon: "search", needsDataset: false, load: () => import("./localize/view.js") },
 };
 
+const SPOKEN_MS = 4000; // an announcement stays for so long
+
 const GENERAL = [
   { keys: "Alt+1 Alt+2 Alt+3", text: "annotate, review, localize" },
   { keys: "?", text: "show or hide this list" },
@@ -45,9 +47,10 @@ class Page {
   }
 
   announce = (text) => {
-    // Emptied first, so that the same text twice is read twice.
-    this.#live.textContent = "";
-    requestAnimationFrame(() => (this.#live.textContent = text));
+    // Added rather than replaced: what follows quickly must not swallow what came before.
+    const line = h("p", { text });
+    this.#live.append(line);
+    setTimeout(() => line.remove(), SPOKEN_MS);
   };
 
   #frame() {
