@@ -184,6 +184,7 @@ class LocalizeView {
 
   #say(iconName, text, ...more) {
     fill(this.message, icon(iconName), h("p", { text }), ...more);
+    this.message.classList.toggle("alone", this.#photo?.state === "failed");
     this.message.hidden = false;
   }
 

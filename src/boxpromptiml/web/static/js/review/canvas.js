@@ -1,0 +1,113 @@
+// The image with everything that lies over it, and the tools.
+
+import { BoxTool } from "../annotate/box-tool.js";
+import { PictureStore } from "../annotate/picture-store.js";
+import { Overlay } from "../canvas/overlay.js";
+import { Stage } from "../canvas/stage.js";
+import { KeyboardPointer } from "./keyboard-pointer.js";
+import { BrushTool, LookTool, PointTool } from "./tools.js";
+
+const PREVIEW = [0, 190, 230];
+
+export class ReviewCanvas {
+  tool = "look";
+  mask = new Overlay();
+  preview = new Overlay();
+  #image = null;
+  #pictures;
+
+  constructor(api, announce) {
+    this.#pictures = new PictureStore(api);
+    this.stage = new Stage({ label: "Image with its mask. Arrow keys move a pointer where a drawing tool is chosen" });
+    this.stage.addLayer(this.mask);
+    this.preview.colour = PREVIEW;
+    this.preview.strength = 0.55;
+    this.stage.addLayer(this.preview);
+    this.look = new LookTool(this.stage);
+    this.box = new BoxTool(this.stage);
+    this.point = new PointTool(this.stage);
+    this.brush = new BrushTool(this.stage);
+    this.pointer = new KeyboardPointer(this.stage, announce);
+    this.stage.onViewChange = () => this.#sharpen();
+    this.setTool("look");
+  }
+
+  destroy() {
+    this.stage.destroy();
+    this.#pictures.clear();
+  }
+
+  setTool(name) {
+    this.pointer.leave();
+    this.stage.tool.hover?.(null);
+    this.tool = name;
+    this.box.enabled = name === "box";
+    this.brush.layer.visible = name === "brush" || name === "eraser";
+    this.brush.value = name === "eraser" ? 0 : 255;
+    this.stage.tool = { look: this.look, box: this.box, include: this.point, exclude: this.point, brush: this.brush, eraser: this.brush }[name];
+    this.stage.invalidate();
+  }
+
+  /** Whether the tool draws between press and lift. */
+  get drags() {
+    return this.tool === "box" || this.brush.layer.visible;
+  }
+
+  /** Show the picture of a record; the one before stays until it is there. */
+  async showPicture({ image, width, height }, wanted) {
+    this.#image = image;
+    const bitmap = await this.#pictures.load(image, "view");
+    if (wanted()) this.stage.setImage(bitmap, width, height);
+  }
+
+  prefetch(image) {
+    this.#pictures.focus([this.#image, image]);
+    this.#pictures.load(image, "view");
+  }
+
+  showMask(painted) {
+    this.mask.field = painted && { values: painted.values, width: painted.width, height: painted.height, smooth: false };
+    this.brush.mask = painted;
+    this.redrawMask();
+  }
+
+  redrawMask() {
+    this.mask.changed();
+    this.stage.invalidate();
+  }
+
+  /** A mask that is not stored, or null. */
+  showPreview(field) {
+    this.preview.field = field && { ...field, smooth: true };
+    this.preview.visible = field !== null;
+    this.preview.changed();
+    this.stage.invalidate();
+  }
+
+  showPrompts(prompts) {
+    this.box.show(prompts);
+    this.point.points = prompts?.points ?? [];
+    this.stage.invalidate();
+  }
+
+  setMode(mode) {
+    this.mask.mode = mode;
+    this.preview.mode = mode === "outline" ? "outline" : "fill";
+    this.preview.changed();
+    this.redrawMask();
+  }
+
+  /** Fetch all pixels once they can be seen. */
+  async #sharpen() {
+    const { stage } = this;
+    const image = this.#image;
+    if (!image || !stage.sharpest || stage.wanted <= stage.sharpest * 1.05) return;
+    if (this.#pictures.ready(image, "full")) return;
+    try {
+      const bitmap = await this.#pictures.load(image, "full");
+      if (image === this.#image && bitmap.width > stage.sharpest) stage.addLevel(bitmap);
+    } catch {
+      // The picture that is there is good enough to go on with.
+    }
+  }
+}

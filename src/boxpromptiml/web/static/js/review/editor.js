@@ -1,0 +1,398 @@
+// One image under review: its mask, boxes and points, and what is done to them.
+
+import { ApiError } from "../api.js";
+import { debounce } from "../dom.js";
+import { ask } from "./ask.js";
+import { ReviewCanvas } from "./canvas.js";
+import { Masks } from "./masks.js";
+import { PaintedMask } from "./painted.js";
+import { MODES, Panel, TOOLS } from "./panel.js";
+import { decodeGrey, encodeGrey } from "./png.js";
+import { Prompts } from "./prompts.js";
+import { reasonsOf } from "./reasons.js";
+import { SIZES } from "./tools.js";
+
+const PREVIEW_DELAY = 250;
+
+export class Editor {
+  record = null;
+  painted = null;
+  prompts = null;
+  onStored = () => {}; // (record, review before)
+  onConflict = () => {}; // (record): theirs shall be shown
+  #api;
+  #announce;
+  #frame;
+  #session;
+  #masks;
+  #teacher;
+  #busy = false;
+  #boxesShown = true;
+  #hidden = false;
+  #asked = null; // the preview that is being made
+
+  constructor({ api, session, announce, frame }) {
+    this.#api = api;
+    this.#session = session;
+    this.#announce = announce;
+    this.#frame = frame;
+    this.#masks = new Masks(api);
+    this.#teacher = session.teacher?.name ?? session.teachers[0] ?? null;
+    this.canvas = new ReviewCanvas(api, announce);
+    this.panel = new Panel(
+      {
+        tool: (name) => this.setTool(name),
+        mode: (mode) => this.#setMode(mode),
+        opacity: (value) => this.#setOpacity(value),
+        boxes: () => this.#toggleBoxes(),
+        hide: () => this.#toggleMask(),
+        size: (size) => this.#chooseSize(size),
+        undo: () => this.#undo(),
+        redo: () => this.#undo(true),
+        store: () => this.store(),
+        discard: () => this.discard(),
+        teacher: (name) => this.#setTeacher(name),
+        remake: () => this.remake(),
+        removeBox: (index) => this.#prompted(this.prompts.removeBox(index)),
+        selectBox: (index) => this.#selectBox(index),
+      },
+      { teachers: session.teachers, teacher: this.#teacher, readOnly: session.read_only },
+    );
+    const { box, point, brush } = this.canvas;
+    box.onChange = (index, content) => this.#prompted(this.prompts.putBox(index, content));
+    box.onSelect = (index) => this.#select(index);
+    point.onPoint = (x, y) => this.#addPoint(x, y);
+    point.onRemove = (index) => this.#prompted(this.prompts.removePoint(index));
+    brush.onChange = () => this.canvas.redrawMask();
+    brush.onStroke = () => this.#refresh();
+    this.#refresh();
+  }
+
+  destroy() {
+    this.#asked?.abort();
+    this.#preview.cancel();
+    this.canvas.destroy();
+  }
+
+  /** Whether something was done that is not stored. */
+  get changed() {
+    return Boolean(this.painted?.changed || this.prompts?.changed);
+  }
+
+  /** What is known of the mask, for those who do not see it. */
+  get summary() {
+    const reasons = reasonsOf(this.record).map(({ text }) => text);
+    return `${this.record.review ?? "open"}. ${reasons.join(" ") || "Nothing is suspicious."}`;
+  }
+
+  clear() {
+    this.record = this.painted = this.prompts = null;
+  }
+
+  /** Show a record with its picture and mask. */
+  async show(record, wanted = () => true) {
+    const [values] = await Promise.all([this.#masks.take(record), this.canvas.showPicture(record, wanted)]);
+    if (!wanted()) return;
+    this.record = record;
+    this.painted = new PaintedMask(values, record.width, record.height);
+    this.prompts = new Prompts(record.boxes, record.width, record.height);
+    this.#dropPreview();
+    this.canvas.showMask(this.painted);
+    this.#usualSize(record);
+    this.panel.showRecord(record);
+    this.#refresh();
+  }
+
+  prefetch(record) {
+    this.canvas.prefetch(record.image);
+    this.#masks.prefetch(record);
+  }
+
+  /** Whether the image may be left: true where nothing was changed, or a person has decided what becomes of it. */
+  async mayLeave() {
+    if (this.painted?.changed) {
+      const choice = await ask("Your strokes are not stored", "What you painted on this mask is not stored yet.", [
+        { value: "store", text: "Store my mask", primary: true },
+        { value: "discard", text: "Discard it", danger: true },
+        { value: "stay", text: "Stay here" },
+      ]);
+      if (choice === "store") return this.store();
+      if (choice === "discard") this.discard();
+      return choice === "discard";
+    }
+    if (!this.prompts?.changed) return true;
+    const choice = await ask("No mask was made of your changes", "You changed boxes or clicks, and the teacher has not made a mask of them.", [
+      { value: "make", text: "Make the mask", primary: true },
+      { value: "discard", text: "Discard the changes", danger: true },
+      { value: "stay", text: "Stay here" },
+    ]);
+    if (choice === "make") return this.remake();
+    if (choice === "discard") this.discard();
+    return choice === "discard";
+  }
+
+  /** Back to what is stored. */
+  discard() {
+    while (this.painted.undo());
+    this.prompts = new Prompts(this.record.boxes, this.record.width, this.record.height);
+    if (this.painted.changed) this.onConflict(this.record); // the oldest strokes are forgotten: load it again
+    this.#dropPreview();
+    this.canvas.redrawMask();
+    this.#refresh();
+  }
+
+  /** Store what was painted as a person's mask, accepted. Returns whether it is stored. */
+  async store() {
+    if (!this.painted?.changed || this.#session.read_only) return false;
+    const { image, width, height } = this.record;
+    return this.#changing(async (version) => {
+      const body = await encodeGrey(this.painted.values, width, height);
+      const record = await this.#api.json("/api/pseudo", {
+        method: "PUT", query: { image, version }, body, headers: { "Content-Type": "image/png" },
+      });
+      // What was painted is what is stored: nothing has to be loaded again.
+      this.painted = new PaintedMask(this.painted.values, width, height);
+      this.canvas.showMask(this.painted);
+      this.#announce("Stored as your mask, accepted");
+      return record;
+    });
+  }
+
+  /** Have the teacher make the mask again, with the boxes and clicks as they are. Returns whether it did. */
+  async remake() {
+    if (!this.prompts?.boxes.length || this.#session.read_only || !this.#teacher) return false;
+    if (this.painted.changed) {
+      const choice = await ask("Your strokes would be lost", "The teacher's mask takes the place of what you painted.", [
+        { value: "go", text: "Make the mask", danger: true },
+        { value: "stay", text: "Keep my strokes" },
+      ]);
+      if (choice !== "go") return false;
+    }
+    const { boxes, points } = this.prompts;
+    this.#frame.say(`${this.#teacher} makes the mask …`);
+    return this.#changing(async (version) => {
+      const { image } = this.record;
+      const body = { image, version, teacher: this.#teacher, boxes, points: points.length ? points : undefined };
+      const record = await this.#api.post("/api/relabel", body);
+      await this.show(record, () => this.record?.image === image);
+      this.#frame.hush();
+      this.#announce(`Mask made by ${this.#teacher}. ${this.summary}`);
+      return record;
+    });
+  }
+
+  /** One change of the record; a conflict is shown and may be decided for one's own version. */
+  async #changing(change, version = this.record.version) {
+    const before = this.record.review;
+    this.#setBusy(true);
+    try {
+      const record = await change(version);
+      this.record = record;
+      this.panel.showRecord(record);
+      this.onStored(record, before);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.#frame.say(error.message, { warning: true });
+      this.#announce(error.message);
+      if (error.status === 409 && error.data?.record) return this.#conflict(change, error.data.record);
+      return false;
+    } finally {
+      this.#setBusy(false);
+    }
+  }
+
+  async #conflict(change, theirs) {
+    const maker = theirs.pseudo ? `, its mask made by ${theirs.pseudo.teacher}` : "";
+    const choice = await ask("Somebody else changed this image", `It is ${theirs.review ?? "open"} now${maker}, with ${theirs.boxes.length} boxes. Yours is not stored.`, [
+      { value: "mine", text: "Store mine over theirs", danger: true },
+      { value: "theirs", text: "Show theirs, discard mine" },
+      { value: "stay", text: "Decide later" },
+    ]);
+    this.#frame.hush();
+    if (choice === "mine") {
+      this.record = { ...this.record, review: theirs.review };
+      return this.#changing(change, theirs.version);
+    }
+    if (choice === "theirs") {
+      this.clear();
+      await this.onConflict(theirs);
+    }
+    return false;
+  }
+
+  setTool(name) {
+    if (this.#session.read_only || (!this.#points && (name === "include" || name === "exclude"))) return;
+    this.canvas.setTool(name);
+    if (name === "brush" || name === "eraser") this.#hidden = false;
+    this.#announce(TOOLS[name].title);
+    this.#refresh();
+  }
+
+  get #points() {
+    return Boolean(this.#session.points?.[this.#teacher] ?? (this.#session.teacher?.name === this.#teacher && this.#session.teacher?.points));
+  }
+
+  #setTeacher(name) {
+    this.#teacher = name;
+    if (!this.#points && (this.canvas.tool === "include" || this.canvas.tool === "exclude")) this.canvas.setTool("look");
+    this.#refresh();
+    this.#preview();
+  }
+
+  #addPoint(x, y) {
+    if (this.prompts.addPoint(x, y, this.canvas.tool === "include")) this.#prompted();
+    else this.#announce("Draw a box first: clicks belong to a box");
+  }
+
+  #prompted() {
+    this.#refresh();
+    this.#preview();
+  }
+
+  #select(index) {
+    this.prompts.selected = index;
+    this.#refresh();
+  }
+
+  #selectBox(index) {
+    this.#select(index);
+    this.canvas.stage.reveal(this.prompts.boxes[index]);
+  }
+
+  /** Show what the teacher would make of the boxes and clicks as they are. */
+  #preview = debounce(async () => {
+    const { record, prompts } = this;
+    this.#asked?.abort();
+    if (!record || !this.#teacher || !prompts.boxes.length) return;
+    if (!prompts.changed && this.#teacher === record.pseudo?.teacher) return void this.#dropPreview();
+    this.#asked = new AbortController();
+    this.panel.note.textContent = "Making a preview …";
+    try {
+      const { boxes, points } = prompts;
+      const body = { image: record.image, boxes, teacher: this.#teacher, points: points.length ? points : undefined };
+      const answer = await this.#api.preview(body, this.#asked.signal);
+      if (answer.superseded || record !== this.record) return;
+      const bytes = Uint8Array.from(atob(answer.png), (character) => character.charCodeAt(0));
+      const field = await decodeGrey(new Blob([bytes], { type: "image/png" }));
+      if (record !== this.record) return;
+      this.canvas.showPreview(field);
+      this.panel.note.textContent = "In blue: a preview of the new mask. “Make the mask again” stores it.";
+    } catch (error) {
+      if (error.name !== "AbortError") this.panel.note.textContent = error.message;
+    }
+  }, PREVIEW_DELAY);
+
+  #dropPreview() {
+    this.#preview.cancel();
+    this.#asked?.abort();
+    this.canvas.showPreview(null);
+    if (this.panel.note) this.panel.note.textContent = "";
+  }
+
+  #undo(forward = false) {
+    const painting = this.canvas.tool === "brush" || this.canvas.tool === "eraser";
+    for (const what of painting ? [this.painted, this.prompts] : [this.prompts, this.painted]) {
+      if (!what || !(forward ? what.redo() : what.undo())) continue;
+      if (what === this.prompts) this.#prompted();
+      this.canvas.redrawMask();
+      this.#refresh();
+      this.#announce(forward ? "Redone" : "Undone");
+      return;
+    }
+  }
+
+  #setMode(mode) {
+    this.canvas.setMode(mode);
+    this.#hidden = false;
+    this.#refresh();
+  }
+
+  #setOpacity(value) {
+    this.canvas.mask.strength = Math.min(1, Math.max(0, Math.round(value * 100) / 100));
+    this.canvas.stage.invalidate();
+    this.#refresh();
+  }
+
+  #toggleMask() {
+    this.#hidden = !this.#hidden;
+    this.#refresh();
+  }
+
+  #toggleBoxes() {
+    this.#boxesShown = !this.#boxesShown;
+    this.#refresh();
+  }
+
+  #setSize(size) {
+    this.canvas.brush.size = size;
+    this.canvas.stage.invalidate();
+    this.#refresh();
+  }
+
+  #chooseSize(size) {
+    this.sized = true;
+    this.#setSize(size);
+  }
+
+  /** A brush that suits the image, until a person has chosen another. */
+  #usualSize({ width, height }) {
+    if (this.sized) return;
+    const usual = Math.max(width, height) / 40;
+    this.canvas.brush.size = SIZES.find((size) => size >= usual) ?? SIZES.at(-1);
+  }
+
+  #setBusy(busy) {
+    this.#busy = busy;
+    this.#refresh();
+  }
+
+  #refresh() {
+    const { canvas } = this;
+    canvas.mask.visible = !this.#hidden;
+    canvas.box.layer.visible = this.#boxesShown || canvas.tool === "box";
+    canvas.showPrompts(this.prompts);
+    this.panel.showState({
+      tool: canvas.tool,
+      mode: canvas.mask.mode,
+      opacity: canvas.mask.strength,
+      hidden: this.#hidden,
+      boxesShown: this.#boxesShown,
+      size: canvas.brush.size,
+      prompts: this.prompts,
+      painted: this.painted,
+      points: this.#points,
+      busy: this.#busy,
+    });
+  }
+
+  /** Keys of the image and its tools. Returns whether it was one of them. */
+  handleKey(event) {
+    if (!this.record) return false;
+    const key = event.key.toLowerCase();
+    const { canvas } = this;
+    if (event.ctrlKey || event.metaKey) {
+      if (key !== "z" && key !== "y") return false;
+      this.#undo(key === "y" || event.shiftKey);
+      return true;
+    }
+    if (event.target === canvas.stage.element && canvas.tool !== "look" && canvas.pointer.handleKey(event, canvas.drags)) return true;
+    const tool = Object.keys(TOOLS).find((name) => TOOLS[name].key === key);
+    const modes = Object.keys(MODES);
+    const step = (by) => this.#chooseSize(SIZES[Math.min(SIZES.length - 1, Math.max(0, SIZES.indexOf(canvas.brush.size) + by))]);
+    if (tool) this.setTool(tool);
+    else if (key === "[") step(-1);
+    else if (key === "]") step(1);
+    else if (key === "m") this.#setMode(modes[(modes.indexOf(canvas.mask.mode) + 1) % modes.length]);
+    else if (key === "h") this.#toggleMask();
+    else if (key === "g") this.#toggleBoxes();
+    else if (key === ",") this.#setOpacity(canvas.mask.strength - 0.1);
+    else if (key === ".") this.#setOpacity(canvas.mask.strength + 0.1);
+    else if (key === "s") this.store();
+    else if (key === "t") this.remake();
+    else if (key === "escape") this.setTool("look");
+    else if ((key === "delete" || key === "backspace") && this.prompts.selected >= 0 && !this.#session.read_only) this.#prompted(this.prompts.removeBox(this.prompts.selected));
+    else return canvas.stage.handleKey(event);
+    return true;
+  }
+}
