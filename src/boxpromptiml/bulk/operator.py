@@ -8,13 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from boxpromptiml.bulk.ahead import read_ahead
 from boxpromptiml.bulk.containers import InputImage
 from boxpromptiml.bulk.storage import is_url
 from boxpromptiml.errors import ImageError
@@ -136,7 +137,7 @@ class Operator:
     ) -> Iterator[Answer]:
         """Localize a stream of images.
 
-        Memory holds the images that the workers are busy with and small copies of about two batches more, however
+        Memory holds the images that the workers are busy with, and about two batches more, encoded or shrunk, however
         many images there are.
 
         Args:
@@ -154,10 +155,14 @@ class Operator:
             ModelError: the network failed.
             BoxPromptError: whatever `finish` raises.
         """
-        upcoming = iter(images)
+        upcoming = read_ahead(images, batch_size + workers)
         decoding: deque[tuple[InputImage, Future[Prepared | Failed | _Known[Answer]]]] = deque()
         finishing: deque[Future[Answer]] = deque()
-        with ThreadPoolExecutor(_READERS, "read") as readers, ThreadPoolExecutor(workers, "localize") as pool:
+        with (
+            closing(upcoming),
+            ThreadPoolExecutor(_READERS, "read") as readers,
+            ThreadPoolExecutor(workers, "localize") as pool,
+        ):
             try:
                 while True:
                     while len(decoding) < batch_size + workers and (image := next(upcoming, None)) is not None:
