@@ -6,7 +6,7 @@
 import { contentOf, sameContent } from "./annotation.js";
 
 const DELAY_MS = 250; // changes that come faster go out as one
-const BACKOFF_MS = [500, 1000, 2000, 4000, 8000];
+const BACKOFF_MS = [500, 1000, 2000, 4000];
 const TIMEOUT_MS = 20_000;
 const KEEPALIVE_BYTES = 48_000; // browsers let requests outlive the page up to 64 KiB in all
 
