@@ -17,17 +17,19 @@ def targets(mask: Tensor, config: LossConfig) -> Tensor:
     return (values > THRESHOLD).float() if config.hard_targets else values
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, config: LossConfig) -> Tensor:
+def segmentation_loss(logits: Tensor, target: Tensor, config: LossConfig, pixels: Tensor | None = None) -> Tensor:
     """Loss of each image, (B,): binary cross-entropy on a soft target, and what else the recipe wants.
 
     Args:
         logits: (B, 1, H, W).
         target: the same shape, in [0, 1].
         config: weights.
+        pixels: how much each pixel's cross-entropy counts, (B, 1, H, W) in [0, 1]; None: all of it.
     """
     logits = logits.float()
     weight = None if config.positive_weight == 1 else logits.new_tensor(config.positive_weight)
-    losses = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none").flatten(1).mean(1)
+    entropy = F.binary_cross_entropy_with_logits(logits, target, weight=pixels, pos_weight=weight, reduction="none")
+    losses = entropy.flatten(1).mean(1)
     if config.dice:
         predicted, wanted = logits.sigmoid().flatten(1), target.flatten(1)
         overlap = (predicted * wanted).sum(1)

@@ -16,6 +16,7 @@ from boxpromptiml.training.loss import image_label_loss, image_logits, segmentat
 from boxpromptiml.training.metric import LocalizationMetric
 from boxpromptiml.training.optimization import build_optimizer, build_scheduler
 from boxpromptiml.training.recipe import Recipe, Supervision
+from boxpromptiml.training.refinement import corrected, mixing
 
 
 class StudentTraining(L.LightningModule):
@@ -26,6 +27,7 @@ class StudentTraining(L.LightningModule):
         recipe: of the run.
         steps_per_epoch: optimiser steps, for the schedule.
         channels_last: memory layout of images and convolutions.
+        images: of the dataset in an epoch; indices beyond are synthesised ones.
         supervision: label: loss and validation look at nothing but the images' labels.
 
     Attributes:
@@ -47,12 +49,15 @@ class StudentTraining(L.LightningModule):
         recipe: Recipe,
         steps_per_epoch: int,
         channels_last: bool,
+        images: int = 2**62,
         supervision: Supervision = "pseudo",
     ) -> None:
         super().__init__()
         self.student = student
         self.recipe = recipe
         self._steps_per_epoch = steps_per_epoch
+        self._batches_per_epoch = steps_per_epoch * recipe.optimizer.accumulate
+        self._images = images
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             student.to(memory_format=torch.channels_last)
@@ -89,8 +94,10 @@ class StudentTraining(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # Layers that draw at random (dropout, stochastic depth) draw by position, so that a resumed run draws alike.
         torch.manual_seed(_step_seed(self.recipe.seed, self.epoch, self.batch, self.global_rank))
-        logits = self.student(self.normalised(batch["image"]))
-        losses = self._losses(logits, batch)
+        image = self.normalised(batch["image"])
+        logits = self.student(image)
+        share = mixing(self.recipe.refinement, self.epoch + self.batch / self._batches_per_epoch)
+        losses = self._losses(logits, batch) if share == 0 else self._refined(logits, image, batch, share)
         self.last_loss = losses.detach().mean()
         images = len(losses)
         self.sums += torch.stack([self.last_loss.double() * images, self.last_loss.new_tensor(images)]).cpu()
@@ -118,6 +125,18 @@ class StudentTraining(L.LightningModule):
             return image_label_loss(logits, batch["tampered"], self.recipe.loss)
         return segmentation_loss(logits, targets(batch["mask"], self.recipe.loss), self.recipe.loss)
 
+    def _refined(self, logits: Tensor, image: Tensor, batch: Batch, share: float) -> Tensor:
+        target = targets(batch["mask"], self.recipe.loss)
+        own = logits.detach()
+        if self.average is not None:
+            with torch.no_grad():
+                own = self.average.module.eval()(image)
+        better, weight = corrected(target, own, share)
+        # Beyond the dataset's images come synthesised ones, whose masks are exact.
+        teachers = _spread(batch["index"] < self._images)
+        better, weight = torch.where(teachers, better, target), torch.where(teachers, weight, torch.ones_like(weight))
+        return segmentation_loss(logits, better, self.recipe.loss, weight)
+
     def on_validation_epoch_start(self) -> None:
         self.validation.reset()
 
@@ -128,6 +147,10 @@ class StudentTraining(L.LightningModule):
         optimizer = build_optimizer(self.student, self.recipe.optimizer)
         scheduler = build_scheduler(optimizer, self.recipe.optimizer, self._steps_per_epoch, self.recipe.epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _spread(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
 
 
 def _step_seed(*position: int) -> int:

@@ -91,6 +91,19 @@ class LossConfig(_Section):
     )
 
 
+class RefinementConfig(_Section):
+    """Beyond the paper: the student's own predictions correct the teacher's masks, inside the boxes only."""
+
+    start: float = Field(
+        0.0,
+        ge=0,
+        description="Epochs of plain training before it begins; 0: never. Needs supervision by pseudo masks. "
+        "Synthesised images, whose masks are exact, are left alone.",
+    )
+    share: float = Field(0.5, gt=0, le=1, description="Of the student in the corrected mask, when fully in force.")
+    ramp: float = Field(2.0, gt=0, description="Epochs over which that share rises from 0.")
+
+
 class OptimizerConfig(_Section):
     """AdamW with linear warm-up and cosine decay by step (ours; unpublished)."""
 
@@ -244,6 +257,9 @@ class Recipe(_Section):
     data: DataConfig = Field(default_factory=DataConfig, description="Images and loading.")
     validation: ValidationConfig = Field(default_factory=ValidationConfig, description="Choice of the epoch.")
     loss: LossConfig = Field(default_factory=LossConfig, description="What is minimised.")
+    refinement: RefinementConfig = Field(
+        default_factory=RefinementConfig, description="Correction of the teacher by the student."
+    )
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimiser and schedule.")
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig, description="Random changes.")
     synthesis: OnTheFlyConfig = Field(default_factory=OnTheFlyConfig, description="Synthesis on the fly.")

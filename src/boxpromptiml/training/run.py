@@ -80,6 +80,10 @@ def train(
         raise RecipeError(f"supervision {supervision!r} is not one of {', '.join(SUPERVISIONS)}")
     states = StateFolder(run)
     recipe = _recipe(run, states, recipe, resume)
+    if supervision != "pseudo" and recipe.refinement.start:
+        raise RecipeError(
+            "refinement corrects pseudo masks; train with --supervision pseudo, or set refinement.start to 0"
+        )
     if supervision == "label" and recipe.input.fit == "native":
         raise RecipeError("supervision by labels needs whole images; set input.fit to stretch")
     states = StateFolder(run, recipe.state.keep)
@@ -149,7 +153,7 @@ def _fit(
         # Weights of a file are about to be replaced by the state's.
         pretrained = False if state is not None else recipe.pretrained
         student = build_student(recipe.student, pretrained, (recipe.input.height, recipe.input.width))
-        module = StudentTraining(student, recipe, steps, recipe.compute.channels_last, supervision)
+        module = StudentTraining(student, recipe, steps, recipe.compute.channels_last, len(samples.train), supervision)
         if state is not None:
             module.load_state_dict(state["module"])
             module.epoch, module.batch, module.step = (position[name] for name in ("epoch", "batch", "step"))

@@ -28,6 +28,8 @@ class Sample:
         mask: mask file (true or pseudo), for those supervisions.
         boxes: for supervision by boxes.
         soft: whether the mask holds probabilities (pseudo) or is cut at 127 (true masks).
+        confined: for refinement: the boxes that the mask belongs to. The target is then 0 outside them and at least
+            1/255 inside, which tells where it may be corrected.
         digest: changes with everything that shapes image or target, as far as the dataset knows it.
 
     A tampered sample with neither mask nor boxes is for supervision by labels: its target says nothing.
@@ -41,6 +43,7 @@ class Sample:
     mask: Path | None = None
     boxes: tuple[Box, ...] = ()
     soft: bool = False
+    confined: tuple[Box, ...] = ()
     digest: str = ""
 
     @property
@@ -66,6 +69,9 @@ class Sample:
             values = np.asarray(grey / 255 if self.soft else grey > 127, np.float32)
         else:
             values = np.asarray(filled_boxes(self.boxes, self.width, self.height), np.float32)
+        if self.confined:
+            inside = filled_boxes(self.confined, self.width, self.height)
+            values = np.where(inside, np.maximum(values, np.float32(1 / 255)), np.float32(0))
         return image, values
 
     def load_for(self, spec: PreprocessingSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -150,6 +150,7 @@ def _usable(
             mask=mask,
             boxes=record.boxes if supervision == "box" else (),
             soft=supervision == "pseudo" and mask is not None,
+            confined=record.boxes if recipe.refinement.start and supervision == "pseudo" and mask is not None else (),
             digest=_digest(record, supervision),
         )
         yield record, sample
