@@ -226,6 +226,7 @@ def test_a_table_instead_of_files(boxpromptiml: Command, red_model: Path, photos
         (["--format", "parquet", "--heatmaps"], "--heatmaps goes with --format files"),
         (["--ray-address", "auto"], "--ray-address goes with --engine ray"),
         (["--format", "csv"], "Invalid value for '--format'"),
+        (["--out", "memory://out"], "a URL as --out goes with --format parquet"),
     ],
 )
 def test_options_of_the_other_format_are_refused(

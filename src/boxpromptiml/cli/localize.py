@@ -126,6 +126,7 @@ def localize(
     import warnings
 
     from boxpromptiml.bulk import Columns, Outputs, TableOptions, expand_inputs
+    from boxpromptiml.bulk.storage import is_url, local_path
     from boxpromptiml.runtime import Localizer
 
     parquet = output_format is _Format.parquet or (output_format is None and engine is _Engine.ray)
@@ -139,6 +140,8 @@ def localize(
         },
         parquet,
     )
+    if is_url(out) and not parquet:
+        raise typer.BadParameter("a URL as --out goes with --format parquet")
     if ray_address is not None and engine is not _Engine.ray:
         raise typer.BadParameter("--ray-address goes with --engine ray")
     # Pillow's remarks on odd metadata would tear the progress bar; what matters becomes an error line.
@@ -165,7 +168,7 @@ def localize(
         failed = _to_files(
             Localizer.load(model, threads=threads),
             listed,
-            Path(out),
+            local_path(out),
             as_json,
             columns=columns,
             outputs=Outputs(masks, heatmaps is not False, overlays is not False),
