@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from pydantic import ValidationError
 
@@ -103,7 +103,7 @@ class Card:
         if precision not in PRECISIONS:
             raise ModelError(f"{path}: its precision {precision!r} is unknown; {remedy}")
         upsample = metadata.get(UPSAMPLE_KEY, "false") == "true"
-        return cls(spec, metadata[WEIGHTS_KEY], cast(Precision, precision), upsample)
+        return cls(spec, metadata[WEIGHTS_KEY], precision, upsample)
 
     def check(self, path: Path, config: ModelConfig, precision: Precision, remedy: str) -> None:
         """Compare with the folder that the file lies in, and with what was asked for.

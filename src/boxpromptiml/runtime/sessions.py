@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,7 +83,7 @@ def choose(
     if runtime != "auto":
         wanted = list(_candidates([runtime], precision))
     elif device == "cpu":
-        wanted = [pair for pair in _candidates(list(FORMATS), precision) if _installed(pair[0]) or pair[0] == "onnx"]
+        wanted = list(_candidates([form for form in FORMATS if form == "onnx" or _installed(form)], precision))
     else:
         wanted = list(_candidates(["torch" if device == "cuda" else "openvino"], precision))
     for name, level in wanted:
@@ -128,7 +128,7 @@ def open_file(path: Path, folder: Path, config: ModelConfig, choice: Choice) -> 
     return TorchSession(path, config, choice, remedy)
 
 
-def _candidates(names: list[str], precision: str | None) -> Iterator[tuple[RuntimeName, Precision]]:
+def _candidates(names: Sequence[str], precision: str | None) -> Iterator[tuple[RuntimeName, Precision]]:
     for level in PRECISIONS:
         if precision in (None, level):
             for name in RUNTIME_NAMES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +96,28 @@ def test_both_runtimes_of_a_model(student: Path) -> None:
 def test_runtimes_agree_on_the_map(student: Path) -> None:
     """What is timed is the same work."""
     batch = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), dtype=np.uint8)
-    maps = [runtime.open(student, 1, "cpu")(batch) for runtime in RUNTIMES.values()]
+    maps = [RUNTIMES[name].open(student, 1, "cpu")(batch) for name in ("onnx", "torch")]
     assert maps[0].shape == (2, 64, 64)
     for values in maps[1:]:
         np.testing.assert_allclose(values, maps[0], atol=1e-4)
+
+
+def test_runtime_files_have_entries_of_their_own(student: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    from boxpromptiml.export import export_model
+
+    folder = Path(shutil.copytree(student, tmp_path / "student"))
+    for form, precision in (("openvino", "fp32"), ("torch", "fp32"), ("onnx", "fp16")):
+        export_model(folder, form, precision)
+    measured = measure_efficiency([folder], threads=[1], batches=[1], effort=Effort(1, 0.02, 0), peers=False)
+    assert [cell.cell.runtime for cell in measured.cells] == ["onnx", "torch", "onnx-fp16", "openvino", "torch-export"]
+    assert not measured.failed
+    files = measured.models[0].files
+    assert files["model.xml"] == sum((folder / name).stat().st_size for name in ("model.xml", "model.bin"))
+    batch = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), dtype=np.uint8)
+    expected = RUNTIMES["onnx"].open(folder, 1, "cpu")(batch)
+    for name in ("openvino", "torch-export"):
+        np.testing.assert_allclose(RUNTIMES[name].open(folder, 1, "cpu")(batch), expected, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -181,9 +200,9 @@ def test_an_image_of_ones_own(red_model: Path, tmp_path: Path) -> None:
 
 
 WRONG = [
-    ({"runtimes": ["tensorrt"]}, BoxPromptError, "unknown runtime tensorrt; there are onnx, torch"),
+    ({"runtimes": ["tensorrt"]}, BoxPromptError, "unknown runtime tensorrt; there are onnx, torch,"),
     ({"device": "tpu"}, BoxPromptError, "unknown device tpu; there are cpu, cuda"),
-    ({"runtimes": ["onnx"], "device": "cuda"}, BoxPromptError, "runtime onnx does not run on cuda; these do: torch"),
+    ({"runtimes": ["onnx"], "device": "cuda"}, BoxPromptError, "runtime onnx does not run on cuda; these do: torch,"),
     ({"threads": [0]}, BoxPromptError, "threads must be numbers of at least 1, got 0"),
     ({"batches": []}, BoxPromptError, "batch must be numbers of at least 1, got none"),
 ]

@@ -51,9 +51,15 @@ class ModelFacts:
             config.flops or None,
             config.preprocessing.height,
             config.preprocessing.width,
-            {name: path.stat().st_size for name, path in paths.items()},
+            {name: _bytes(path) for name, path in paths.items()},
             {name: sha256_of(path) for name, path in paths.items()},
         )
+
+
+def _bytes(path: Path) -> int:
+    """Of a file; of OpenVINO's graph with its weights, which lie beside it."""
+    weights = path.with_suffix(".bin")
+    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" and weights.is_file() else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ def _runtimes(folders: Sequence[str], wanted: Sequence[str] | None, device: str)
         raise BoxPromptError(f"unknown device {device}; there are {', '.join(known)}")
     usable: list[str] = []
     refusal: BoxPromptError | None = None
-    for name in dict.fromkeys(wanted if wanted is not None else RUNTIMES):
+    for name in dict.fromkeys(wanted if wanted is not None else [n for n, r in RUNTIMES.items() if not r.asked]):
         try:
             for folder in folders:
                 RUNTIMES[name].check(Path(folder), device)

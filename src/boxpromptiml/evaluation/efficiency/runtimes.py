@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import BoxPromptError, MissingExtraError, ModelError
-from boxpromptiml.model_config import ONNX_NAME, WEIGHTS_NAME, ModelConfig
+from boxpromptiml.model_config import WEIGHTS_NAME, ModelConfig
+from boxpromptiml.runtime.card import PRECISIONS, FileFormat, Precision, export_command, file_name, parse_name
 
 
 class Network(Protocol):
@@ -39,6 +41,7 @@ class Runtime:
         extra: of this package, that brings them; None: always there.
         devices: it can run on.
         open: (model folder, threads, device) -> network.
+        asked: measured only where it is asked for by name.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Runtime:
     extra: str | None
     devices: tuple[str, ...]
     open: Callable[[Path, int, str], Network]
+    asked: bool = False
 
     def check(self, folder: Path, device: str) -> None:
         """Refuse what cannot be measured, before anything is.
@@ -58,7 +62,8 @@ class Runtime:
         """
         ModelConfig.load(folder)
         if not (folder / self.file).is_file():
-            remedy = f"run  boxpromptiml export {folder}" if self.file == ONNX_NAME else "restore it or train again"
+            parsed = parse_name(self.file)
+            remedy = "restore it or train again" if parsed is None else f"run  {export_command(folder, *parsed)}"
             raise ModelError(f"{folder}: no {self.file} there, which runtime {self.name} needs; {remedy}")
         for package in self.packages:
             if find_spec(package) is None:
@@ -91,19 +96,19 @@ def require_gpu() -> None:
         raise BoxPromptError("--device cuda: torch sees no CUDA GPU; use --device cpu")
 
 
-class _Onnx:
-    """The session that `boxpromptiml localize` uses."""
+class _Deployed:
+    """A runtime file, in the session that `boxpromptiml localize` uses."""
 
-    def __init__(self, folder: Path, threads: int, device: str) -> None:
+    def __init__(self, folder: Path, threads: int, device: str, runtime: str, precision: str) -> None:
         from boxpromptiml.runtime import Localizer
 
-        self._localizer = Localizer.load(folder, threads=threads)
+        self._localizer = Localizer.load(folder, runtime=runtime, threads=threads, device=device, precision=precision)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._localizer.probabilities(batch)
 
     def device_memory(self) -> float | None:
-        return None
+        return self._localizer.session.device_memory()
 
 
 class _Torch:
@@ -138,10 +143,30 @@ class _Torch:
         return self._torch.cuda.max_memory_allocated() / 1e6 if self._device == "cuda" else None
 
 
+def _deployed(form: FileFormat, precision: Precision, *, compiled: bool = False) -> Runtime:
+    """A runtime file as an entry of the table: ``onnx``, ``openvino-bf16``, ``torch-export``, ``torch-compile``."""
+    names = {"torch": "torch-compile" if compiled else "torch-export"}
+    name = names.get(form, form) + ("" if precision == "fp32" else f"-{precision}")
+    packages, extra = {
+        "onnx": ("onnxruntime", None),
+        "openvino": ("openvino", "openvino"),
+        "torch": ("torch", "train"),
+    }[form]
+    devices = ("cpu", "cuda") if form == "torch" else ("cpu",)
+    runtime = "torch-compile" if compiled else form
+    opened = partial(_Deployed, runtime=runtime, precision=precision)
+    return Runtime(name, file_name(form, precision), (packages,), extra, devices, opened, asked=compiled)
+
+
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
-        Runtime("onnx", ONNX_NAME, ("onnxruntime",), None, ("cpu",), _Onnx),
+        _deployed("onnx", "fp32"),
         Runtime("torch", WEIGHTS_NAME, ("torch", "timm"), "train", ("cpu", "cuda"), _Torch),
+        _deployed("onnx", "fp16"),
+        _deployed("onnx", "int8"),
+        *(_deployed("openvino", precision) for precision in PRECISIONS),
+        *(_deployed("torch", precision) for precision in ("fp32", "fp16", "bf16")),
+        *(_deployed("torch", precision, compiled=True) for precision in ("fp32", "fp16", "bf16")),
     )
 }
