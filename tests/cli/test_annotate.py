@@ -13,9 +13,10 @@ import pytest
 
 from boxpromptiml.cli.main import main
 from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.http.server import FIRST_PORT, listen
 from boxpromptiml.images import save_png
 from boxpromptiml.web import WebSettings
-from boxpromptiml.web.server import FIRST_PORT, address, listen
+from boxpromptiml.web.server import address
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.http.settings import is_loopback
 from boxpromptiml.images import encode_png, save_png
 from boxpromptiml.regions import Box
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.web import WebSettings, WebState, create_app
-from boxpromptiml.web.settings import is_loopback
 from boxpromptiml.web.teacher_pool import TeacherPool
 
 TOKEN = "correct-horse-battery-staple"

@@ -92,9 +92,9 @@ def annotate(
     """
     from dataclasses import replace
 
+    from boxpromptiml.http.server import listen
     from boxpromptiml.web import WebState, create_app, serve
     from boxpromptiml.web.opening import open_folder
-    from boxpromptiml.web.server import listen
 
     if weights is not None and teacher == "none":
         raise TeacherError("--weights is for the sam teacher; leave --teacher none out")

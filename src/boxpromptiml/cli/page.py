@@ -46,9 +46,9 @@ def page(
     Photos go to this program and no further, and are not written to disk. With a dataset to annotate,
     `boxpromptiml annotate DATASET --model FOLDER` has the same view.
     """
+    from boxpromptiml.http.server import listen
     from boxpromptiml.runtime import Localizer
     from boxpromptiml.web import WebState, create_app, serve
-    from boxpromptiml.web.server import listen
 
     settings = make_settings(
         host=host,

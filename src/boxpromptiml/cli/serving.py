@@ -60,8 +60,8 @@ def make_settings(
     """
     import secrets
 
+    from boxpromptiml.http.settings import is_loopback
     from boxpromptiml.web import WebSettings
-    from boxpromptiml.web.settings import is_loopback
 
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)

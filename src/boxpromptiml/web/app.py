@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
+from boxpromptiml.http.errors import install_error_handlers
 from boxpromptiml.web import localize, pictures, preview, records, review, session, suggest
-from boxpromptiml.web.errors import install_error_handlers
 from boxpromptiml.web.security import secure
 from boxpromptiml.web.settings import WebState
 

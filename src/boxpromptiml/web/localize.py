@@ -10,11 +10,11 @@ from urllib.parse import quote
 import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images import encode_png
 from boxpromptiml.runtime import Localization, Localizer
 from boxpromptiml.runtime.overlay import encode_overlay
 from boxpromptiml.web.answers import Answer, Answers, look_at, map_base64
-from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.settings import WebState
 
 Threshold = Annotated[float | None, Query(ge=0, le=1, description="For pixels and verdict; default: the model's.")]

@@ -18,9 +18,9 @@ from starlette.responses import FileResponse
 
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import ImageError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images.shrinking import browser_type, open_shrunk
 from boxpromptiml.machine import usable_cores
-from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.picture_store import Disk, Memory, OneAtATime, kept
 from boxpromptiml.web.records import Image as ImageName
 from boxpromptiml.web.records import find_record

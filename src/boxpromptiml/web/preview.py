@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from boxpromptiml.errors import DatasetError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images import encode_png
 from boxpromptiml.regions import Box
 from boxpromptiml.teachers import Point
-from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.records import check_name, dataset_of, find_record
 from boxpromptiml.web.settings import WebState
 from boxpromptiml.web.teacher_pool import TeacherPool, UnavailableError

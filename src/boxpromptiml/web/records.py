@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from boxpromptiml.dataset import Dataset, ImageRecord, Label, Order, ReviewState, State
 from boxpromptiml.errors import ConflictError
+from boxpromptiml.http.errors import HttpError, error_response
 from boxpromptiml.pseudolabels.staleness import is_stale
 from boxpromptiml.regions import Box
-from boxpromptiml.web.errors import HttpError, error_response
 from boxpromptiml.web.settings import WebState
 
 # A mask drawn by hand takes 23 minutes (the paper's user study).

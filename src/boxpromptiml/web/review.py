@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.dataset.records import check_record
 from boxpromptiml.errors import ConflictError, DatasetError, ImageError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images import encode_png, open_mask
 from boxpromptiml.images.painted import decode_grey_png
 from boxpromptiml.pseudolabels import Job, Verdict, store_correction, store_verdict
 from boxpromptiml.regions import Box
 from boxpromptiml.teachers import Point
-from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.preview import Boxes, ImageName, Points, TeacherName, checked_teacher, pool_of
 from boxpromptiml.web.records import Image, check_name, conflict, find_record, record_json, require_writable
 from boxpromptiml.web.settings import WebState

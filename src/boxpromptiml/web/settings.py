@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.images import DEFAULT_MAX_PIXELS
+from boxpromptiml.http.settings import HttpSettings
 
 if TYPE_CHECKING:
     from boxpromptiml.dataset import Dataset
@@ -20,18 +19,11 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebSettings:
-    """Settings of one server.
+class WebSettings(HttpSettings):
+    """Settings of one server of pages.
 
     Attributes:
-        host: address that it listens on.
-        port: its port; 0 lets the system choose.
         token: what every request must carry; None for none, which is possible on the loopback address only.
-        allowed_hosts: further names under which browsers may reach it, lower case, without a port.
-        origins: further origins (``https://name``) whose pages may change something: those of a reverse proxy that
-            rewrites the Host header.
-        max_upload_bytes: of one request's body.
-        max_pixels: of one image.
         read_only: nothing is written, neither to the dataset nor beside it.
         cache_bytes: memory for pictures that were made for the page.
 
@@ -40,28 +32,16 @@ class WebSettings:
             characters that a cookie cannot carry, a port that does not exist.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 0
     token: str | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-    max_upload_bytes: int = 64 * 2**20
-    max_pixels: int = DEFAULT_MAX_PIXELS
     read_only: bool = False
     cache_bytes: int = 256 * 2**20
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise BoxPromptError(f"port {self.port} is not in 0 to 65535")
+        HttpSettings.__post_init__(self)  # super() does not know this class: slots make another one of it
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             raise BoxPromptError("the token must be 16 to 256 letters, digits and  . _ ~ -")
         if self.token is None and not self.is_loopback:
             raise BoxPromptError(f"host {self.host} can be reached by others: it needs a token")
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether nobody but this machine can reach the host."""
-        return is_loopback(self.host)
 
 
 @dataclass
@@ -79,13 +59,3 @@ class WebState:
     settings: WebSettings = field(default_factory=WebSettings)
     teachers: TeacherPool | None = None
     localizer: Localizer | None = None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, reachable from nowhere else."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

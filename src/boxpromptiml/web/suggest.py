@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.regions import Box, boxes_from_mask, loosened
 from boxpromptiml.runtime import Localization, Localizer
 from boxpromptiml.web.answers import map_base64
-from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.localize import localizer_of
 from boxpromptiml.web.settings import WebState
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.web.errors import HttpError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.web.label_studio import Fetcher, FetchRules, HostRule, Token, parse_origin
 from boxpromptiml.web.label_studio.addresses import hands_out_files
 

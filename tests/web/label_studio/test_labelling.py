@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from boxpromptiml.web.errors import HttpError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.web.label_studio.labelling import parse_labelling
 
 BRUSH = '<BrushLabels name="mask" toName="{to}"><Label value="Tampered"/></BrushLabels>'

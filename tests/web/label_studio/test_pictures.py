@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from boxpromptiml.web.errors import HttpError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.web.label_studio import Fetcher, FetchRules, Pictures, Token, parse_origin
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.regions import Box
 from boxpromptiml.teachers.prompts import Point
-from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.label_studio.prompts import (
     Click,
     DrawnBox,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.web.errors import HttpError
+from boxpromptiml.http.errors import HttpError
 
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")

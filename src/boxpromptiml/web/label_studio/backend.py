@@ -12,11 +12,11 @@ from statistics import fmean
 from typing import Any
 
 from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.regions import Box
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.teachers import Encoding, Point, Teacher, TeacherMask
 from boxpromptiml.web.byte_cache import ByteCache
-from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.label_studio.labelling import Labelling, parse_labelling
 from boxpromptiml.web.label_studio.pictures import Picture, Pictures
 from boxpromptiml.web.label_studio.prompts import (

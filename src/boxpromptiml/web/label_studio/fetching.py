@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from boxpromptiml import __version__
-from boxpromptiml.web.errors import HttpError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.web.label_studio.addresses import (
     HostRule,
     Origin,

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 from boxpromptiml.errors import MissingExtraError
-from boxpromptiml.web.errors import HttpError
+from boxpromptiml.http.errors import HttpError
 
 # Names under which a label may say that it stands for what a student finds, besides its own `predicted_values`.
 TAMPERED_NAMES = frozenset({"tampered", "manipulated", "forged", "fake"})

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import ImageError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_image
 from boxpromptiml.web.byte_cache import ByteCache
-from boxpromptiml.web.errors import HttpError
 from boxpromptiml.web.label_studio.addresses import shown
 from boxpromptiml.web.label_studio.fetching import Fetcher
 from boxpromptiml.web.label_studio.tokens import Token

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.regions import Box
 from boxpromptiml.teachers.prompts import Point
-from boxpromptiml.web.errors import HttpError
 
 _BOXES = ("rectanglelabels", "rectangle")
 _POINTS = ("keypointlabels", "keypoint")

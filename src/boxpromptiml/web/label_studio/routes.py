@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from boxpromptiml.errors import BoxPromptError, MissingExtraError
-from boxpromptiml.web.errors import HttpError, error_response, install_error_handlers
+from boxpromptiml.http.errors import HttpError, error_response, install_error_handlers
 from boxpromptiml.web.label_studio.backend import Backend
 from boxpromptiml.web.security import secure
 from boxpromptiml.web.settings import WebSettings

@@ -10,7 +10,7 @@ import time
 from typing import Any, Protocol
 
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.web.errors import HttpError
+from boxpromptiml.http.errors import HttpError
 
 _REFRESH_PATH = "/api/token/refresh/"
 # A token that ends this soon is not used any more: clocks differ, images take time.
