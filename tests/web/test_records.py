@@ -262,6 +262,7 @@ def test_the_session_says_what_there_is(client: TestClient) -> None:
         },
         "teacher": None,
         "teachers": [],
+        "points": {},
         "model": None,
         "read_only": False,
         "version": __version__,

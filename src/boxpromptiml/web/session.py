@@ -29,6 +29,7 @@ def router(state: WebState) -> APIRouter:
             "counts": None if counts is None else asdict(counts),
             "teacher": None if pool is None else {"name": pool.default, "points": pool.takes_points(pool.default)},
             "teachers": [] if pool is None else list(pool.names),
+            "points": {} if pool is None else {name: pool.takes_points(name) for name in pool.names},
             "model": _model(state),
             "read_only": settings.read_only,
             "version": __version__,

@@ -1,18 +1,16 @@
 // One image under review: its mask, boxes and points, and what is done to them.
 
 import { ApiError } from "../api.js";
-import { debounce } from "../dom.js";
-import { ask } from "./ask.js";
 import { ReviewCanvas } from "./canvas.js";
 import { Masks } from "./masks.js";
 import { PaintedMask } from "./painted.js";
 import { MODES, Panel, TOOLS } from "./panel.js";
-import { decodeGrey, encodeGrey } from "./png.js";
+import { encodeGrey } from "./png.js";
+import { Previewer } from "./previewer.js";
 import { Prompts } from "./prompts.js";
+import { askConflict, askPrompts, askReplace, askStrokes } from "./questions.js";
 import { reasonsOf } from "./reasons.js";
 import { SIZES } from "./tools.js";
-
-const PREVIEW_DELAY = 250;
 
 export class Editor {
   record = null;
@@ -29,7 +27,7 @@ export class Editor {
   #busy = false;
   #boxesShown = true;
   #hidden = false;
-  #asked = null; // the preview that is being made
+  #previewer;
 
   constructor({ api, session, announce, frame }) {
     this.#api = api;
@@ -37,6 +35,7 @@ export class Editor {
     this.#announce = announce;
     this.#frame = frame;
     this.#masks = new Masks(api);
+    this.#previewer = new Previewer(api);
     this.#teacher = session.teacher?.name ?? session.teachers[0] ?? null;
     this.canvas = new ReviewCanvas(api, announce);
     this.panel = new Panel(
@@ -58,6 +57,8 @@ export class Editor {
       },
       { teachers: session.teachers, teacher: this.#teacher, readOnly: session.read_only },
     );
+    this.#previewer.onMask = (field) => this.canvas.showPreview(field);
+    this.#previewer.onNote = (text) => this.panel.note && (this.panel.note.textContent = text);
     const { box, point, brush } = this.canvas;
     box.onChange = (index, content) => this.#prompted(this.prompts.putBox(index, content));
     box.onSelect = (index) => this.#select(index);
@@ -69,8 +70,7 @@ export class Editor {
   }
 
   destroy() {
-    this.#asked?.abort();
-    this.#preview.cancel();
+    this.#previewer.drop();
     this.canvas.destroy();
   }
 
@@ -91,16 +91,19 @@ export class Editor {
 
   /** Show a record with its picture and mask. */
   async show(record, wanted = () => true) {
+    const { dataset } = this.canvas.stage.element;
+    delete dataset.ready;
     const [values] = await Promise.all([this.#masks.take(record), this.canvas.showPicture(record, wanted)]);
     if (!wanted()) return;
     this.record = record;
     this.painted = new PaintedMask(values, record.width, record.height);
     this.prompts = new Prompts(record.boxes, record.width, record.height);
-    this.#dropPreview();
+    this.#previewer.drop();
     this.canvas.showMask(this.painted);
     this.#usualSize(record);
     this.panel.showRecord(record);
     this.#refresh();
+    dataset.ready = record.image;
   }
 
   prefetch(record) {
@@ -111,21 +114,13 @@ export class Editor {
   /** Whether the image may be left: true where nothing was changed, or a person has decided what becomes of it. */
   async mayLeave() {
     if (this.painted?.changed) {
-      const choice = await ask("Your strokes are not stored", "What you painted on this mask is not stored yet.", [
-        { value: "store", text: "Store my mask", primary: true },
-        { value: "discard", text: "Discard it", danger: true },
-        { value: "stay", text: "Stay here" },
-      ]);
+      const choice = await askStrokes();
       if (choice === "store") return this.store();
       if (choice === "discard") this.discard();
       return choice === "discard";
     }
     if (!this.prompts?.changed) return true;
-    const choice = await ask("No mask was made of your changes", "You changed boxes or clicks, and the teacher has not made a mask of them.", [
-      { value: "make", text: "Make the mask", primary: true },
-      { value: "discard", text: "Discard the changes", danger: true },
-      { value: "stay", text: "Stay here" },
-    ]);
+    const choice = await askPrompts();
     if (choice === "make") return this.remake();
     if (choice === "discard") this.discard();
     return choice === "discard";
@@ -136,7 +131,7 @@ export class Editor {
     while (this.painted.undo());
     this.prompts = new Prompts(this.record.boxes, this.record.width, this.record.height);
     if (this.painted.changed) this.onConflict(this.record); // the oldest strokes are forgotten: load it again
-    this.#dropPreview();
+    this.#previewer.drop();
     this.canvas.redrawMask();
     this.#refresh();
   }
@@ -161,18 +156,12 @@ export class Editor {
   /** Have the teacher make the mask again, with the boxes and clicks as they are. Returns whether it did. */
   async remake() {
     if (!this.prompts?.boxes.length || this.#session.read_only || !this.#teacher) return false;
-    if (this.painted.changed) {
-      const choice = await ask("Your strokes would be lost", "The teacher's mask takes the place of what you painted.", [
-        { value: "go", text: "Make the mask", danger: true },
-        { value: "stay", text: "Keep my strokes" },
-      ]);
-      if (choice !== "go") return false;
-    }
+    if (this.painted.changed && (await askReplace()) !== "go") return false;
     const { boxes, points } = this.prompts;
     this.#frame.say(`${this.#teacher} makes the mask …`);
     return this.#changing(async (version) => {
       const { image } = this.record;
-      const body = { image, version, teacher: this.#teacher, boxes, points: points.length ? points : undefined };
+      const body = { image, version, teacher: this.#teacher, boxes, points };
       const record = await this.#api.post("/api/relabel", body);
       await this.show(record, () => this.record?.image === image);
       this.#frame.hush();
@@ -203,12 +192,7 @@ export class Editor {
   }
 
   async #conflict(change, theirs) {
-    const maker = theirs.pseudo ? `, its mask made by ${theirs.pseudo.teacher}` : "";
-    const choice = await ask("Somebody else changed this image", `It is ${theirs.review ?? "open"} now${maker}, with ${theirs.boxes.length} boxes. Yours is not stored.`, [
-      { value: "mine", text: "Store mine over theirs", danger: true },
-      { value: "theirs", text: "Show theirs, discard mine" },
-      { value: "stay", text: "Decide later" },
-    ]);
+    const choice = await askConflict(theirs);
     this.#frame.hush();
     if (choice === "mine") {
       this.record = { ...this.record, review: theirs.review };
@@ -230,7 +214,7 @@ export class Editor {
   }
 
   get #points() {
-    return Boolean(this.#session.points?.[this.#teacher] ?? (this.#session.teacher?.name === this.#teacher && this.#session.teacher?.points));
+    return Boolean(this.#session.points?.[this.#teacher]);
   }
 
   #setTeacher(name) {
@@ -261,33 +245,12 @@ export class Editor {
   }
 
   /** Show what the teacher would make of the boxes and clicks as they are. */
-  #preview = debounce(async () => {
+  #preview() {
     const { record, prompts } = this;
-    this.#asked?.abort();
-    if (!record || !this.#teacher || !prompts.boxes.length) return;
-    if (!prompts.changed && this.#teacher === record.pseudo?.teacher) return void this.#dropPreview();
-    this.#asked = new AbortController();
-    this.panel.note.textContent = "Making a preview …";
-    try {
-      const { boxes, points } = prompts;
-      const body = { image: record.image, boxes, teacher: this.#teacher, points: points.length ? points : undefined };
-      const answer = await this.#api.preview(body, this.#asked.signal);
-      if (answer.superseded || record !== this.record) return;
-      const bytes = Uint8Array.from(atob(answer.png), (character) => character.charCodeAt(0));
-      const field = await decodeGrey(new Blob([bytes], { type: "image/png" }));
-      if (record !== this.record) return;
-      this.canvas.showPreview(field);
-      this.panel.note.textContent = "In blue: a preview of the new mask. “Make the mask again” stores it.";
-    } catch (error) {
-      if (error.name !== "AbortError") this.panel.note.textContent = error.message;
-    }
-  }, PREVIEW_DELAY);
-
-  #dropPreview() {
-    this.#preview.cancel();
-    this.#asked?.abort();
-    this.canvas.showPreview(null);
-    if (this.panel.note) this.panel.note.textContent = "";
+    if (!record || !this.#teacher) return;
+    const made = record.pseudo?.teacher.split(":")[0] === this.#teacher;
+    if (!prompts.boxes.length || (made && !prompts.changed)) this.#previewer.drop();
+    else this.#previewer.ask(record, prompts, this.#teacher);
   }
 
   #undo(forward = false) {

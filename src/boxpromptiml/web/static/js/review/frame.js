@@ -13,7 +13,7 @@ export class Frame {
     }
     this.progress = h("progress", { max: 1, value: 0, "aria-label": "Masks reviewed" });
     this.progressText = h("span", { class: "progress-text" });
-    this.place = h("span", { class: "place" });
+    this.place = h("span", { class: "review-place" });
     this.top = h("div", { class: "review-top" }, this.filters, this.place, h("div", { class: "progress" }, this.progress, this.progressText));
     this.accept = button({ icon: "check", text: "Accept", class: "accept", "data-action": "accept", onClick: on.accept }, h("kbd", { text: "A" }));
     this.reject = button({ icon: "close", text: "Reject", class: "reject", "data-action": "reject", onClick: on.reject }, h("kbd", { text: "R" }));
@@ -45,7 +45,7 @@ export class Frame {
   }
 
   setBusy(busy) {
-    this.accept.disabled = this.reject.disabled = busy;
+    this.actions.setAttribute("aria-busy", String(busy));
   }
 
   say(text, { warning = false } = {}, ...more) {

@@ -7,12 +7,12 @@ import { SIZES } from "./tools.js";
 export const MODES = { fill: "Fill", outline: "Outline", only: "Mask alone" };
 
 export const TOOLS = {
-  look: { text: "Look", icon: "search", key: "v", title: "Look: drag to move the image" },
+  look: { text: "Look", icon: "hand", key: "v", title: "Look: drag to move the image" },
   box: { text: "Box", icon: "box", key: "b", title: "Draw, move, resize boxes" },
   include: { text: "Include", icon: "plus", key: "i", title: "Click what belongs to the manipulation" },
   exclude: { text: "Exclude", icon: "minus", key: "x", title: "Click what does not belong to it" },
   brush: { text: "Brush", icon: "brush", key: "d", title: "Paint on the mask" },
-  eraser: { text: "Eraser", icon: "trash", key: "e", title: "Erase from the mask" },
+  eraser: { text: "Eraser", icon: "eraser", key: "e", title: "Erase from the mask" },
 };
 
 const REVIEWS = { accepted: ["Accepted", "authentic"], rejected: ["Rejected", "danger"], null: ["Open", ""] };

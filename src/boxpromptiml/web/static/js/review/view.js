@@ -1,17 +1,17 @@
 // The review view: walks through the pseudo masks, the suspicious ones first.
 
-import { debounce, fill, h, isTyping } from "../dom.js";
+import { button, fill, h, isTyping } from "../dom.js";
 import { Editor } from "./editor.js";
-import { ask } from "./ask.js";
 import { Frame, nothingHere } from "./frame.js";
+import { tellConflict } from "./questions.js";
 import { FILTERS, ReviewQueue } from "./queue.js";
 
 const SHORTCUTS = [
   { keys: "A Enter", text: "accept (with strokes: store them as your mask)" },
   { keys: "R", text: "reject" },
   { keys: "U", text: "take the last verdict back" },
-  { keys: "→ N", text: "next mask" },
-  { keys: "← P", text: "previous mask" },
+  { keys: "→ N PageDown", text: "next mask" },
+  { keys: "← P PageUp", text: "previous mask" },
   { keys: "V B", text: "look; draw boxes" },
   { keys: "I X", text: "click what belongs, what does not" },
   { keys: "D E", text: "brush, eraser" },
@@ -60,8 +60,8 @@ class ReviewView {
     this.#frame = new Frame(
       {
         filter: (name) => this.setFilter(name),
-        accept: () => this.judge("accepted"),
-        reject: () => this.judge("rejected"),
+        accept: (event) => this.#pressed(event, () => this.judge("accepted")),
+        reject: (event) => this.#pressed(event, () => this.judge("rejected")),
         undo: () => this.undo(),
         previous: () => this.go(-1),
         next: () => this.go(1),
@@ -75,7 +75,7 @@ class ReviewView {
     document.addEventListener("keydown", (event) => this.#key(event), { signal });
     addEventListener("beforeunload", (event) => this.#editor.changed && event.preventDefault(), { signal });
     const { canvas, panel } = this.#editor;
-    this.pane = h("div", { class: "pane" }, canvas.stage.element, panel.tools, this.#frame.message);
+    this.pane = h("div", { class: "pane" }, panel.tools, h("div", { class: "over" }, canvas.stage.element, this.#frame.message));
     this.layout = h("div", { class: "review" }, this.#frame.top, this.pane, this.#frame.actions, panel.element);
   }
 
@@ -129,10 +129,12 @@ class ReviewView {
       await this.#editor.show(record, wanted);
       if (!wanted()) return;
       this.#announce(`${record.image}. ${this.#editor.summary}`);
-      await this.#around(record, wanted);
     } catch (error) {
       if (wanted()) this.#fail(error, () => this.#open(record.image));
+      return;
     }
+    // Not waited for: a person may go on as soon as the mask is seen.
+    this.#around(record, wanted).catch((error) => wanted() && this.#fail(error));
   }
 
   /** What is around the image: its place, counts that others may have changed, and the next one, fetched ahead. */
@@ -165,9 +167,11 @@ class ReviewView {
 
   async go(direction) {
     const { record } = this.#editor;
-    if (!record || this.#busy || !(await this.#mayLeave())) return;
+    if (!record || this.#busy) return;
     try {
+      // Asked first: what is stored on leaving may move the image to another place among the others.
       const next = await this.#queue.beside(record.image, direction);
+      if (!(await this.#mayLeave())) return;
       if (next !== null) await this.#open(next);
       else this.#announce("There is no other mask among these");
     } catch (error) {
@@ -193,6 +197,12 @@ class ReviewView {
       else if (this.#queue.filter === verdict) await this.#open(record.image);
       else this.#showNothing();
     });
+  }
+
+  /** After a click the keys are the image's: Enter on the button would give the same verdict to the next mask. */
+  #pressed(event, act) {
+    if (event.detail > 0) this.#editor.canvas.stage.element.focus({ preventScroll: true });
+    act();
   }
 
   async undo() {
@@ -221,10 +231,7 @@ class ReviewView {
   }
 
   async #conflict(record) {
-    const review = record.review ?? "open";
-    await ask("Somebody else changed this image", `It is ${review} now, with ${record.boxes.length} boxes. Nothing of yours was stored; look at it again and decide.`, [
-      { value: "show", text: "Show it", primary: true },
-    ]);
+    await tellConflict(record);
     await this.#show(record);
   }
 
@@ -240,7 +247,7 @@ class ReviewView {
   }
 
   #fail(error, again) {
-    const retry = again && h("button", { type: "button", text: "Try again", onClick: again });
+    const retry = again && button({ icon: "refresh", text: "Try again", onClick: again });
     this.#frame.say(error.message, { warning: true }, retry);
     this.#announce(error.message);
   }
@@ -255,6 +262,7 @@ class ReviewView {
     const does = {
       a: () => this.judge("accepted"), Enter: () => this.judge("accepted"), r: () => this.judge("rejected"), u: () => this.undo(),
       n: () => this.go(1), ArrowRight: () => this.go(1), p: () => this.go(-1), ArrowLeft: () => this.go(-1),
+      PageDown: () => this.go(1), PageUp: () => this.go(-1),
     }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!does || event.repeat) return;
     event.preventDefault();
