@@ -343,10 +343,29 @@ def test_decides_with_one_key(desk: Desk, server: Any) -> None:
     desk.stores((10, 10, 60, 60))
 
 
+def test_a_decision_is_about_the_image_in_sight(desk: Desk, server: Any) -> None:
+    """A key struck twice decides once: the next image has not been seen yet."""
+    desk.open(server)
+    desk.page.evaluate(
+        "for (const key of ['a', 's', 'a']) document.activeElement.dispatchEvent("
+        "new KeyboardEvent('keydown', { key, bubbles: true }))"
+    )
+    desk.ready("photo-001.jpg")
+    desk.saved()
+    assert desk.record("photo-000.jpg").label == "authentic"
+    assert desk.record("photo-001.jpg").state == "todo"
+    desk.press("s")
+    desk.ready("photo-002.jpg")
+    desk.saved()
+    assert desk.record("photo-001.jpg").state == "skipped"
+
+
 def test_filters_by_state_and_name(desk: Desk, server: Any) -> None:
     desk.open(server)
     rows = desk.page.locator(".image-row:visible")
-    desk.press("a", "s")
+    desk.press("a")
+    desk.ready("photo-001.jpg")
+    desk.press("s")
     desk.ready("photo-002.jpg")
     desk.saved()
     desk.page.get_by_label("Show images").select_option("todo")

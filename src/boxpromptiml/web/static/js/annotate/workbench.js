@@ -19,6 +19,7 @@ export class Workbench {
   #visits = new Map(); // image -> {annotation, version}, for undo after coming back
   #turn = 0;
   #stepping = Promise.resolve();
+  #decided = false; // about the image in sight: the next one is on its way
   #timer = new ActiveTimer();
   #unwatch = watchActivity(this.#timer);
   #keys;
@@ -98,12 +99,12 @@ export class Workbench {
   }
 
   acceptAndNext() {
-    if (!this.annotation) return;
+    if (!this.annotation || this.#decided) return;
     if (this.annotation.state === "todo") {
       this.#say("Draw a box first, or press A for authentic, S to skip.");
       return;
     }
-    this.next();
+    this.#leaveBehind();
   }
 
   authentic() {
@@ -269,9 +270,16 @@ export class Workbench {
 
   /** A decision with one key: change, then the next image. */
   #decide(change) {
-    if (!this.annotation || !this.#writable) return;
+    if (!this.annotation || !this.#writable || this.#decided) return;
     this.#edit(change);
+    this.#leaveBehind();
+  }
+
+  /** Decisions are about what one sees: a second key counts again once the next image is there. */
+  #leaveBehind() {
+    this.#decided = true;
     this.next();
+    this.#stepping = this.#stepping.finally(() => (this.#decided = false));
   }
 
   /** One after the other: a key that is pressed three times goes three images on. */
