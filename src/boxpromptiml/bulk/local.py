@@ -11,7 +11,7 @@ import numpy as np
 
 from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns, InputImage, read_source
 from boxpromptiml.bulk.inputs import Source
-from boxpromptiml.bulk.operator import Failed, Operator, Prepared
+from boxpromptiml.bulk.operator import Failed, Operator
 from boxpromptiml.bulk.results import ResultsFile
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import write_bytes
@@ -19,6 +19,7 @@ from boxpromptiml.images import DEFAULT_MAX_PIXELS, encode_png
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.overlay import draw_overlay, encode_overlay
+from boxpromptiml.runtime.preparing import Prepared
 from boxpromptiml.runtime.result import Localization
 
 

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -19,36 +19,14 @@ from boxpromptiml.bulk.ahead import read_ahead
 from boxpromptiml.bulk.containers import InputImage
 from boxpromptiml.bulk.storage import is_url
 from boxpromptiml.errors import ImageError
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, encoded_size
-from boxpromptiml.preprocessing import Fed
+from boxpromptiml.images import DEFAULT_MAX_PIXELS
 from boxpromptiml.runtime.localizer import Localizer
-from boxpromptiml.runtime.overlay import shrink
+from boxpromptiml.runtime.preparing import Prepared, prepare
 from boxpromptiml.runtime.result import Localization
 
 Answer = TypeVar("Answer")
 
-_LARGE_PIXELS = 50_000_000  # larger images (5 bytes a pixel while they are decoded) are decoded one at a time
 _READERS = 8  # threads that wait for a network; they hold encoded bytes only
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An image ready for the network.
-
-    Attributes:
-        sha256: of its encoded bytes.
-        width, height: of the upright image, pixels.
-        fed: the network's input.
-        preview: a copy to draw on, RGB, at most 2048 pixels on its longer side; None unless asked for.
-        seconds: spent so far.
-    """
-
-    sha256: str
-    width: int
-    height: int
-    fed: Fed
-    preview: NDArray[np.uint8] | None
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -105,16 +83,15 @@ class Operator:
         Raises:
             ImageError: it cannot be decoded.
         """
-        start = time.perf_counter()
-        width, height = encoded_size(data, image.name, max_pixels=self._max_pixels)
-        with self._large if width * height > _LARGE_PIXELS else nullcontext():
-            picture = decode_picture(data, image.name, max_pixels=self._max_pixels)
-            fed = self.localizer.config.preprocessing.feed(picture)
-            preview = shrink(picture) if self._previews else None
-            width, height = picture.size
-            del picture
-        digest = hashlib.sha256(data).hexdigest() if digest is None else digest
-        return Prepared(digest, width, height, fed, preview, time.perf_counter() - start)
+        return prepare(
+            self.localizer,
+            data,
+            image.name,
+            digest=digest,
+            max_pixels=self._max_pixels,
+            preview=self._previews,
+            large=self._large,
+        )
 
     def maps(self, batch: Sequence[Prepared]) -> list[NDArray[np.float32]]:
         """Run the network: per image its map, float32 (rows, columns). The only place of bulk runs that does."""

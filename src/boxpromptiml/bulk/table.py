@@ -11,8 +11,9 @@ from typing import IO, Any, NamedTuple
 
 from boxpromptiml import rle
 from boxpromptiml.bulk.containers import InputImage
-from boxpromptiml.bulk.operator import Failed, Prepared
+from boxpromptiml.bulk.operator import Failed
 from boxpromptiml.errors import MissingExtraError
+from boxpromptiml.runtime.preparing import Prepared
 from boxpromptiml.runtime.result import Localization
 
 _METADATA_KEY = "boxpromptiml"
