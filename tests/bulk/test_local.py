@@ -21,11 +21,10 @@ from boxpromptiml.bulk import (
     Source,
     expand_inputs,
     localize_images,
-    operator,
 )
 from boxpromptiml.errors import BoxPromptError, ModelError
 from boxpromptiml.images import open_image, open_mask
-from boxpromptiml.runtime import Localizer, draw_overlay
+from boxpromptiml.runtime import Localizer, draw_overlay, preparing
 
 
 @pytest.fixture(scope="module")
@@ -230,9 +229,9 @@ def test_a_failing_network_ends_the_run(localizer: Localizer, photos: Path, tmp_
 def test_large_images_are_decoded_one_at_a_time(
     localizer: Localizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operator, "_LARGE_PIXELS", 1000)
+    monkeypatch.setattr(preparing, "LARGE_PIXELS", 1000)
     busy = threading.Lock()
-    decode = operator.decode_picture
+    decode = preparing.decode_picture
 
     def alone(*arguments: Any, **options: Any) -> Any:
         assert busy.acquire(blocking=False)
@@ -241,7 +240,7 @@ def test_large_images_are_decoded_one_at_a_time(
         finally:
             busy.release()
 
-    monkeypatch.setattr(operator, "decode_picture", alone)
+    monkeypatch.setattr(preparing, "decode_picture", alone)
     inputs = list(expand_inputs([str(photos)]))
 
     assert len(run(localizer, inputs, tmp_path / "out", workers=8)) == len(inputs)
