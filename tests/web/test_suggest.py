@@ -117,7 +117,7 @@ def test_only_images_of_the_dataset_are_looked_at(suggest: Callable[..., Any], t
     suggest()
     answer = suggest.client.get("/api/suggestion", params={"image": name})  # type: ignore[attr-defined]
     assert answer.status_code == 404
-    assert "no image" in answer.json()["error"]
+    assert "the dataset has no" in answer.json()["error"]
 
 
 def test_an_image_that_has_gone(suggest: Callable[..., Any], dataset: Dataset) -> None:

@@ -11,13 +11,12 @@ import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
 
-from boxpromptiml.dataset import Dataset
-from boxpromptiml.errors import DatasetError
-from boxpromptiml.http.errors import HttpError
+from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.regions import Box, boxes_from_mask, loosened
 from boxpromptiml.runtime import Localization, Localizer
 from boxpromptiml.web.answers import map_base64
 from boxpromptiml.web.localize import localizer_of
+from boxpromptiml.web.records import Image, find_record
 from boxpromptiml.web.settings import WebState
 
 # What `boxpromptiml boxes` takes for a person's looseness.
@@ -50,15 +49,15 @@ class Suggestions:
         self._kept: OrderedDict[str, _Seen] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, image: str) -> Localization:
+    def get(self, record: ImageRecord) -> Localization:
         """The student's answer for an image of the dataset, at the model's threshold.
 
         Raises:
-            DatasetError: the dataset does not know the image.
             ImageError: its file cannot be read.
             ModelError: the network failed.
         """
-        path = self._dataset.path(self._dataset.get(image).image)
+        image = record.image
+        path = self._dataset.path(image)
         try:
             stat = path.stat()
             stamp = stat.st_mtime_ns, stat.st_size
@@ -92,13 +91,11 @@ def router(state: WebState) -> APIRouter:
     )
 
     @routes.get("/api/suggestion")
-    def suggestion(image: str) -> dict[str, Any]:
+    def suggestion(image: Image) -> dict[str, Any]:
         localizer_of(state)
+        record = find_record(state, image)
         assert suggestions is not None
-        try:
-            found = suggestions.get(image)
-        except DatasetError as error:
-            raise HttpError(404, str(error)) from error
+        found = suggestions.get(record)
         return {
             "png": map_base64(found.map),
             "threshold": found.threshold,

@@ -36,9 +36,7 @@ export async function decodeGrey(blob) {
   const values = new Uint8Array(width * height);
   // Strip by strip: browsers limit the area of a canvas, and four bytes a pixel add up.
   const rows = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = rows;
+  const canvas = new OffscreenCanvas(width, rows);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   for (let top = 0; top < height; top += rows) {
     const count = Math.min(rows, height - top);
