@@ -322,6 +322,7 @@ def test_everything_is_in_reach(
 ) -> None:
     page = new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(live_server(verb="page", model=red_model))
+    page.get_by_role("heading", name="Drop a photo here").wait_for()
     shot(page, f"localize-empty-{scheme}-{width}")
     page.locator("input[type=file]").first.set_input_files(paint(tmp_path / "a.png", RED))
     verdict(page)
