@@ -74,7 +74,8 @@ class Server:
     """A server process, and one client's requests."""
 
     def __init__(self, root: Path) -> None:
-        command = [sys.executable, "-m", "boxpromptiml.cli.main", "annotate", str(root), "--no-browser", "--cache-mb", "128"]
+        program = [sys.executable, "-m", "boxpromptiml.cli.main"]
+        command = [*program, "annotate", str(root), "--no-browser", "--cache-mb", "128"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = next(line for line in self._process.stdout if "http://" in line)

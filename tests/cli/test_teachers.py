@@ -155,8 +155,8 @@ def test_killed_run_goes_on_where_it_stopped(
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_killed_over_and_over(tmp_path: Path) -> None:
     """Killed at a random moment, again and again, until it is through: the same result as in one go."""
-    number = 60
-    whole, broken = (make(tmp_path / name, number, side=120) for name in ("whole", "broken"))
+    number = 240
+    whole, broken = (make(tmp_path / name, number, side=160) for name in ("whole", "broken"))
     assert CliRunner().invoke(app, ["pseudo-label", str(whole), "--workers", "2"]).exit_code == 0
     moments = np.random.default_rng(0)
     kills = 0
