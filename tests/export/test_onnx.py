@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -12,31 +11,15 @@ import pytest
 import torch
 
 from boxpromptiml.errors import ModelError
-from boxpromptiml.export import export_onnx
-from boxpromptiml.export import onnx as onnx_export
-from boxpromptiml.export.onnx import DeployedStudent
+from boxpromptiml.export import export_model, export_onnx
+from boxpromptiml.export import run as export_run
+from boxpromptiml.export.deployed import DeployedStudent
 from boxpromptiml.files import sha256_of
-from boxpromptiml.model_config import ModelConfig, StudentConfig
+from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpec
 from boxpromptiml.runtime import Localizer
-from boxpromptiml.student import build_student, load_checkpoint, save_checkpoint
-
-
-@pytest.fixture
-def make_model(tmp_path: Path) -> Callable[..., Path]:
-    """``make_model(height, width, **config)``: a model folder whose maps are far from constant."""
-
-    def make(height: int = 64, width: int = 96, **config: Any) -> Path:
-        torch.manual_seed(0)
-        student = build_student(StudentConfig(**{"backbone": "test_convnext", "width": 16, **config}))
-        for name, parameter in student.named_parameters():
-            if name.endswith("out.weight"):
-                torch.nn.init.normal_(parameter, std=2.0)
-        folder = tmp_path / "model"
-        save_checkpoint(folder, student, ModelConfig(preprocessing=PreprocessingSpec(height=height, width=width)))
-        return folder
-
-    return make
+from boxpromptiml.runtime.card import Precision
+from boxpromptiml.student import load_checkpoint, save_checkpoint
 
 
 def _answers(folder: Path, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,15 +97,15 @@ def test_an_unfaithful_export_is_not_kept(make_model: Callable[..., Path], monke
     folder = make_model()
     (folder / "model.onnx").write_bytes(b"the old one")
 
-    def shift(model: DeployedStudent, config: ModelConfig) -> onnx.ModelProto:
+    def shift(model: DeployedStudent, config: ModelConfig, precision: Precision) -> onnx.ModelProto:
         with torch.no_grad():
             model.mean.add_(1)  # what is exported is no longer what is compared with
-            proto = convert(model, config)
+            proto = convert(model, config, precision)
             model.mean.sub_(1)
         return proto
 
-    convert = onnx_export._convert
-    monkeypatch.setattr(onnx_export, "_convert", shift)
+    convert = export_run.to_onnx
+    monkeypatch.setattr(export_run, "to_onnx", shift)
     with pytest.raises(ModelError, match=r"differs from PyTorch by .* not written"):
         export_onnx(folder)
     assert (folder / "model.onnx").read_bytes() == b"the old one"
@@ -136,8 +119,7 @@ def test_rounding_in_a_steep_network_is_not_held_against_the_export(make_model: 
         for head in (student.fusion.base, student.fusion.recall):
             head.out.weight.mul_(3000)
     save_checkpoint(folder, student, config)
-    path = export_onnx(folder)
-    assert onnx_export.max_difference(DeployedStudent(student, config.preprocessing), path, config.preprocessing) > 1e-4
+    assert export_model(folder).difference.largest > 1e-4
 
 
 def test_another_file_can_be_named_and_nothing_is_printed(

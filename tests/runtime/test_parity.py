@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from boxpromptiml.export.onnx import export_onnx
+from boxpromptiml.export import export_onnx
 from boxpromptiml.model_config import ModelConfig, StudentConfig
 from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime import Localizer

@@ -20,7 +20,7 @@ from boxpromptiml.bulk.table import Counts
 from boxpromptiml.errors import BoxPromptError, MissingExtraError
 from boxpromptiml.machine import usable_cores
 
-_MODEL_FILES = frozenset({".bin", ".data", ".json", ".onnx", ".xml"})
+_MODEL_FILES = frozenset({".bin", ".data", ".json", ".onnx", ".pt2", ".xml"})
 _CLIENT_PORT = 10001  # of ray://HOST
 _PATIENCE = 10.0  # seconds
 _OBJECT_STORE = 128 * 2**20  # bytes; the model goes through it once, no image ever does

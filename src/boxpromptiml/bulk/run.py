@@ -191,6 +191,9 @@ def prepare_table(
         batch_size=options.batch_size,
         masks=options.masks,
         columns=options.columns,
+        runtime=localizer.choice.runtime,
+        precision=localizer.choice.precision,
+        device=localizer.choice.device,
     )
     pending, done = _pending(plan, out, run, files, options.retry_failed)
     return TableRun(plan, pending, done, job, out)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxpromptiml.bulk.containers import Columns, InputImage
-from boxpromptiml.bulk.operator import Failed, Operator, Prepared
+from boxpromptiml.bulk.operator import Failed, Operator
 from boxpromptiml.bulk.output import OutputFolder
 from boxpromptiml.bulk.plan import Shard, shard_images
 from boxpromptiml.bulk.table import Counts, PartWriter, table_row
 from boxpromptiml.errors import ModelError
 from boxpromptiml.runtime.localizer import Localizer
+from boxpromptiml.runtime.preparing import Prepared
 from boxpromptiml.runtime.result import Localization
 
 
@@ -32,6 +33,7 @@ class Job:
         batch_size: images per inference.
         masks: whether the table holds the masks.
         columns: where tables hold their images.
+        runtime, precision, device: that the network is run with, see `Localizer.load`.
     """
 
     run: str
@@ -44,6 +46,9 @@ class Job:
     batch_size: int
     masks: bool
     columns: Columns
+    runtime: str = "auto"
+    precision: str | None = None
+    device: str = "cpu"
 
 
 class ShardWorker:
@@ -68,7 +73,9 @@ class ShardWorker:
         Raises:
             ModelError: the model cannot be loaded, or is another one.
         """
-        localizer = Localizer.load(model or job.model, threads=threads)
+        localizer = Localizer.load(
+            model or job.model, runtime=job.runtime, threads=threads, device=job.device, precision=job.precision
+        )
         if localizer.model_id != job.model_id:
             raise ModelError(f"{job.model}: was changed during the run; start anew in another folder")
         self._job = job

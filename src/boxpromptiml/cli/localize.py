@@ -94,6 +94,16 @@ def localize(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Cores to use, for decoding and the network; default: all usable ones.")
     ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="onnx, openvino, torch, torch-compile, or auto: the first whose file is there.")
+    ] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16, bf16 or int8, as exported; default: fp32 where it is there.", show_default=False
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda (torch) or gpu (Intel graphics, openvino).")] = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 4,
     shard_size: Annotated[
         int | None,
@@ -147,6 +157,7 @@ def localize(
     # Pillow's remarks on odd metadata would tear the progress bar; what matters becomes an error line.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     columns = Columns(image_column, id_column)
+    network: dict[str, Any] = {"runtime": runtime, "precision": precision, "device": device}
     max_pixels = int(max_megapixels * 1e6)
     sources = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None)
     if parquet:
@@ -160,13 +171,13 @@ def localize(
             overwrite=overwrite,
             retry_failed=retry_failed,
         )
-        localizer = Localizer.load(model, threads=1)  # to know it by its id; the workers have their own
+        localizer = Localizer.load(model, threads=1, **network)  # to know it by its id; the workers have their own
         work = {"engine": engine.value, "cores": threads, "ray_address": ray_address}
         failed = _to_parquet(localizer, sources, out, options, work, as_json)
     else:
         listed = list(sources)
         failed = _to_files(
-            Localizer.load(model, threads=threads),
+            Localizer.load(model, threads=threads, **network),
             listed,
             local_path(out),
             as_json,

@@ -143,6 +143,8 @@ def _check_names(runtime: str, precision: str | None, threads: int | None, devic
         raise ModelError(f"unknown runtime {runtime!r}; there are {', '.join(RUNTIME_NAMES)}")
     if precision is not None and precision not in PRECISIONS:
         raise ModelError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    if (runtime, precision) in {("onnx", "bf16"), ("torch", "int8"), ("torch-compile", "int8")}:
+        raise ModelError(f"there are no {precision} files for runtime {runtime}; choose another runtime or precision")
     homes = {"cpu": RUNTIME_NAMES, "cuda": ("auto", "torch", "torch-compile"), "gpu": ("auto", "openvino")}
     if device not in homes:
         raise ModelError(f"unknown device {device!r}; there are cpu, cuda (torch) and gpu (OpenVINO)")
