@@ -36,6 +36,7 @@ _GROUPS = (
     "evaluation",
     "weights",
     "localize",
+    "serve",
     "studies",
     "robustness",
     "efficiency",

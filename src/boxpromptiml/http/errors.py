@@ -36,14 +36,16 @@ class HttpError(BoxPromptError):
 
     Attributes:
         status: of the answer.
+        headers: of the answer.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         self.status = status
+        self.headers = dict(headers or {})
         super().__init__(message)
 
-    def __reduce__(self) -> tuple[type[HttpError], tuple[int, str]]:
-        return type(self), (self.status, str(self))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status, str(self)), {"headers": self.headers}
 
 
 def error_response(status: int, message: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
@@ -60,19 +62,23 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
-def _known(_: Request, error: Exception) -> JSONResponse:
+def describe(error: BoxPromptError) -> tuple[int, str]:
+    """Status and message of an error. A file is named without its folders: those are nobody's business."""
     if isinstance(error, HttpError):
-        return error_response(error.status, str(error))
-    # What is said of a file names it without its folders: those are nobody's business.
+        return error.status, str(error)
     if isinstance(error, UnknownImageError):
-        return error_response(404, "the dataset has no such image")
+        return 404, "the dataset has no such image"
     if isinstance(error, ImageError):
-        return error_response(
-            413 if isinstance(error, ImageTooLargeError) else 415, f"{error.path.name}: {error.reason}"
-        )
+        return 413 if isinstance(error, ImageTooLargeError) else 415, f"{error.path.name}: {error.reason}"
     if isinstance(error.__cause__, sqlite3.Error):  # a full disk, another program that is writing: try again later
-        return error_response(503, str(error))
-    return error_response(next((status for kind, status in _STATUS if isinstance(error, kind)), 400), str(error))
+        return 503, str(error)
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 400), str(error)
+
+
+def _known(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BoxPromptError)
+    status, message = describe(error)
+    return error_response(status, message, headers=error.headers if isinstance(error, HttpError) else None)
 
 
 def _not_written(_: Request, error: Exception) -> JSONResponse:

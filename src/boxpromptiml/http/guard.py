@@ -105,7 +105,7 @@ class Guard:
             await limited(scope, receive, send_guarded)
         except HttpError as error:
             # What is left of the body is not read: the connection cannot be used again.
-            closing = {"connection": "close"}
+            closing = {**error.headers, "connection": "close"}
             if error.status == 401:
                 closing["www-authenticate"] = "Bearer"
             await error_response(error.status, str(error), headers=closing)(scope, receive, send_guarded)

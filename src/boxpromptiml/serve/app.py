@@ -1,0 +1,63 @@
+"""The application: routes, errors, keys, and the service behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from boxpromptiml import __version__
+from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.http.errors import install_error_handlers
+from boxpromptiml.runtime import Localizer
+from boxpromptiml.serve.guarding import KeyGuard
+from boxpromptiml.serve.observing import Observer
+from boxpromptiml.serve.routes import router
+from boxpromptiml.serve.service import Service
+from boxpromptiml.serve.settings import ServeSettings
+
+_DESCRIPTION = (
+    "Finds the tampered pixels of photographs: splices, clones, removals, retouching. Photos are held in memory until "
+    "they are answered, and are not written anywhere. A map is evidence for an expert to weigh, not proof."
+)
+
+
+def create_app(
+    settings: ServeSettings,
+    load: Callable[[], Localizer],
+    failed: Callable[[BoxPromptError], None] = lambda error: None,
+) -> FastAPI:
+    """The application of a service. The model is loaded while it already answers ``/healthz``.
+
+    Args:
+        settings: see `ServeSettings`.
+        load: loads the model, such as a `ModelSource`.
+        failed: told, from a thread, why the model could not be loaded.
+    """
+    return app_of(Service(settings, load), failed)
+
+
+def app_of(service: Service, failed: Callable[[BoxPromptError], None] = lambda error: None) -> FastAPI:
+    """The application of a service that is there already; see `create_app`."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running(failed):
+            yield
+
+    # No pages of the framework's own: they load scripts from elsewhere.
+    app = FastAPI(
+        title="BoxPromptIML",
+        description=_DESCRIPTION,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    install_error_handlers(app)
+    app.include_router(router(service))
+    app.add_middleware(KeyGuard, settings=service.settings)
+    app.add_middleware(Observer, metrics=service.metrics, admission=service.admission)
+    return app

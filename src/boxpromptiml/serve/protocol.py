@@ -1,0 +1,112 @@
+"""HTTP/1.1 with patience that ends: clients that send or read too slowly, or not at all, are hung up on.
+
+uvicorn limits the time between requests only. Within one, `Service.localize` limits the body's; here are the headers'
+and the answer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADER_BYTES = 32 * 1024
+"""Of the request line and all headers."""
+
+_CLOSING_SECONDS = 5.0
+
+
+class PatientProtocol(H11Protocol):
+    """One connection.
+
+    Args:
+        max_connections: at once; what comes beyond is told so, and closed.
+        header_seconds: that the headers of a request may take.
+        stall_seconds: for which a client may read nothing of an answer that waits for it.
+        arguments: of uvicorn.
+    """
+
+    def __init__(
+        self, *arguments: Any, max_connections: int, header_seconds: float, stall_seconds: float, **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._max_connections = max_connections
+        self._header_seconds = header_seconds
+        self._stall_seconds = stall_seconds
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; the first request may be waited for as long as the next ones."""
+        super().connection_made(transport)
+        if len(self.connections) > self._max_connections:
+            self._say(503, "Service Unavailable", "too many connections; try again later", "retry-after: 1\r\n")
+            return
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._unset_keepalive_if_required()
+        self._set_header_timer(False)
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and limit the time of headers that are not complete and of bodies that nobody wants."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        answered = self.cycle is not None and self.cycle.response_complete
+        unfinished = self.conn.their_state is h11.IDLE or (self.conn.their_state is h11.SEND_BODY and answered)
+        # Whole requests leave the timer between requests behind, which has nothing to do with this one.
+        self._set_header_timer(unfinished and self.timeout_keep_alive_task is None)
+
+    def pause_writing(self) -> None:
+        """The client does not read: give it some time."""
+        super().pause_writing()
+        if self._stall_timer is None:
+            self._stall_timer = self.loop.call_later(self._stall_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in JSON as all other errors."""
+        if len(self.conn.trailing_data[0]) >= HEADER_BYTES:
+            limit = f"the request line and headers have more than {HEADER_BYTES // 1024} kB"
+            self._say(431, "Request Header Fields Too Large", limit)
+        else:
+            self._say(400, "Bad Request", "this is not an HTTP/1.1 request")
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection without requests, even if its client never reads what is left of an answer."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
+
+    def _set_header_timer(self, wanted: bool) -> None:
+        if wanted and self._header_timer is None:
+            self._header_timer = self.loop.call_later(self._header_seconds, self._too_slow)
+        elif not wanted and self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _too_slow(self) -> None:
+        if self.conn.their_state is h11.IDLE:
+            self._say(408, "Request Timeout", f"the headers took longer than {self._header_seconds:g} s")
+        else:
+            self.transport.abort()
+
+    def _say(self, status: int, reason: str, message: str, headers: str = "") -> None:
+        """Answer before there is a request, and hang up."""
+        body = json.dumps({"error": message}).encode()
+        head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(f"{head}connection: close\r\n{headers}\r\n".encode() + body)
+        self.transport.close()
+        self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)

@@ -1,0 +1,103 @@
+"""The routes of the service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from boxpromptiml.serve import schema
+from boxpromptiml.serve.answers import Output, Picture, choose_output
+from boxpromptiml.serve.metrics import CONTENT_TYPE
+from boxpromptiml.serve.service import Service
+
+Threshold = Annotated[float | None, Query(ge=0, le=1, description="For pixels and verdict; default: the model's own.")]
+OutputQuery = Annotated[
+    Output | None, Query(description="What to answer with; default: what the Accept header asks for, a mask for PNG.")
+]
+Include = Annotated[
+    list[Picture] | None,
+    Query(description="Pictures to put into JSON as base64 of PNG: mask_png, map_png, overlay_png."),
+]
+Name = Annotated[str, Query(max_length=255, description="What a single image is called in the answer.")]
+Timeout = Annotated[
+    float | None,
+    Query(gt=0, description="Seconds after which an answer is of no use; the service's own limit holds too."),
+]
+
+
+def router(service: Service) -> APIRouter:
+    """``/v1/localize``, ``/v1/model``, ``/healthz``, ``/readyz``, ``/metrics``."""
+    routes = APIRouter()
+
+    @routes.post(
+        "/v1/localize",
+        response_class=Response,
+        responses=schema.LOCALIZE_RESPONSES,
+        openapi_extra=schema.LOCALIZE_REQUEST,
+        tags=["localize"],
+    )
+    async def localize(
+        request: Request,
+        threshold: Threshold = None,
+        output: OutputQuery = None,
+        include: Include = None,
+        name: Name = "image",
+        timeout: Timeout = None,
+    ) -> Response:
+        """Find the tampered pixels of one photo or several.
+
+        An image that comes as it is (`Content-Type: image/...`) is answered by one object; forms and JSON by
+        `{"results": [...]}`, in their order, where an image that cannot be read has an `error` and a `status`.
+        """
+        chosen = choose_output(request.headers.get("accept"), output)
+        return await service.localize(
+            request,
+            threshold=threshold,
+            output=chosen,
+            include=tuple(include or ()),
+            name=name,
+            timeout=timeout,
+        )
+
+    @routes.get("/v1/model", response_model=schema.Model, tags=["localize"])
+    async def model() -> dict[str, Any]:
+        """What is served."""
+        localizer = service.model()
+        spec, choice = localizer.config.preprocessing, localizer.choice
+        return {
+            "id": localizer.model_id,
+            "name": localizer.folder.resolve().name,
+            "threshold": localizer.config.decision.threshold,
+            "input": spec.input_text,
+            "runtime": choice.runtime,
+            "precision": choice.precision,
+            "device": choice.device,
+            "limits": {
+                "upload_bytes": service.settings.max_upload_bytes,
+                "pixels": service.settings.max_pixels,
+                "images": min(service.settings.max_images, service.settings.max_queue),
+                "seconds": service.settings.timeout,
+            },
+        }
+
+    @routes.get("/healthz", tags=["operation"])
+    async def healthz() -> dict[str, str]:
+        """Whether the process is alive."""
+        return {"status": "alive"}
+
+    @routes.get("/readyz", tags=["operation"], responses=schema.READY_RESPONSES)
+    async def readyz() -> JSONResponse:
+        """Whether the model is loaded and warm. Says no from the moment the service is told to stop."""
+        if service.ready:
+            return JSONResponse({"status": "ready"})
+        reason = "stopping" if service.stopping else "loading the model"
+        return JSONResponse({"status": "not ready", "error": reason}, 503, headers={"retry-after": "1"})
+
+    @routes.get("/metrics", tags=["operation"], response_class=Response, responses=schema.METRICS_RESPONSES)
+    def metrics() -> Response:
+        """Figures in Prometheus' text format."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    return routes

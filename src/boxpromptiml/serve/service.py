@@ -1,0 +1,218 @@
+"""From a request to its answer: room, body, engine, deadline, and a client that may go away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.http.errors import HttpError, describe
+from boxpromptiml.runtime import Localizer
+from boxpromptiml.serve.admission import Admission, RefusedError, Visit
+from boxpromptiml.serve.answers import Answer, Output, Picture, renderer
+from boxpromptiml.serve.engine import Engine, Job
+from boxpromptiml.serve.metrics import Metrics
+from boxpromptiml.serve.observing import FIELDS, VISIT
+from boxpromptiml.serve.reading import Upload, read_upload
+from boxpromptiml.serve.settings import ServeSettings
+
+# Answers are handed to the network in such pieces, so that a slow reader holds one of them in the socket's buffer.
+_PIECE = 64 * 1024
+_GONE = 499  # as nginx calls it in logs: nobody is there to be answered
+_LOADING_SECONDS = 2
+
+Outcome = tuple[Answer | None, Exception | None]
+
+
+class Service:
+    """What the routes share.
+
+    Attributes:
+        settings: see `ServeSettings`.
+        metrics: what Prometheus is told.
+        admission: the room that requests share.
+        engine: the model and its threads.
+        stopping: whether the end has been asked for.
+    """
+
+    def __init__(self, settings: ServeSettings, load: Callable[[], Localizer]) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.engine = Engine(load, settings, self.metrics)
+        self.admission = Admission(
+            settings.max_queue, settings.body_bytes, lambda: self.engine.pace, self.metrics.inside.inc
+        )
+        self.stopping = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded and warm, and the end has not been asked for."""
+        return self.engine.localizer is not None and not self.stopping
+
+    @asynccontextmanager
+    async def running(self, failed: Callable[[BoxPromptError], None]) -> AsyncIterator[None]:
+        """Load the model in the background and work until the block ends.
+
+        Args:
+            failed: told, from a thread, why the model could not be loaded.
+        """
+        self.engine.start(failed)
+        try:
+            yield
+        finally:
+            self.stop()
+            await asyncio.to_thread(self.engine.close)
+
+    def stop(self) -> None:
+        """Say no to whoever asks whether it is ready; requests are still answered."""
+        self.stopping = True
+        self.metrics.ready.set(0)
+
+    def model(self) -> Localizer:
+        """The model.
+
+        Raises:
+            RefusedError: 503, it is still being loaded.
+        """
+        localizer = self.engine.localizer
+        if localizer is None:
+            raise RefusedError(503, "loading", _LOADING_SECONDS, "the model is being loaded; try again in a moment")
+        return localizer
+
+    async def localize(
+        self,
+        request: Request,
+        *,
+        threshold: float | None,
+        output: Output,
+        include: tuple[Picture, ...],
+        name: str,
+        timeout: float | None,
+    ) -> Response:
+        """Answer a request for localizations.
+
+        Raises:
+            HttpError: whatever is wrong with it, 408 or 504 where time ran out, 429 or 503 where there is no room.
+        """
+        visit: Visit = request.scope[VISIT]
+        reading = True
+        try:
+            async with asyncio.timeout(min(timeout or self.settings.timeout, self.settings.timeout)):
+                self.model()
+                visit.hold_images(1)
+                upload = await read_upload(request, visit, name, self.settings.max_images)
+                reading = False
+                visit.hold_images(len(upload.images))
+                if output != "json" and len(upload.images) > 1:
+                    raise HttpError(406, "a picture answers for one image; ask for JSON with include=mask instead")
+                request.scope[FIELDS]["images"] = len(upload.images)
+                outcomes = await self._look(request, upload, threshold, output, include)
+        except TimeoutError:
+            limit = f"{min(timeout or self.settings.timeout, self.settings.timeout):g} s"
+            if reading:
+                # What is left of the body may take for ever.
+                raise HttpError(408, f"the body took longer than {limit}", headers={"connection": "close"}) from None
+            raise HttpError(504, f"not done within {limit}", headers=self._later()) from None
+        except RefusedError as error:
+            self.metrics.refused.labels(error.reason).inc()
+            raise
+        except ClientDisconnect:
+            return Response(status_code=_GONE)
+        return _single(*outcomes[0], output) if upload.single or output != "json" else _listed(upload, outcomes)
+
+    async def _look(
+        self,
+        request: Request,
+        upload: Upload,
+        threshold: float | None,
+        output: Output,
+        include: tuple[Picture, ...],
+    ) -> list[Outcome]:
+        """Have all images of a request looked at, for as long as its client is there."""
+        loop = asyncio.get_running_loop()
+        render = renderer(output, include)
+        futures: list[asyncio.Future[Outcome]] = []
+        jobs = []
+        for name, data in upload.images:
+            future: asyncio.Future[Outcome] = loop.create_future()
+            futures.append(future)
+            done: Callable[[Any, Exception | None], object] = partial(
+                loop.call_soon_threadsafe, partial(_settle, future)
+            )
+            preview = output == "overlay" or "overlay" in include
+            jobs.append(Job(data, name, threshold, preview, render, done))
+        upload.images = [(name, b"") for name, _ in upload.images]
+        gone = asyncio.ensure_future(_gone(request))
+        everything: asyncio.Future[Any] = futures[0] if len(futures) == 1 else asyncio.gather(*futures)
+        try:
+            self.engine.submit(jobs)
+            await asyncio.wait({everything, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not everything.done():
+                raise ClientDisconnect
+            return [future.result() for future in futures]
+        finally:
+            gone.cancel()
+            unfinished = [job for job, future in zip(jobs, futures, strict=True) if not future.done()]
+            if unfinished:
+                everything.cancel()
+                self.engine.drop(unfinished)
+
+    def _later(self) -> dict[str, str]:
+        return {"retry-after": str(self.admission.retry_after())}
+
+
+class PiecewiseResponse(Response):
+    """A response that hands on its body in pieces: what the client has not taken yet is not copied to the network."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body = memoryview(self.body)
+        for start in range(0, len(body), _PIECE):
+            more = start + _PIECE < len(body)
+            await send({"type": "http.response.body", "body": bytes(body[start : start + _PIECE]), "more_body": more})
+
+
+def _settle(future: asyncio.Future[Outcome], answer: Answer | None, error: Exception | None) -> None:
+    if not future.done():
+        future.set_result((answer, error))
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _single(answer: Answer | None, error: Exception | None, output: Output) -> Response:
+    if error is not None:
+        raise error
+    assert answer is not None
+    kind = "application/json" if output == "json" else "image/png"
+    return PiecewiseResponse(answer.content, media_type=kind, headers=answer.headers)
+
+
+def _listed(upload: Upload, outcomes: list[Outcome]) -> Response:
+    """The answers of a batch: an image that failed does not harm the others, but if all did, so did the request."""
+    parts, statuses = [], []
+    for (name, _), (answer, error) in zip(upload.images, outcomes, strict=True):
+        if answer is not None:
+            parts.append(answer.content)
+            statuses.append(200)
+            continue
+        if not isinstance(error, BoxPromptError):
+            assert error is not None
+            raise error
+        status, message = describe(error)
+        statuses.append(status)
+        line = " ".join(message.split()).encode("utf-8", "replace").decode()  # as `error_response` does
+        parts.append(json.dumps({"image": name, "error": line, "status": status}).encode())
+    status = 200 if 200 in statuses else statuses[0]
+    return PiecewiseResponse(b'{"results":[' + b",".join(parts) + b"]}", status, media_type="application/json")
