@@ -56,7 +56,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,teachers,demo,web,openvino,quantize,bulk,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,teachers,demo,web,serve,openvino,quantize,bulk,dev]'
 	touch $@ $(VENV)/.demo
 
 # Debian's Chromium, for the tests of the page. Where it can't be installed they skip, and say so.

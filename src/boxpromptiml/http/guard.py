@@ -13,6 +13,7 @@ import ipaddress
 import logging
 import re
 import socket
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -30,7 +31,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
-_HEADERS = {
+PAGE_HEADERS = {
     "content-security-policy": (
         "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; object-src 'none'; base-uri 'none'; "
         "form-action 'none'; frame-ancestors 'none'"
@@ -59,6 +60,9 @@ class Guard:
         json_bytes: of bodies that are not files.
         check_host: whether only the server's own names are answered; without that, `admit` has to keep strangers out.
     """
+
+    headers: Mapping[str, str] = PAGE_HEADERS
+    """Put on every answer."""
 
     def __init__(
         self, app: ASGIApp, settings: HttpSettings, *, json_bytes: int = JSON_BYTES, check_host: bool = True
@@ -94,7 +98,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                _complete(MutableHeaders(scope=message), scope, cookie)
+                self._complete(MutableHeaders(scope=message), scope, cookie)
             await send(message)
 
         try:
@@ -115,6 +119,14 @@ class Guard:
             if started:
                 raise
             await error_response(500, "the server failed; its own output says why")(scope, receive, send_guarded)
+
+    def _complete(self, headers: MutableHeaders, scope: Scope, cookie: str | None) -> None:
+        for name, value in self.headers.items():
+            headers[name] = value
+        # Files of the page are asked for again, and mostly not sent again, so that an update shows.
+        headers.setdefault("cache-control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
+        if cookie is not None:
+            headers.append("set-cookie", cookie)
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse names that are not this server's: a page of another name would read its answers as its own.
@@ -152,15 +164,6 @@ class Guard:
         opened = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         if not (opened and scope["method"] == "GET" and scope["path"] == "/"):
             raise HttpError(403, "pages of another site may not ask for anything here")
-
-
-def _complete(headers: MutableHeaders, scope: Scope, cookie: str | None) -> None:
-    for name, value in _HEADERS.items():
-        headers[name] = value
-    # Files of the page are asked for again, and mostly not sent again, so that an update shows.
-    headers.setdefault("cache-control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
-    if cookie is not None:
-        headers.append("set-cookie", cookie)
 
 
 def _check_length(headers: Headers, limit: int) -> None:

@@ -270,7 +270,9 @@ class Engine:
                 self._answer(job, None, error)
 
     def _finish(self, job: Job) -> None:
-        assert self._localizer is not None and job._prepared is not None and job._map is not None
+        assert self._localizer is not None
+        assert job._prepared is not None
+        assert job._map is not None
         begun = time.perf_counter()
         answer, error = None, None
         prepared = job._prepared
@@ -303,7 +305,7 @@ class Engine:
 
 
 def warm(localizer: Localizer, max_batch: int) -> None:
-    """Run a model once for each size of batch that matters, from bytes to an answer, so that the first request is quick.
+    """Run a model once for each size of batch that matters, from bytes to an answer: the first request is quick.
 
     Raises:
         ModelError: the network failed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Scope
 
@@ -24,6 +26,8 @@ class KeyGuard(Guard):
         app: what is guarded.
         settings: of the server.
     """
+
+    headers: Mapping[str, str] = {"x-content-type-options": "nosniff"}
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
         super().__init__(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
-import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,7 +49,7 @@ class Observer:
             return
         start = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         fields = scope[FIELDS] = {"request_id": request_id}
         status, received, sent = 0, 0, 0
 
@@ -81,7 +81,7 @@ class Observer:
             self._metrics.requests.labels(route, str(status)).inc()
             self._seconds[route].observe(seconds)
             level = 40 if status >= 500 and status not in (503, 504) else 30 if status >= 429 or status == 0 else 20
-            if route not in _QUIET or level > 20:
+            if route not in _QUIET:
                 client = scope.get("client")
                 line = {
                     "method": scope["method"],

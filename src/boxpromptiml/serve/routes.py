@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from boxpromptiml.serve import schema
-from boxpromptiml.serve.answers import Output, Picture, choose_output
+from boxpromptiml.serve.answers import choose_output
 from boxpromptiml.serve.metrics import CONTENT_TYPE
+from boxpromptiml.serve.query import read_query
 from boxpromptiml.serve.service import Service
-
-Threshold = Annotated[float | None, Query(ge=0, le=1, description="For pixels and verdict; default: the model's own.")]
-OutputQuery = Annotated[
-    Output | None, Query(description="What to answer with; default: what the Accept header asks for, a mask for PNG.")
-]
-Include = Annotated[
-    list[Picture] | None,
-    Query(description="Pictures to put into JSON as base64 of PNG: mask_png, map_png, overlay_png."),
-]
-Name = Annotated[str, Query(max_length=255, description="What a single image is called in the answer.")]
-Timeout = Annotated[
-    float | None,
-    Query(gt=0, description="Seconds after which an answer is of no use; the service's own limit holds too."),
-]
 
 
 def router(service: Service) -> APIRouter:
@@ -38,28 +25,15 @@ def router(service: Service) -> APIRouter:
         openapi_extra=schema.LOCALIZE_REQUEST,
         tags=["localize"],
     )
-    async def localize(
-        request: Request,
-        threshold: Threshold = None,
-        output: OutputQuery = None,
-        include: Include = None,
-        name: Name = "image",
-        timeout: Timeout = None,
-    ) -> Response:
+    async def localize(request: Request) -> Response:
         """Find the tampered pixels of one photo or several.
 
         An image that comes as it is (`Content-Type: image/...`) is answered by one object; forms and JSON by
         `{"results": [...]}`, in their order, where an image that cannot be read has an `error` and a `status`.
         """
-        chosen = choose_output(request.headers.get("accept"), output)
-        return await service.localize(
-            request,
-            threshold=threshold,
-            output=chosen,
-            include=tuple(include or ()),
-            name=name,
-            timeout=timeout,
-        )
+        asked = read_query(request.scope["query_string"])
+        chosen = choose_output(request.headers.get("accept"), asked.output)
+        return await service.localize(request, asked, chosen)
 
     @routes.get("/v1/model", response_model=schema.Model, tags=["localize"])
     async def model() -> dict[str, Any]:

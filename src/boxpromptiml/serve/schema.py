@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from boxpromptiml.serve.query import parameters
 from boxpromptiml.serve.reading import Batch
 
 
@@ -106,6 +107,7 @@ _BINARY = {"type": "string", "format": "binary"}
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 
 LOCALIZE_REQUEST: dict[str, Any] = {
+    "parameters": parameters(),
     "requestBody": {
         "required": True,
         "content": {
@@ -147,7 +149,7 @@ LOCALIZE_REQUEST: dict[str, Any] = {
                 "examples": {"one pixel": {"value": {"images": [{"name": "pixel.png", "data": _PIXEL}]}}},
             },
         },
-    }
+    },
 }
 
 

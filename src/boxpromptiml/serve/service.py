@@ -17,10 +17,11 @@ from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.http.errors import HttpError, describe
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.serve.admission import Admission, RefusedError, Visit
-from boxpromptiml.serve.answers import Answer, Output, Picture, renderer
+from boxpromptiml.serve.answers import Answer, Output, renderer
 from boxpromptiml.serve.engine import Engine, Job
 from boxpromptiml.serve.metrics import Metrics
 from boxpromptiml.serve.observing import FIELDS, VISIT
+from boxpromptiml.serve.query import Asked
 from boxpromptiml.serve.reading import Upload, read_upload
 from boxpromptiml.serve.settings import ServeSettings
 
@@ -87,40 +88,33 @@ class Service:
             raise RefusedError(503, "loading", _LOADING_SECONDS, "the model is being loaded; try again in a moment")
         return localizer
 
-    async def localize(
-        self,
-        request: Request,
-        *,
-        threshold: float | None,
-        output: Output,
-        include: tuple[Picture, ...],
-        name: str,
-        timeout: float | None,
-    ) -> Response:
+    async def localize(self, request: Request, asked: Asked, output: Output) -> Response:
         """Answer a request for localizations.
 
         Raises:
             HttpError: whatever is wrong with it, 408 or 504 where time ran out, 429 or 503 where there is no room.
         """
         visit: Visit = request.scope[VISIT]
+        seconds = min(asked.timeout or self.settings.timeout, self.settings.timeout)
         reading = True
         try:
-            async with asyncio.timeout(min(timeout or self.settings.timeout, self.settings.timeout)):
+            async with asyncio.timeout(seconds):
                 self.model()
                 visit.hold_images(1)
-                upload = await read_upload(request, visit, name, self.settings.max_images)
+                upload = await read_upload(request, visit, asked.name, self.settings.max_images)
                 reading = False
                 visit.hold_images(len(upload.images))
                 if output != "json" and len(upload.images) > 1:
                     raise HttpError(406, "a picture answers for one image; ask for JSON with include=mask instead")
                 request.scope[FIELDS]["images"] = len(upload.images)
-                outcomes = await self._look(request, upload, threshold, output, include)
+                outcomes = await self._look(request, upload, asked, output)
         except TimeoutError:
-            limit = f"{min(timeout or self.settings.timeout, self.settings.timeout):g} s"
             if reading:
                 # What is left of the body may take for ever.
-                raise HttpError(408, f"the body took longer than {limit}", headers={"connection": "close"}) from None
-            raise HttpError(504, f"not done within {limit}", headers=self._later()) from None
+                raise HttpError(
+                    408, f"the body took longer than {seconds:g} s", headers={"connection": "close"}
+                ) from None
+            raise HttpError(504, f"not done within {seconds:g} s", headers=self._later()) from None
         except RefusedError as error:
             self.metrics.refused.labels(error.reason).inc()
             raise
@@ -132,23 +126,21 @@ class Service:
         self,
         request: Request,
         upload: Upload,
-        threshold: float | None,
+        asked: Asked,
         output: Output,
-        include: tuple[Picture, ...],
     ) -> list[Outcome]:
         """Have all images of a request looked at, for as long as its client is there."""
         loop = asyncio.get_running_loop()
-        render = renderer(output, include)
+        render = renderer(output, asked.include)
         futures: list[asyncio.Future[Outcome]] = []
         jobs = []
         for name, data in upload.images:
             future: asyncio.Future[Outcome] = loop.create_future()
             futures.append(future)
-            done: Callable[[Any, Exception | None], object] = partial(
-                loop.call_soon_threadsafe, partial(_settle, future)
-            )
-            preview = output == "overlay" or "overlay" in include
-            jobs.append(Job(data, name, threshold, preview, render, done))
+            settle: Callable[..., None] = partial(_settle, future)
+            done = partial(loop.call_soon_threadsafe, settle)
+            preview = output == "overlay" or "overlay" in asked.include
+            jobs.append(Job(data, name, asked.threshold, preview, render, done))
         upload.images = [(name, b"") for name, _ in upload.images]
         gone = asyncio.ensure_future(_gone(request))
         everything: asyncio.Future[Any] = futures[0] if len(futures) == 1 else asyncio.gather(*futures)
