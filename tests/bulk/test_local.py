@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from boxpromptiml.bulk import (
 )
 from boxpromptiml.errors import BoxPromptError, ModelError
 from boxpromptiml.images import open_image, open_mask
+from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime import Localizer, draw_overlay, preparing
 
 
@@ -231,16 +233,17 @@ def test_large_images_are_decoded_one_at_a_time(
 ) -> None:
     monkeypatch.setattr(preparing, "LARGE_PIXELS", 1000)
     busy = threading.Lock()
-    decode = preparing.decode_picture
+    feed = PreprocessingSpec.feed
 
     def alone(*arguments: Any, **options: Any) -> Any:
         assert busy.acquire(blocking=False)
         try:
-            return decode(*arguments, **options)
+            time.sleep(0.01)  # long enough for another thread to come in
+            return feed(*arguments, **options)
         finally:
             busy.release()
 
-    monkeypatch.setattr(preparing, "decode_picture", alone)
+    monkeypatch.setattr(PreprocessingSpec, "feed", alone)
     inputs = list(expand_inputs([str(photos)]))
 
     assert len(run(localizer, inputs, tmp_path / "out", workers=8)) == len(inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -37,12 +38,20 @@ def decode_image(
     return _decoded(io.BytesIO(data), name, "RGB", max_pixels)
 
 
-def decode_picture(data: bytes, name: str | Path = "<bytes>", *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def decode_picture(
+    data: bytes,
+    name: str | Path = "<bytes>",
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    before: Callable[[int], object] = lambda pixels: None,
+) -> Image.Image:
     """Decode to an upright RGB picture of Pillow, pixels as `decode_image` gives them.
 
-    For callers that only shrink the image: what goes through an array is copied twice on the way.
+    For callers that only shrink the image: what goes through an array is copied twice on the way. `before` is told the
+    number of pixels before memory is taken for them.
     """
     with open_picture(io.BytesIO(data), name, max_pixels) as picture:
+        before(picture.width * picture.height)
         if not picture.mode.startswith("I"):
             turn = load(picture, name)
             colour = picture if picture.mode == "RGB" else picture.convert("RGB")

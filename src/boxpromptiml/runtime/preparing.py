@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, encoded_size
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture
 from boxpromptiml.preprocessing import Fed
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.overlay import shrink
@@ -64,9 +64,13 @@ def prepare(
         ImageError: it cannot be decoded.
     """
     start = time.perf_counter()
-    width, height = encoded_size(data, name, max_pixels=max_pixels)
-    with large if large is not None and width * height > LARGE_PIXELS else nullcontext():
-        picture = decode_picture(data, name, max_pixels=max_pixels)
+    with ExitStack() as held:
+
+        def before(pixels: int) -> None:
+            if large is not None and pixels > LARGE_PIXELS:
+                held.enter_context(large)
+
+        picture = decode_picture(data, name, max_pixels=max_pixels, before=before)
         fed = localizer.config.preprocessing.feed(picture)
         smaller = shrink(picture) if preview else None
         width, height = picture.size
