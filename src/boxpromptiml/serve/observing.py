@@ -93,4 +93,7 @@ class Observer:
                     "client": client[0] if client else None,
                     **fields,
                 }
-                REQUESTS.log(level, "request", extra={"fields": line})
+                if REQUESTS.isEnabledFor(level):
+                    # As `log` does, which would look for the line of code that calls it.
+                    name, extra = REQUESTS.name, {"fields": line}
+                    REQUESTS.handle(REQUESTS.makeRecord(name, level, "", 0, "request", (), None, extra=extra))
