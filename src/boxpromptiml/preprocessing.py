@@ -4,7 +4,7 @@ Resizers differ by up to 81 grey levels; so there is one, Pillow's antialiased b
 spec that names it travels with the weights. Normalisation happens inside the network's graph, never here.
 
 Resizing destroys the traces that compression and sensors leave in single pixels. A network that looks for them is fed
-images at their own size (``fit: native``): unchanged up to `max_side`, padded to whole cells of 32 pixels, two at least.
+images at their own size (``fit: native``): unchanged up to `max_side`, padded to cells of 32 pixels, two at least.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ def efficiency(
         typer.Option(
             "--runtime",
             metavar="NAMES",
-            help="onnx, openvino, torch (eager), torch-export, torch-compile, each with -fp16, -bf16 or -int8, separated "
-            "by commas; default: those that can run the models here, without torch-compile.",
+            help="onnx, openvino, torch (eager), torch-export, torch-compile, each with -fp16, -bf16 or -int8, "
+            "separated by commas; default: those that can run the models here, without torch-compile.",
             show_default=False,
         ),
     ] = None,
