@@ -1,6 +1,7 @@
 """How close a bulk run comes to what decoding alone allows: `python -m benchmarks.bulk MODEL IMAGES...`.
 
-The bound is a program that does nothing but read and decode the same files, in as many processes as there are cores.
+The bound is a program that does nothing but read the same files and decode them as the model's preprocessing
+says, in as many processes as there are cores.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import Any
 from benchmarks.commands import run_command
 from boxpromptiml.bulk import InputImage, Operator, OutputFolder, TableOptions, expand_inputs, prepare_table
 from boxpromptiml.bulk.table import PartWriter, table_row
-from boxpromptiml.images import decode_picture, read_image_file
+from boxpromptiml.images import decode_photo, read_image_file
 from boxpromptiml.machine import usable_cores
+from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime import Localizer
 
 
@@ -38,9 +40,9 @@ def stages(localizer: Localizer, names: Sequence[str], batch_size: int) -> dict[
                 data = read_image_file(name)
                 digest = hashlib.sha256(data).hexdigest()
                 clock.append(time.perf_counter())
-                picture = decode_picture(data, name)
+                photo = decode_photo(data, name, enough=spec.enough)
                 clock.append(time.perf_counter())
-                spec.feed(picture)
+                spec.feed(photo)
                 clock.append(time.perf_counter())
                 for step, before, after in zip(steps, clock, clock[1:], strict=False):
                     spent[step] += after - before
@@ -59,17 +61,17 @@ def stages(localizer: Localizer, names: Sequence[str], batch_size: int) -> dict[
     return {step: 1000 * seconds / len(names) for step, seconds in spent.items()}
 
 
-def _decode(names: Sequence[str]) -> None:
+def _decode(spec: PreprocessingSpec, names: Sequence[str]) -> None:
     for name in names:
-        decode_picture(read_image_file(name), name)
+        decode_photo(read_image_file(name), name, enough=spec.enough)
 
 
-def decoding(names: Sequence[str], cores: int) -> float:
+def decoding(spec: PreprocessingSpec, names: Sequence[str], cores: int) -> float:
     """Images a second that `cores` processes read and decode, and do nothing else with."""
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        pool.map(_decode, [names[:1]] * cores, chunksize=1)  # started, and warm
+        pool.starmap(_decode, [(spec, names[:1])] * cores, chunksize=1)  # started, and warm
         start = time.perf_counter()
-        pool.map(_decode, [names[i::cores] for i in range(cores)], chunksize=1)
+        pool.starmap(_decode, [(spec, names[i::cores]) for i in range(cores)], chunksize=1)
         return len(names) / (time.perf_counter() - start)
 
 
@@ -79,10 +81,10 @@ def _processor_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def decoding_cost(names: Sequence[str]) -> float:
+def decoding_cost(spec: PreprocessingSpec, names: Sequence[str]) -> float:
     """Processor milliseconds of reading and decoding one image."""
     start = time.process_time()
-    _decode(names)
+    _decode(spec, names)
     return 1000 * (time.process_time() - start) / len(names)
 
 
@@ -127,8 +129,9 @@ def benchmark(
                 link.symlink_to(path)
                 names.append(str(link))
         step_times = stages(localizer, [str(path) for path in sources], batch_size)
-        decode_cost, cost = decoding_cost(names), run_cost(localizer, names, batch_size)
-        bound = decoding(names, cores)
+        spec = localizer.config.preprocessing
+        decode_cost, cost = decoding_cost(spec, names), run_cost(localizer, names, batch_size)
+        bound = decoding(spec, names, cores)
         rate, size = table(localizer, names, cores, batch_size)
         command = ["localize", folder, "--out", f"{folder}/out", "--format", "parquet", "--model", str(model)]
         seconds, peak = run_command([*command, "--threads", str(cores), "--batch-size", str(batch_size)])

@@ -144,3 +144,40 @@ def test_a_spec_of_own_sizes_wants_whole_cells() -> None:
     assert not NATIVE.takes(100, 96)
     assert not NATIVE.takes(32, 96)
     assert not PreprocessingSpec().takes(64, 96)
+
+
+def test_specs_of_earlier_models_decode_at_full_size() -> None:
+    """Their JSON does not have the field."""
+    old = {name: value for name, value in PreprocessingSpec().model_dump().items() if name != "draft_margin"}
+
+    assert PreprocessingSpec.model_validate(old) == PreprocessingSpec()
+    assert PreprocessingSpec().enough(8000, 6000) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (PreprocessingSpec(draft_margin=2), (448, 448)),
+        (PreprocessingSpec(height=100, width=150, draft_margin=1.5), (225, 150)),
+        (PreprocessingSpec(fit="native", height=64, width=96, max_side=1000, draft_margin=2), (2000, 1500)),
+    ],
+)
+def test_how_much_of_a_jpeg_is_enough(spec: PreprocessingSpec, expected: tuple[int, int]) -> None:
+    assert spec.enough(4000, 3000) == expected
+
+
+@pytest.mark.parametrize("margin", [0, 0.9, 65, float("nan")])
+def test_a_margin_below_the_input_is_refused(margin: float) -> None:
+    with pytest.raises(ValidationError):
+        PreprocessingSpec(draft_margin=margin)
+
+
+@given(sizes, st.booleans(), st.booleans())
+def test_mirrored_inputs_are_padded_anew(size: tuple[int, int], across: bool, down: bool) -> None:
+    image = IMAGE[: size[0], : size[1]]
+    mirrored = image[:: -1 if down else 1, :: -1 if across else 1]
+
+    found, expected = NATIVE.flipped(NATIVE.feed(image), across=across, down=down), NATIVE.feed(mirrored)
+
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert found[1:] == expected[1:]

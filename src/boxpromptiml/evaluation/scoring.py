@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from boxpromptiml.errors import ImageError
 from boxpromptiml.evaluation.plan import Task
 from boxpromptiml.evaluation.pooled import ImagePixels
 from boxpromptiml.evaluation.table import Row, make_row
-from boxpromptiml.images import decode_picture, open_image, open_mask, read_image_file
+from boxpromptiml.images import Photo, decode_photo, open_image, open_mask, read_image_file
 from boxpromptiml.metrics import Mode, Preset
 from boxpromptiml.preprocessing import Fed, resize_map, resize_nearest
 from boxpromptiml.runtime import Localizer, image_score
@@ -53,9 +52,9 @@ class Scorer:
     def load(self, task: Task) -> Fed:
         """The network's input for an image."""
         spec = self.localizer.config.preprocessing
-        image: NDArray[np.uint8] | Image.Image
+        image: NDArray[np.uint8] | Photo
         if self.transform is None:
-            image = decode_picture(read_image_file(task.image), task.image)
+            image = decode_photo(read_image_file(task.image), task.image, enough=spec.enough)
         else:
             image = self.transform(open_image(task.image), task.name)
         return spec.feed(image)

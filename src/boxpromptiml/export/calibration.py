@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.images import open_image, open_mask
+from boxpromptiml.images import decode_photo, open_mask, read_image_file
 from boxpromptiml.metrics import confusion, f1_score
 from boxpromptiml.preprocessing import Fed, PreprocessingSpec, resize_nearest
 from boxpromptiml.progress import track
@@ -61,7 +61,7 @@ def calibration_images(dataset: Dataset, spec: PreprocessingSpec, count: int) ->
         raise DatasetError(f"{dataset.root}: no image in train or val; make splits with  boxpromptiml split")
     order = np.random.default_rng(0).permutation(len(names))[:count]
     chosen = track((names[index] for index in sorted(order)), "calibration images", len(order))
-    return [spec.feed(open_image(dataset.path(name))).pixels for name in chosen]
+    return [_fed(dataset.path(name), spec).pixels for name in chosen]
 
 
 def f1_loss(dataset: Dataset, before: Localizer, after: Localizer, limit: int) -> F1Loss:
@@ -92,7 +92,7 @@ def f1_loss(dataset: Dataset, before: Localizer, after: Localizer, limit: int) -
     scores, flipped, times = [], [], []
     threshold = before.config.decision.threshold
     for name, mask in track(pairs, "F1 on val", len(pairs)):
-        fed = before.config.preprocessing.feed(open_image(dataset.path(name)))
+        fed = _fed(dataset.path(name), before.config.preprocessing)
         found = [_timed(localizer, fed) for localizer in (before, after)]
         maps = [values > threshold for values, _ in found]
         expected = resize_nearest(open_mask(mask) > _MASK_LEVEL, *maps[0].shape)
@@ -103,6 +103,10 @@ def f1_loss(dataset: Dataset, before: Localizer, after: Localizer, limit: int) -
     return F1Loss(
         len(pairs), float(f1_before), float(f1_after), float(np.mean(flipped)), float(ms_before), float(ms_after), truth
     )
+
+
+def _fed(path: Path, spec: PreprocessingSpec) -> Fed:
+    return spec.feed(decode_photo(read_image_file(path), path, enough=spec.enough))
 
 
 def _names(dataset: Dataset, split: str) -> list[str]:

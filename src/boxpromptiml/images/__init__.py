@@ -17,7 +17,10 @@ from boxpromptiml.images.finding import find_images, iter_files
 from boxpromptiml.images.kinds import IMAGE_SUFFIXES
 from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS
 from boxpromptiml.images.reading import (
+    Enough,
+    Photo,
     decode_image,
+    decode_photo,
     decode_picture,
     encoded_size,
     image_size,
@@ -32,8 +35,11 @@ from boxpromptiml.images.writing import encode_png, save_png
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IMAGE_SUFFIXES",
+    "Enough",
+    "Photo",
     "browser_type",
     "decode_image",
+    "decode_photo",
     "decode_picture",
     "encode_png",
     "encoded_size",

@@ -72,6 +72,21 @@ def upright_size(picture: ImageFile.ImageFile) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
+def upright_box(
+    box: tuple[float, float, float, float], size: tuple[int, int], turn: int
+) -> tuple[float, float, float, float]:
+    """Where a box (left, top, right, bottom) of a picture of `size` lies once the orientation `turn` is applied."""
+    left, top, right, bottom = box
+    width, height = size
+    if turn in MOVES and MOVES[turn][1]:
+        left, top, right, bottom, width, height = top, left, bottom, right, height, width
+    if turn in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    if turn in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    return left, top, right, bottom
+
+
 def _in_strips(picture: Image.Image, mode: str, turn: int, converted: Any) -> NDArray[np.uint8]:
     """Convert, turn and copy strip by strip, so that no second copy of a large image is ever needed."""
     move, sideways, reverse = MOVES.get(turn, (None, False, False))

@@ -5,15 +5,34 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from boxpromptiml.errors import ImageError
 from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS, open_file, open_picture
-from boxpromptiml.images.pixels import MOVES, load, upright_pixels, upright_size
+from boxpromptiml.images.pixels import MOVES, load, orientation_of, upright_box, upright_pixels, upright_size
+
+Enough = Callable[[int, int], tuple[int, int] | None]
+
+
+class Photo(NamedTuple):
+    """A decoded photo, perhaps at a part of its size.
+
+    Attributes:
+        picture: upright, RGB.
+        width, height: of the upright photo at full size, pixels.
+        box: left, top, right and bottom of the photo in the picture, in the picture's pixels. A picture at an eighth
+            of a size that is no multiple of eight ends, or begins, with a pixel that only partly belongs to the photo.
+    """
+
+    picture: Image.Image
+    width: int
+    height: int
+    box: tuple[float, float, float, float]
 
 
 def open_image(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
@@ -50,13 +69,49 @@ def decode_picture(
     For callers that only shrink the image: what goes through an array is copied twice on the way. `before` is told the
     number of pixels before memory is taken for them.
     """
+    return decode_photo(data, name, max_pixels=max_pixels, before=before).picture
+
+
+def decode_photo(
+    data: bytes,
+    name: str | Path = "<bytes>",
+    *,
+    enough: Enough = lambda width, height: None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    before: Callable[[int], object] = lambda pixels: None,
+) -> Photo:
+    """Decode as `decode_picture` does, a JPEG at 1/2, 1/4 or 1/8 of its size where that is enough.
+
+    JPEG's own reduced decoding: blocks of 8 x 8 pixels become blocks of 4 x 4, 2 x 2 or 1 pixel. All other formats are
+    decoded at full size.
+
+    Args:
+        data: the encoded image.
+        name: used in errors only.
+        enough: told the upright width and height of a photo; the least width and height that will do, or None for full
+            size. Networks say it by `boxpromptiml.preprocessing.PreprocessingSpec.enough`.
+        max_pixels: larger images are refused by their header; counted at full size.
+        before: told the number of pixels that will be decoded before memory is taken for them.
+
+    Raises:
+        ImageError: as `decode_image`.
+    """
     with open_picture(io.BytesIO(data), name, max_pixels) as picture:
+        width, height = upright_size(picture)
+        least = enough(width, height) if isinstance(picture, JpegImageFile) else None
+        part = (0.0, 0.0, float(picture.width), float(picture.height))
+        if least is not None:
+            sideways = MOVES[turn][1] if (turn := orientation_of(picture)) in MOVES else False
+            drafted = picture.draft(None, least[::-1] if sideways else least)
+            part = drafted[1] if drafted is not None else part
         before(picture.width * picture.height)
         if not picture.mode.startswith("I"):
             turn = load(picture, name)
+            box = upright_box(part, picture.size, turn)
             colour = picture if picture.mode == "RGB" else picture.convert("RGB")
-            return colour.transpose(MOVES[turn][0]) if turn in MOVES else colour
-    return Image.fromarray(decode_image(data, name, max_pixels=max_pixels))
+            return Photo(colour.transpose(MOVES[turn][0]) if turn in MOVES else colour, width, height, box)
+    whole = Image.fromarray(decode_image(data, name, max_pixels=max_pixels))
+    return Photo(whole, width, height, (0.0, 0.0, float(width), float(height)))
 
 
 def read_image_file(path: str | Path) -> bytes:

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from boxpromptiml.errors import ImageError, ModelError
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_picture, read_image_file
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, read_image_file
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.preprocessing import Fed
 from boxpromptiml.runtime.card import export_command, parse_name
 from boxpromptiml.runtime.result import Localization, Verdict, find_regions, image_score
 from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
+from boxpromptiml.runtime.tiling import MAX_TILES, detail_map, plan_tiles
 
 MODEL_VARIABLE = "BOXPROMPTIML_MODEL"
+
+_FLIPS = ((False, False), (True, False), (False, True), (True, True))  # across, down
 
 
 def find_model(model: str | Path | None = None) -> Path:
@@ -133,8 +136,13 @@ class Localizer:
             raise ModelError(f"{self.folder}: the network gave values that are not finite; its weights are damaged")
         return np.clip(values[:, 0], 0.0, 1.0)
 
-    def maps(self, fed: Sequence[Fed]) -> list[NDArray[np.float32]]:
+    def maps(self, fed: Sequence[Fed], *, tta: bool = False) -> list[NDArray[np.float32]]:
         """Run the network on images that `config.preprocessing.feed` has prepared; those of one size share a batch.
+
+        Args:
+            fed: the images.
+            tta: look at each four times, as it is and mirrored left to right, top to bottom and both ways, and average
+                (test-time augmentation).
 
         Returns:
             Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, without padding.
@@ -143,6 +151,17 @@ class Localizer:
             ValueError: one has a size that the network does not take.
             ModelError: the network failed or gave values that are not finite.
         """
+        if not tta:
+            return self._maps(fed)
+        spec = self.config.preprocessing
+        means = [np.zeros((item.rows, item.columns), np.float32) for item in fed]
+        for across, down in _FLIPS:
+            mirrored = [spec.flipped(item, across=across, down=down) for item in fed]
+            for mean, values in zip(means, self._maps(mirrored), strict=True):
+                mean += values[:: -1 if down else 1, :: -1 if across else 1] / len(_FLIPS)
+        return means
+
+    def _maps(self, fed: Sequence[Fed]) -> list[NDArray[np.float32]]:
         alike: dict[tuple[int, ...], list[int]] = {}
         for index, item in enumerate(fed):
             alike.setdefault(item.pixels.shape, []).append(index)
@@ -153,29 +172,59 @@ class Localizer:
         # A copy where there was padding: a view would keep all of it, and Pillow wants rows without gaps.
         return [np.ascontiguousarray(found[i][: item.rows, : item.columns]) for i, item in enumerate(fed)]
 
+    def detailed(
+        self,
+        picture: Image.Image,
+        overall: NDArray[np.float32],
+        *,
+        tta: bool = False,
+        max_tiles: int = MAX_TILES,
+    ) -> NDArray[np.float32]:
+        """The map of a photo on a finer grid: tiles at the photo's own size, beside its map as a whole.
+
+        Args:
+            picture: the upright photo, RGB, at full size.
+            overall: its map as a whole, by `maps`.
+            tta: look at each tile four times, see `maps`.
+            max_tiles: a photo that would need more is cut at a smaller size.
+
+        Returns:
+            float32 (rows, columns), see `boxpromptiml.runtime.tiling`; `overall` itself where the network sees the
+            whole photo at its own size already.
+        """
+        tiling = plan_tiles(*picture.size, self.config.preprocessing, max_tiles)
+        if tiling is None:
+            return overall
+        return detail_map(picture, overall, tiling, lambda tiles: self.maps(tiles, tta=tta))
+
     def localize(
         self,
         image: str | Path | bytes | NDArray[np.uint8],
         *,
         threshold: float | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        detail: bool = False,
+        tta: bool = False,
     ) -> Localization:
         """Localize the tampered pixels of one image.
 
         Args:
-            image: path of an image file, an encoded image, or an upright RGB array, uint8 (h, w, 3).
+            image: path of an image file, an encoded image, or an upright RGB array, uint8 (h, w, 3), at full size.
             threshold: for pixels and verdict, in [0, 1]; None takes the model's.
             max_pixels: larger images are refused before they are decoded.
+            detail: look at tiles of the photo at its own size too; the map has a finer grid then, see `detailed`.
+            tta: look at everything four times, mirrored, and average, see `maps`.
 
         Raises:
             ImageError: the image cannot be read; an array has another shape or type.
         """
         start = time.perf_counter()
         name, digest = None, None
-        picture: NDArray[np.uint8] | Image.Image
+        spec = self.config.preprocessing
         if isinstance(image, np.ndarray):
-            picture = _checked(image)
+            pixels = _checked(image)
             height, width = image.shape[:2]
+            fed, picture = spec.feed(pixels), Image.fromarray(pixels) if detail else None
         else:
             if isinstance(image, bytes):
                 data = image
@@ -183,10 +232,19 @@ class Localizer:
                 name = str(image)
                 data = read_image_file(image)
             digest = hashlib.sha256(data).hexdigest()
-            picture = decode_picture(data, name or "<bytes>", max_pixels=max_pixels)
-            width, height = picture.size
-        values = self.maps([self.config.preprocessing.feed(picture)])[0]
-        result = self.result(values, width, height, threshold=threshold, image=name, sha256=digest)
+            photo = decode_photo(data, name or "<bytes>", enough=spec.enough, max_pixels=max_pixels)
+            width, height = photo.width, photo.height
+            fed, picture = spec.feed(photo), photo.picture if detail else None
+            if detail and photo.picture.size != (width, height):
+                picture = decode_picture(data, name or "<bytes>", max_pixels=max_pixels)
+            del photo
+        values = self.maps([fed], tta=tta)[0]
+        if picture is not None:
+            values = self.detailed(picture, values, tta=tta)
+            del picture
+        result = self.result(
+            values, width, height, threshold=threshold, image=name, sha256=digest, detail=detail, tta=tta
+        )
         result.seconds = time.perf_counter() - start
         return result
 
@@ -199,14 +257,20 @@ class Localizer:
         threshold: float | None = None,
         image: str | None = None,
         sha256: str | None = None,
+        detail: bool = False,
+        tta: bool = False,
     ) -> Localization:
-        """Turn a map of the network, float32 (H, W), into the answer for an image of width x height pixels."""
+        """Turn a map of the network, float32 (H, W), into the answer for an image of width x height pixels.
+
+        `detail` and `tta` say how the map was made; they are noted in the answer.
+        """
         limit = self.config.decision.threshold if threshold is None else threshold
         if not 0 <= limit <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {limit}")
         score = image_score(values, self.config.decision.score_fraction)
         verdict: Verdict = "tampered" if score > limit else "authentic"
         answer = Localization(image, sha256, width, height, score, verdict, limit, [], values, self.model_id, 0.0)
+        answer.detail, answer.tta = detail, tta
         if (values > limit).any():  # or the mask is empty: resizing never exceeds the highest value
             answer.regions = find_regions(answer.mask, values)
         return answer

@@ -54,9 +54,12 @@ class Localization:
         verdict: ``tampered`` where the score is above the threshold.
         threshold: for pixels and for the score.
         regions: connected regions of the mask, largest first.
-        map: probability that a pixel is tampered, float32 (H, W) in [0, 1] on the network's grid.
+        map: probability that a pixel is tampered, float32 (H, W) in [0, 1] on the network's grid, with `detail` on a
+            finer one.
         model: id of the model, the first 16 digits of the SHA-256 of its weights.
         seconds: time spent on this image, from reading it to its regions.
+        detail: whether tiles at the photo's own size were looked at too.
+        tta: whether all was looked at four times, mirrored.
     """
 
     image: str | None
@@ -70,6 +73,8 @@ class Localization:
     map: NDArray[np.float32]
     model: str
     seconds: float
+    detail: bool = False
+    tta: bool = False
 
     @cached_property
     def mask(self) -> Mask:
@@ -83,7 +88,7 @@ class Localization:
         return levels
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but map and mask, ready for `json.dumps`."""
+        """Everything but map and mask, ready for `json.dumps`; `detail` and `tta` where they are true."""
         return {
             "image": self.image,
             "sha256": self.sha256,
@@ -94,6 +99,8 @@ class Localization:
             "threshold": self.threshold,
             "regions": [region.to_json() for region in self.regions],
             "model": self.model,
+            **({"detail": True} if self.detail else {}),
+            **({"tta": True} if self.tta else {}),
             "seconds": round(self.seconds, 4),
         }
 

@@ -108,7 +108,9 @@ class TrainingImages(Dataset[Item]):
             values = np.asarray(drawn / 255, np.float32)
         elif self._augmentation.crop > 0 or spec.fit == "native":
             tampered = samples[index].tampered
-            picture, values = samples[index].load()
+            # A random part of the image is cut out of all its pixels, whatever the spec says of decoding.
+            sample = samples[index]
+            picture, values = sample.load_fitted(spec) if spec.fit == "native" else sample.load()
         else:
             return *self._resized[index], samples[index].tampered
         if spec.fit == "native":

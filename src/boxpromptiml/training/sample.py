@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.images import open_image, open_mask
-from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.images import decode_photo, open_image, open_mask, read_image_file
+from boxpromptiml.preprocessing import PreprocessingSpec, resize_map
 from boxpromptiml.regions import Box, filled_boxes
-from boxpromptiml.training.windows import fitted, middle_window
+from boxpromptiml.training.windows import middle_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,24 @@ class Sample:
         size = (self.height, self.width)
         if image.shape[:2] != size:
             raise DatasetError(_size_error(self.path, image.shape, size))
+        return image, self._target()
+
+    def load_fitted(self, spec: PreprocessingSpec) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """As `load`, both at the size at which deployment shows the image to the network, and from the same pixels.
+
+        Raises:
+            ImageError: image or mask cannot be read.
+            DatasetError: their sizes are not what the dataset says.
+        """
+        photo = decode_photo(read_image_file(self.path), self.path, enough=spec.enough)
+        if (photo.width, photo.height) != (self.width, self.height):
+            raise DatasetError(_size_error(self.path, (photo.height, photo.width), (self.height, self.width)))
+        image = spec.resize(photo)
+        del photo
+        return image, resize_map(self._target(), *image.shape[:2])
+
+    def _target(self) -> NDArray[np.float32]:
+        size = (self.height, self.width)
         if self.mask is not None:
             grey = open_mask(self.mask)
             if grey.shape != size:
@@ -72,7 +90,7 @@ class Sample:
         if self.confined:
             inside = filled_boxes(self.confined, self.width, self.height)
             values = np.where(inside, np.maximum(values, np.float32(1 / 255)), np.float32(0))
-        return image, values
+        return values
 
     def load_for(self, spec: PreprocessingSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Image, uint8 (height, width, 3) of the spec, and target, uint8 (height, width), probability x 255.
@@ -81,7 +99,7 @@ class Sample:
         `middle_window` chooses. Both go through the antialiased filter of `boxpromptiml.preprocessing`; so a target's
         value is the share of the pixel that is tampered, for all supervisions that have one.
         """
-        image, values = fitted(*self.load(), spec)
+        image, values = self.load_fitted(spec)
         if spec.fit == "native":
             image, values = middle_window(image, values, spec)
         return image, quantised(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 import threading
 import time
@@ -13,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from boxpromptiml.images import decode_image, encode_png
+from boxpromptiml.images import encode_png
 from boxpromptiml.runtime import Localization, Localizer, draw_overlay
-from boxpromptiml.runtime.overlay import shrink
+from boxpromptiml.runtime.preparing import prepare
 
 # Two photos are decoded at once at most: one of 200 megapixels takes a gigabyte while it is.
 _decoding = threading.BoundedSemaphore(2)
@@ -113,14 +112,14 @@ def look_at(
     """
     start = time.perf_counter()
     with _decoding:
-        pixels = decode_image(data, name, max_pixels=max_pixels)
-        found = localizer.localize(pixels, threshold=threshold)
-        # An array of its own: a view would keep all of the photo alive.
-        preview = np.array(shrink(pixels))
-        del pixels
-    found.image, found.sha256 = name, hashlib.sha256(data).hexdigest()
+        photo = prepare(localizer, data, name, max_pixels=max_pixels, preview=True)
+        values = localizer.maps([photo.fed])[0]
+        found = localizer.result(
+            values, photo.width, photo.height, threshold=threshold, image=name, sha256=photo.sha256
+        )
+        assert photo.preview is not None
     found.seconds = time.perf_counter() - start
-    answer = Answer(name, found.sha256, found.width, found.height, found.map, preview, found.seconds)
+    answer = Answer(name, photo.sha256, found.width, found.height, found.map, photo.preview, found.seconds)
     return answer, found
 
 

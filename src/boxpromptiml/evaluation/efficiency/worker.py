@@ -17,7 +17,7 @@ import numpy as np
 
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.evaluation.efficiency.runtimes import RUNTIMES
-from boxpromptiml.images import decode_picture
+from boxpromptiml.images import decode_photo
 from boxpromptiml.machine import peak_memory
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.preprocessing import resize_map
@@ -54,9 +54,9 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     peak, device = peak_memory() / 1e6, network.device_memory()
 
     def end_to_end() -> None:
-        pictures = [decode_picture(data, job["image"]) for _ in range(batch)]
-        for picture, values in zip(pictures, network(spec.batch(pictures)), strict=True):
-            resize_map(values, picture.height, picture.width)
+        photos = [decode_photo(data, job["image"], enough=spec.enough) for _ in range(batch)]
+        for photo, values in zip(photos, network(spec.batch(photos)), strict=True):
+            resize_map(values, photo.height, photo.width)
 
     end_to_end()
     return {

@@ -11,7 +11,7 @@ from PIL import Image
 
 from boxpromptiml.evaluation.plan import Task
 from boxpromptiml.evaluation.scoring import MASK_LEVEL
-from boxpromptiml.images import decode_picture, open_mask, read_image_file
+from boxpromptiml.images import decode_photo, decode_picture, open_mask, read_image_file
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.overlay import outline
 
@@ -41,9 +41,9 @@ def draw(task: Task, localizer: Localizer) -> Pictures:
     Raises:
         ImageError: a file that cannot be read any more.
     """
-    picture = decode_picture(read_image_file(task.image), task.image)
-    values = localizer.maps([localizer.config.preprocessing.feed(picture)])[0]
-    small = picture.copy()
+    data, spec = read_image_file(task.image), localizer.config.preprocessing
+    values = localizer.maps([spec.feed(decode_photo(data, task.image, enough=spec.enough))])[0]
+    small = decode_picture(data, task.image)
     small.thumbnail((_SIDE, _SIDE))
     photo = np.asarray(small)
     heat = _heat_map(values, small.size)

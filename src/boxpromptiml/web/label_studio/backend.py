@@ -180,7 +180,9 @@ class Backend:
         image = labelling.paintable_image()
         control, label = self._tampered_brush(labelling, image)
         picture = self._picture(task, labelling, image, project)
-        found = self._localizer.localize(picture.pixels)
+        # Its bytes, not its pixels: the model's spec says at which size it is to be decoded.
+        height, width = picture.pixels.shape[:2]
+        found = self._localizer.localize(picture.data, max_pixels=width * height)
         place: dict[str, Any] = {"image": image, "width": found.width, "height": found.height}
         regions: list[dict[str, Any]] = []
         if found.regions:
