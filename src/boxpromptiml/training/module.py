@@ -27,8 +27,8 @@ class StudentTraining(L.LightningModule):
         recipe: of the run.
         steps_per_epoch: optimiser steps, for the schedule.
         channels_last: memory layout of images and convolutions.
-        images: of the dataset in an epoch; indices beyond are synthesised ones.
         supervision: label: loss and validation look at nothing but the images' labels.
+        images: of the dataset in an epoch; indices beyond are synthesised ones.
 
     Attributes:
         epoch: the run's epoch, which the trainer of a resumed run does not know.
@@ -49,8 +49,8 @@ class StudentTraining(L.LightningModule):
         recipe: Recipe,
         steps_per_epoch: int,
         channels_last: bool,
-        images: int = 2**62,
         supervision: Supervision = "pseudo",
+        images: int = 2**62,
     ) -> None:
         super().__init__()
         self.student = student

@@ -153,7 +153,7 @@ def _fit(
         # Weights of a file are about to be replaced by the state's.
         pretrained = False if state is not None else recipe.pretrained
         student = build_student(recipe.student, pretrained, (recipe.input.height, recipe.input.width))
-        module = StudentTraining(student, recipe, steps, recipe.compute.channels_last, len(samples.train), supervision)
+        module = StudentTraining(student, recipe, steps, recipe.compute.channels_last, supervision, len(samples.train))
         if state is not None:
             module.load_state_dict(state["module"])
             module.epoch, module.batch, module.step = (position[name] for name in ("epoch", "batch", "step"))
