@@ -42,7 +42,7 @@ class Admission:
         self, max_images: int, max_bytes: int, pace: Callable[[], float], changed: Callable[[int], None]
     ) -> None:
         self._changed = changed
-        self._max_images = max_images
+        self.max_images = max_images
         self._max_bytes = max_bytes
         self._pace = pace
         self.images = 0
@@ -57,9 +57,7 @@ class Admission:
         return min(60, max(1, math.ceil(self.images * self._pace() / 2)))
 
     def take_images(self, count: int) -> None:
-        if self.images + count > self._max_images:
-            if count > self._max_images:
-                raise HttpError(413, f"more than {self._max_images} images in one request")
+        if self.images + count > self.max_images:
             raise RefusedError(
                 429, "queue_full", self.retry_after(), f"{self.images} images are waiting already; try again later"
             )
@@ -100,6 +98,8 @@ class Visit:
         Raises:
             HttpError: 413, more than there are places; 429, there are too few at present.
         """
+        if count > self._admission.max_images:
+            raise HttpError(413, f"more than {self._admission.max_images} images in one request")
         self._admission.take_images(count - self._images)
         self._images = count
 
