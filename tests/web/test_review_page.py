@@ -409,6 +409,37 @@ def test_two_people_paint_on_one_image(reviewer: Reviewer, folder: Path, choice:
         assert page.locator("[data-action=store]").is_enabled(), "what was painted is still there"
 
 
+@pytest.mark.parametrize("after", [0, 700], ids=["at once", "after the deaf time"])
+def test_enter_meant_for_the_image_answers_no_question(
+    reviewer: Reviewer, new_page: Callable[..., Page], server: Any, after: int
+) -> None:
+    """P stores a mask; Q, who painted too, accepts with A and goes on to press Enter: P's mask must stay."""
+    q = reviewer
+    p = Reviewer(new_page(), q.folder, q.wait)
+    p.open(server)
+    p.ready("b.png")
+    q.press("d")
+    q.click(250, 170)
+    p.press("d")
+    p.click(30, 30)
+    p.press("a")
+    p.becomes("b.png", "accepted")
+    accepted = p.mask("b.png")
+    q.press("a")
+    q.page.locator("dialog[open].ask").wait_for()
+    q.page.wait_for_timeout(after)
+    q.press("Enter", "a", " ")
+    q.page.wait_for_timeout(300)
+    assert q.page.get_by_role("heading", name="Somebody else changed this image").is_visible(), "the question stands"
+    np.testing.assert_array_equal(q.mask("b.png"), accepted)
+    assert q.page.locator("dialog.ask button").first.inner_text() == "Decide later"
+    q.page.wait_for_timeout(700)
+    q.press("Tab", "Enter")
+    q.page.locator("dialog.ask").wait_for(state="detached")
+    assert q.page.locator("[data-action=store]").is_enabled(), "what was painted is still there"
+    np.testing.assert_array_equal(q.mask("b.png"), accepted)
+
+
 def test_read_only_shows_and_changes_nothing(
     page: Page, folder: Path, live_server: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
