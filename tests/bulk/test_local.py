@@ -138,7 +138,10 @@ def test_a_second_run_does_what_is_left(localizer: Localizer, photos: Path, tmp_
     assert all(skipped or "error" in line for line, skipped in run(localizer, inputs, out))
 
 
-@pytest.mark.parametrize("change", [{"threshold": 0.25}, {"overwrite": True}, {"outputs": Outputs(overlays=False)}])
+@pytest.mark.parametrize(
+    "change",
+    [{"threshold": 0.25}, {"overwrite": True}, {"outputs": Outputs(overlays=False)}, {"detail": True}, {"tta": True}],
+)
 def test_another_question_is_answered_anew(
     localizer: Localizer, photos: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
@@ -150,6 +153,27 @@ def test_another_question_is_answered_anew(
 
     assert not skipped
     assert saved_lines(out) == [line]
+
+
+@pytest.mark.parametrize("passes", [{"detail": True}, {"tta": True}, {"detail": True, "tta": True}])
+def test_detail_and_tta_say_what_localize_says(
+    localizer: Localizer, photos: Path, tmp_path: Path, passes: dict[str, bool]
+) -> None:
+    inputs = list(expand_inputs([str(photos)]))
+
+    lines = run(localizer, inputs, tmp_path / "out", workers=3, **passes)
+
+    assert sum("error" in line for line, _ in lines) == 1
+    for line, _ in lines:
+        if "error" not in line:
+            found = localizer.localize(line["image"], **passes)
+            assert {name: line[name] for name in passes} == passes
+            assert (line["score"], line["regions"]) == (round(found.score, 6), found.to_json()["regions"])
+            assert open_mask(tmp_path / "out" / line["mask"]).shape == found.mask.shape
+            heatmap = np.asarray(Image.open(tmp_path / "out" / line["heatmap"]))
+            assert heatmap.shape == found.map.shape
+    again = run(localizer, inputs, tmp_path / "out", workers=3, **passes)
+    assert all(skipped or "error" in line for line, skipped in again)
 
 
 def test_equal_names_do_not_overwrite_each_other(localizer: Localizer, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from boxpromptiml.bulk import OutputFolder, TableOptions, TableRun, expand_inputs, prepare_table
 from boxpromptiml.bulk.processes import WorkerError
@@ -101,12 +102,29 @@ def test_a_second_run_does_the_parts_that_are_missing(localizer: Localizer, phot
     assert run(localizer, [photos], out)[1] == []
 
 
+def test_detail_finds_what_the_whole_does_not_show(localizer: Localizer, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (1600, 1200), (90, 90, 90))
+    picture.paste((255, 0, 0), (600, 500, 612, 512))
+    picture.save(tmp_path / "a.png")
+
+    run(localizer, [tmp_path / "a.png"], tmp_path / "plain")
+    run(localizer, [tmp_path / "a.png"], tmp_path / "detailed", detail=True, tta=True)
+
+    assert rows(tmp_path / "plain")[0]["regions"] == []
+    (region,) = rows(tmp_path / "detailed")[0]["regions"]
+    assert 596 <= region["x0"] < region["x1"] <= 616
+    assert json.loads((tmp_path / "detailed" / "_run.json").read_text())["passes"] == ["detail", "tta"]
+    assert "passes" not in json.loads((tmp_path / "plain" / "_run.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"threshold": 0.25}, "another threshold"),
         ({"masks": False}, "another choice of masks"),
         ({"max_pixels": 10_000}, "another --max-megapixels"),
+        ({"detail": True}, "another choice of --detail and --tta"),
+        ({"tta": True}, "another choice of --detail and --tta"),
         ({"inputs": 1}, "other inputs"),
         ({"model": 1}, "another model"),
         ({"model": 1, "threshold": 0.25}, "another model and another threshold"),

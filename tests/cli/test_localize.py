@@ -182,6 +182,16 @@ def test_wrong_usage_exits_with_2_and_one_clear_line(
     assert not (tmp_path / "out" / "results.jsonl").exists()
 
 
+def test_detail_and_tta_are_noted(boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path) -> None:
+    done = boxpromptiml("localize", photos, "-o", "out", "-m", red_model, "--detail", "--tta")
+
+    assert done.returncode == 0
+    assert [(line["detail"], line["tta"], line["verdict"]) for line in lines(tmp_path / "out")] == [
+        (True, True, "authentic"),
+        (True, True, "tampered"),
+    ]
+
+
 def test_neither_torch_nor_opencv_is_imported(red_model: Path, photos: Path, tmp_path: Path) -> None:
     program = """
 import sys

@@ -196,3 +196,12 @@ def test_a_transform_sees_the_upright_image_and_its_name(
     result = evaluate(red, folders, transform=transform, label="transformed")
     assert seen == dict.fromkeys(["a.png", "b.png", "c.png", "au1.png", "au2.png"], (64, 64, 3))
     assert result.figures.pixel.f1 == pytest.approx(1, abs=0.02)
+
+
+def test_tta_is_noted_in_the_report(red: Localizer, folders: Path) -> None:
+    """A network that looks at single pixels says the same four times."""
+    once, four_times = (evaluate(red, folders, tta=tta) for tta in (False, True))
+
+    assert four_times.figures.pixel.f1 == pytest.approx(once.figures.pixel.f1)
+    assert four_times.to_json()["model"]["tta"] is True
+    assert "tta" not in once.to_json()["model"]

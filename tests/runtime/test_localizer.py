@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from PIL import Image
 
 from boxpromptiml import Localization, Localizer, rle
 from boxpromptiml.errors import ImageError
-from boxpromptiml.preprocessing import resize_map
+from boxpromptiml.images import decode_image
+from boxpromptiml.preprocessing import PreprocessingSpec, resize_map
 from boxpromptiml.regions import Box, box_iou
+from boxpromptiml.runtime import image_score
+from boxpromptiml.runtime.preparing import prepare
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +209,79 @@ heavy = {"torch", "torchvision", "timm", "cv2", "lightning", "scipy", "onnx"} & 
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program, red_model, tmp_path / "a.png"], check=True)
+
+
+def test_a_network_that_ignores_direction_gives_the_same_with_tta(localizer: Localizer) -> None:
+    once, four_times = (localizer.localize(grey_with_red(PATCH), tta=tta) for tta in (False, True))
+
+    np.testing.assert_allclose(four_times.map, once.map, atol=1e-6)
+    assert four_times.score == pytest.approx(once.score, abs=1e-6)
+    assert four_times.to_json()["tta"] is True
+    assert "tta" not in once.to_json()
+
+
+@pytest.mark.parametrize("fit", ["stretch", "native"])
+def test_tta_averages_over_the_mirror_images(fit: Literal["stretch", "native"], red_model: Path) -> None:
+    """A network that sees the upper left quarter of its input: every quarter of the image is seen once, and no padding
+    ever gets into the map."""
+    seen: list[NDArray[np.uint8]] = []
+
+    class UpperLeft:
+        digest = "0" * 64
+
+        def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            seen.extend(batch)
+            values = batch[:, :1].astype(np.float32) / 255
+            values[:, :, 25:] = 0
+            values[:, :, :, 35:] = 0
+            return values
+
+        def device_memory(self) -> float | None:
+            return None
+
+    spec = PreprocessingSpec(fit=fit, height=64, width=96)
+    loaded = Localizer.load(red_model, threads=1)
+    config = loaded.config.model_copy(update={"preprocessing": spec})
+    localizer = Localizer(UpperLeft(), config, loaded.folder, loaded.choice)
+    size = (64, 96) if fit == "stretch" else (50, 70)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+    result = localizer.localize(image, tta=True)
+
+    assert result.map.shape == size
+    red = image[..., 0] / 255
+    expected = np.zeros(size)
+    for rows in (slice(0, 25), slice(size[0] - 25, size[0])):
+        for columns in (slice(0, 35), slice(size[1] - 35, size[1])):
+            expected[rows, columns] += red[rows, columns] / 4
+    np.testing.assert_allclose(result.map, expected, atol=1e-6)
+    assert result.score == pytest.approx(image_score(result.map, config.decision.score_fraction))
+    flips = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
+    for fed, mirrored in zip(seen, flips, strict=True):
+        np.testing.assert_array_equal(fed, spec.feed(mirrored).pixels)
+
+
+def test_path_and_bytes_are_decoded_by_the_spec(localizer: Localizer, tmp_path: Path) -> None:
+    """Prepared for bulk runs, the page and the service, or looked at alone: a spec means one input."""
+    spec = localizer.config.preprocessing.model_copy(update={"draft_margin": 2.0})
+    drafting = Localizer(
+        localizer.session,
+        localizer.config.model_copy(update={"preprocessing": spec}),
+        localizer.folder,
+        localizer.choice,
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (603, 805, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg", quality=95)
+    data = (tmp_path / "a.jpg").read_bytes()
+
+    prepared = prepare(drafting, data, "a.jpg", preview=True)
+    maps = [drafting.localize(source).map for source in (tmp_path / "a.jpg", data)]
+
+    assert (prepared.width, prepared.height) == (805, 603)
+    assert prepared.preview is not None
+    assert prepared.preview.shape == (603, 805, 3)
+    for values in maps:
+        np.testing.assert_array_equal(values, drafting.maps([prepared.fed])[0])
+    whole = localizer.config.preprocessing.feed(decode_image(data)).pixels
+    assert (prepared.fed.pixels != whole).any()  # at a quarter, not all of it
+    assert np.abs(prepared.fed.pixels.astype(int) - whole).mean() < 2

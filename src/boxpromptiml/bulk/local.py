@@ -58,12 +58,14 @@ def localize_images(
     workers: int | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     overwrite: bool = False,
+    detail: bool = False,
+    tta: bool = False,
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Localize images and write masks, heatmaps, overlays and lines of results.
 
     Each line is appended to `results` as soon as it and all before it are done; an image's files are complete before
     its line is. An image that cannot be read costs a line ``{"image", "error"}``. An image whose earlier line has the
-    same SHA-256, model, threshold and files is not looked at again.
+    same SHA-256, model, threshold, passes (`detail`, `tta`) and files is not looked at again.
 
     Args:
         localizer: the model.
@@ -77,6 +79,8 @@ def localize_images(
             small copies of about two batches more; images above 50 megapixels are decoded one at a time.
         max_pixels: larger images become error lines before they are decoded.
         overwrite: look at every image again.
+        detail: look at tiles of each photo at its own size too, see `Localizer.localize`.
+        tta: look at everything four times, mirrored, and average.
 
     Yields:
         ``(line, skipped)`` per image, in the order of the inputs.
@@ -86,8 +90,10 @@ def localize_images(
         BoxPromptError: an output file cannot be written.
     """
     workers = workers or usable_cores()
-    operator = Operator(localizer, threshold=threshold, max_pixels=max_pixels, previews=outputs.overlays)
-    writer = _Writer(results, outputs, operator.threshold, localizer.model_id, overwrite)
+    operator = Operator(
+        localizer, threshold=threshold, max_pixels=max_pixels, previews=outputs.overlays, detail=detail, tta=tta
+    )
+    writer = _Writer(results, outputs, operator.threshold, localizer.model_id, overwrite, detail, tta)
     named = (
         image._replace(relative=results.output_name(image.name, image.relative))
         for source in sources
@@ -110,13 +116,16 @@ class _Writer:
     threshold: float
     model: str
     overwrite: bool
+    detail: bool
+    tta: bool
 
     def earlier(self, image: InputImage, digest: str) -> tuple[dict[str, Any], bool] | None:
         """The line of an earlier run that still holds."""
         if self.overwrite:
             return None
         names = self.outputs.names(image.relative)
-        wanted = {"sha256": digest, "model": self.model, "threshold": self.threshold, **names}
+        passes = {"detail": self.detail or None, "tta": self.tta or None}  # as `Localization.to_json` says it
+        wanted = {"sha256": digest, "model": self.model, "threshold": self.threshold, **passes, **names}
         line = self.results.finished(image.name, wanted)
         return None if line is None else (line, True)
 

@@ -59,6 +59,8 @@ class Operator:
         previews: bool = False,
         base: str = "",
         large: AbstractContextManager[Any] | None = None,
+        detail: bool = False,
+        tta: bool = False,
     ) -> None:
         """Put a model to work.
 
@@ -69,6 +71,9 @@ class Operator:
             previews: make copies to draw on.
             base: folder that relative paths are relative to; empty for the working folder.
             large: a lock that is held while an image above 50 megapixels is decoded; None for one of the operator's.
+            detail: look at tiles of each photo at its own size too, see `Localizer.localize`. The network then runs in
+                the workers' threads, so that no more photos are held at full size than there are workers.
+            tta: look at everything four times, mirrored, and average.
         """
         self.localizer = localizer
         self.threshold = localizer.config.decision.threshold if threshold is None else threshold
@@ -76,12 +81,15 @@ class Operator:
         self._previews = previews
         self._base = base
         self._large = threading.Lock() if large is None else large
+        self._detail = detail
+        self._tta = tta
 
     def prepare(self, image: InputImage, data: bytes, digest: str | None = None) -> Prepared:
-        """Decode and resize one image.
+        """Decode and resize one image; with `detail`, run the network on it too.
 
         Raises:
             ImageError: it cannot be decoded.
+            ModelError: the network failed.
         """
         return prepare(
             self.localizer,
@@ -91,16 +99,27 @@ class Operator:
             max_pixels=self._max_pixels,
             preview=self._previews,
             large=self._large,
+            detail=self._detail,
+            tta=self._tta,
         )
 
     def maps(self, batch: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Run the network: per image its map, float32 (rows, columns). The only place of bulk runs that does."""
-        return self.localizer.maps([item.fed for item in batch])
+        """Per image its map, float32 (rows, columns): runs the network on those that have none yet."""
+        waiting = [item.fed for item in batch if item.values is None]
+        found = iter(self.localizer.maps(waiting, tta=self._tta))
+        return [next(found) if item.values is None else item.values for item in batch]
 
     def localization(self, image: InputImage, item: Prepared, values: NDArray[np.float32]) -> Localization:
         """The answer for an image, from its map."""
         return self.localizer.result(
-            values, item.width, item.height, threshold=self.threshold, image=image.name, sha256=item.sha256
+            values,
+            item.width,
+            item.height,
+            threshold=self.threshold,
+            image=image.name,
+            sha256=item.sha256,
+            detail=self._detail,
+            tta=self._tta,
         )
 
     def run(

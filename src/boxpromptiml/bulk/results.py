@@ -155,7 +155,8 @@ class ResultsFile:
 
         Args:
             image: as in the line.
-            wanted: ``sha256``, ``model``, ``threshold`` and the names of the outputs (None for those not wanted).
+            wanted: ``sha256``, ``model``, ``threshold``, ``detail`` and ``tta`` (None where they are off) and the
+                names of the outputs (None for those not wanted).
         """
         entry = self._entries.get(image)
         if entry is None or entry.fingerprint != fingerprint(wanted):
@@ -228,6 +229,6 @@ def _has_content(path: Path) -> bool:
 
 
 def fingerprint(line: dict[str, Any]) -> bytes:
-    """Digest of what a result depends on: bytes, weights, threshold, and the files asked for."""
-    keys = ("sha256", "model", "threshold", "mask", "heatmap", "overlay")
+    """Digest of what a result depends on: bytes, weights, threshold, how it was looked at, and the files asked for."""
+    keys = ("sha256", "model", "threshold", "detail", "tta", "mask", "heatmap", "overlay")
     return hashlib.sha256(json.dumps([line.get(key) for key in keys]).encode()).digest()[:16]

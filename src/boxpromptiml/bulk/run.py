@@ -39,6 +39,7 @@ _NAMES = {
     "max_pixels": "another --max-megapixels",
     "masks": "another choice of masks",
     "columns": "other columns",
+    "passes": "another choice of --detail and --tta",
     "format": "another version of this program",
 }
 
@@ -58,6 +59,7 @@ class TableOptions:
         shard_images: images that become one part.
         overwrite: begin anew, whatever the folder holds of an earlier run.
         retry_failed: do parts again that hold rows with an error.
+        detail, tta: see `Operator`.
     """
 
     threshold: float | None = None
@@ -68,6 +70,8 @@ class TableOptions:
     shard_images: int = 1000
     overwrite: bool = False
     retry_failed: bool = False
+    detail: bool = False
+    tta: bool = False
 
 
 @dataclass
@@ -163,6 +167,9 @@ def prepare_table(
             "masks": options.masks,
             "columns": [options.columns.image, options.columns.id],
         }
+        # Not where there are none: runs that were begun before they could be asked for are still the same.
+        if passes := [name for name in ("detail", "tta") if getattr(options, name)]:
+            identity["passes"] = passes
         run = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         files = out.files()
         if options.overwrite:
@@ -194,6 +201,8 @@ def prepare_table(
         runtime=localizer.choice.runtime,
         precision=localizer.choice.precision,
         device=localizer.choice.device,
+        detail=options.detail,
+        tta=options.tta,
     )
     pending, done = _pending(plan, out, run, files, options.retry_failed)
     return TableRun(plan, pending, done, job, out)
@@ -202,7 +211,7 @@ def prepare_table(
 def _check_same(out: OutputFolder, identity: dict[str, Any]) -> None:
     try:
         stored = json.loads(out.read(RUN_NAME))
-        differing = {key: name for key, name in _NAMES.items() if stored.get(key) != identity[key]}
+        differing = {key: name for key, name in _NAMES.items() if stored.get(key) != identity.get(key)}
     except (ValueError, AttributeError) as error:
         raise BoxPromptError(f"{out.name}/{RUN_NAME}: is no state of a run; choose another folder") from error
     if "shard_images" in differing:

@@ -34,6 +34,7 @@ class Job:
         masks: whether the table holds the masks.
         columns: where tables hold their images.
         runtime, precision, device: that the network is run with, see `Localizer.load`.
+        detail, tta: see `Operator`.
     """
 
     run: str
@@ -49,6 +50,8 @@ class Job:
     runtime: str = "auto"
     precision: str | None = None
     device: str = "cpu"
+    detail: bool = False
+    tta: bool = False
 
 
 class ShardWorker:
@@ -82,7 +85,13 @@ class ShardWorker:
         self._threads = threads
         self._out = OutputFolder(job.out, job.base)
         self._operator = Operator(
-            localizer, threshold=job.threshold, max_pixels=job.max_pixels, base=job.base, large=large
+            localizer,
+            threshold=job.threshold,
+            max_pixels=job.max_pixels,
+            base=job.base,
+            large=large,
+            detail=job.detail,
+            tta=job.tta,
         )
 
     def run(self, shard: Shard, progress: Callable[[int], None] = lambda images: None) -> Counts:

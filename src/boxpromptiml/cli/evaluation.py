@@ -55,6 +55,9 @@ def evaluate(
         bool,
         typer.Option("--tie-blind", help="AUC that depends on the order of tied pixels, as IMDLBenCo's own code."),
     ] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Look at each image four times, as it is and mirrored, and average.")
+    ] = False,
     split: Annotated[
         Literal["auto", "all", "train", "val", "test"],
         typer.Option(help="auto: the test split where a dataset has one, otherwise all images."),
@@ -103,6 +106,7 @@ def evaluate(
                 state=outputs.state,
                 keep_state=True,  # until the report, which may be interrupted as well, is written
                 tie_blind=tie_blind,
+                tta=tta,
             )
             outputs.write(result, plan, localizer)
     except KeyboardInterrupt:

@@ -50,6 +50,18 @@ def localize(
         float | None,
         typer.Option(min=0, max=1, help="For pixels and verdict; default: the model's.", show_default=False),
     ] = None,
+    detail: Annotated[
+        bool,
+        typer.Option(
+            "--detail",
+            help="Look at overlapping tiles of each photo at its own size too: finer masks, small edits, many times "
+            "the time.",
+        ),
+    ] = False,
+    tta: Annotated[
+        bool,
+        typer.Option("--tta", help="Look at everything four times, as it is and mirrored, and average."),
+    ] = False,
     output_format: Annotated[
         _Format | None,
         typer.Option(
@@ -73,7 +85,8 @@ def localize(
         bool | None,
         typer.Option(
             "--heatmaps/--no-heatmaps",
-            help="16-bit PNG: probability x 65535 on the network's grid. Files only; default: yes.",
+            help="16-bit PNG: probability x 65535 on the network's grid, with --detail a finer one. Files only; "
+            "default: yes.",
             show_default=False,
         ),
     ] = None,
@@ -127,10 +140,11 @@ def localize(
     """Find the tampered pixels of photographs.
 
     Writes OUT/results.jsonl, one line per image in the order of the inputs (image, sha256, width, height, score,
-    verdict, threshold, regions, mask, heatmap, overlay, model, seconds; or image, error), OUT/masks, OUT/heatmaps and
-    OUT/overlays. A second run into the same folder goes on where the first one stopped: images with the same SHA-256,
-    model, threshold and files are skipped. With --format parquet OUT gets part-000000.parquet and so on, one row per
-    image; a second run does the parts that are missing. Exit code 1: some images failed; 2: wrong usage.
+    verdict, threshold, regions, detail, tta, mask, heatmap, overlay, model, seconds; or image, error), OUT/masks,
+    OUT/heatmaps and OUT/overlays. A second run into the same folder goes on where the first one stopped: images with
+    the same SHA-256, model, threshold, --detail, --tta and files are skipped. With --format parquet OUT gets
+    part-000000.parquet and so on, one row per image; a second run does the parts that are missing. Exit code 1: some
+    images failed; 2: wrong usage.
     """
     import sys
     import warnings
@@ -170,6 +184,8 @@ def localize(
             shard_images=shard_size or TableOptions.shard_images,
             overwrite=overwrite,
             retry_failed=retry_failed,
+            detail=detail,
+            tta=tta,
         )
         localizer = Localizer.load(model, threads=1, **network)  # to know it by its id; the workers have their own
         work = {"engine": engine.value, "cores": threads, "ray_address": ray_address}
@@ -188,6 +204,8 @@ def localize(
             workers=threads,
             max_pixels=max_pixels,
             overwrite=overwrite,
+            detail=detail,
+            tta=tta,
         )
     if failed:
         raise typer.Exit(1)

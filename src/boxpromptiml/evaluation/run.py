@@ -47,6 +47,7 @@ def evaluate(
     state: str | Path | None = None,
     keep_state: bool = False,
     tie_blind: bool = False,
+    tta: bool = False,
     label: str = "evaluate",
 ) -> EvaluationResult:
     """Score a model's maps against true masks.
@@ -67,6 +68,7 @@ def evaluate(
             the same folder goes on there, and ends in the same digits. A transform is known by `label` alone.
         keep_state: whether the folder stays when the run is finished, so that the next one has nothing left to do.
         tie_blind: let the AUC depend on the order of tied pixels, as the benchmark's own code does.
+        tta: let the network look at each image four times, as it is and mirrored, and average.
         label: what the progress bar says.
 
     Returns:
@@ -82,7 +84,7 @@ def evaluate(
     if mode not in rule.modes:
         raise ValueError(f"preset {preset} has no mode {mode!r}; it has {', '.join(rule.modes)}")
     with _opened(sources, split, on_mismatch) as plan:
-        scorer = Scorer(localizer, rule, mode, tie_blind, transform)
+        scorer = Scorer(localizer, rule, mode, tie_blind, transform, tta)
         saved = None if state is None else RunState.open(state, _identity(scorer, plan, batch_size, label))
         try:
             run = _Run(scorer, plan, batch_size, threads or usable_cores(), saved)
@@ -129,6 +131,7 @@ def _identity(scorer: Scorer, plan: Plan, batch_size: int, label: str) -> dict[s
         "preset": scorer.preset.name,
         "mode": scorer.mode,
         "treatment of ties": scorer.tie_blind,
+        "tta": scorer.tta,
         "label": label,
         "data set, or changed files": plan.fingerprint,
         "score fraction": scorer.localizer.config.decision.score_fraction,
@@ -215,7 +218,7 @@ class _Run:
                     if not loading:
                         break
                     batch = [loading.popleft() for _ in range(min(self.batch_size, len(loading)))]
-                    maps = self.scorer.localizer.maps([future.result() for _, future in batch])
+                    maps = self.scorer.localizer.maps([future.result() for _, future in batch], tta=self.scorer.tta)
                     scoring.append(
                         [
                             (task, pool.submit(self.scorer.score, task, values))
@@ -268,6 +271,6 @@ def _result(run: _Run) -> EvaluationResult:
         curves=everything,
         image_threshold=threshold,
         n_skipped=plan.n_skipped,
-        model=describe_model(scorer.localizer),
+        model=describe_model(scorer.localizer) | ({"tta": True} if scorer.tta else {}),
         seconds=seconds,
     )

@@ -41,6 +41,7 @@ class Scorer:
         mode: its mode.
         tie_blind: whether AUC depends on the order of tied pixels, as the benchmark's does.
         transform: what the image goes through before it is resized for the network.
+        tta: whether the network looks four times, see `Localizer.maps`.
     """
 
     localizer: Localizer
@@ -48,6 +49,7 @@ class Scorer:
     mode: Mode
     tie_blind: bool = False
     transform: Transform | None = None
+    tta: bool = False
 
     def load(self, task: Task) -> Fed:
         """The network's input for an image."""

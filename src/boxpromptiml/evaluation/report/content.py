@@ -76,6 +76,7 @@ def head(result: EvaluationResult) -> list[str]:
     if result.n_skipped:
         images += f"; {result.n_skipped:,} with neither label nor mask were left out"
     mode = "" if result.mode == "origin" else f", mode {result.mode}"
+    trained += ", looked at four times, mirrored (--tta)" if "tta" in model else ""
     ties = ", AUC blind to ties" if result.tie_blind else ""
     rate = f" ({count / result.seconds:.1f} images/s)" if result.seconds > 0 else ""
     return [
@@ -260,13 +261,13 @@ def _pictures(result: EvaluationResult, plan: Plan, localizer: Localizer) -> Ite
     total = sum(len(places) for _, _, places, _ in chosen)
     looked_at = iter(track((int(place) for _, _, places, _ in chosen for place in places), "pictures", total=total))
     for name, title, places, words in chosen:
-        drawn = [_example(table[next(looked_at)], plan, localizer) for _ in places]
+        drawn = [_example(table[next(looked_at)], plan, localizer, "tta" in result.model) for _ in places]
         yield name, title, markup.paragraph(words) + markup.examples(drawn) if drawn else ""
     next(looked_at, None)  # closes the progress bar
 
 
-def _example(image: ImageResult, plan: Plan, localizer: Localizer) -> str:
-    pictures = draw(plan.task(image.dataset, image.image), localizer)
+def _example(image: ImageResult, plan: Plan, localizer: Localizer, tta: bool) -> str:
+    pictures = draw(plan.task(image.dataset, image.image), localizer, tta=tta)
     shown = [(pictures.photo, "photograph")]
     if image.tampered and pictures.truth is not None:
         shown.append((pictures.truth, "true outline"))

@@ -35,14 +35,14 @@ class Pictures:
     heat: bytes
 
 
-def draw(task: Task, localizer: Localizer) -> Pictures:
-    """Look at one image again and draw it.
+def draw(task: Task, localizer: Localizer, *, tta: bool = False) -> Pictures:
+    """Look at one image again, as it was looked at, and draw it.
 
     Raises:
         ImageError: a file that cannot be read any more.
     """
     data, spec = read_image_file(task.image), localizer.config.preprocessing
-    values = localizer.maps([spec.feed(decode_photo(data, task.image, enough=spec.enough))])[0]
+    values = localizer.maps([spec.feed(decode_photo(data, task.image, enough=spec.enough))], tta=tta)[0]
     small = decode_picture(data, task.image)
     small.thumbnail((_SIDE, _SIDE))
     photo = np.asarray(small)
