@@ -61,13 +61,13 @@ SKIPPED = replace(TODO, skipped=True)
         pytest.param(
             BOXED,
             {"boxes": [A, B], "label": "tampered", "add_seconds": 2.0},
-            replace(BOXED, boxes=(A, B), review=None, seconds=7.0),
-            id="other boxes clear the review and keep the mask's record",
+            replace(BOXED, boxes=(A, B), seconds=7.0),
+            id="other boxes keep the mask's record and the verdict on it",
         ),
         pytest.param(
             replace(BOXED, boxes=(A, B)),
             {"boxes": [B, A], "label": "tampered"},
-            replace(BOXED, boxes=(B, A), review=None),
+            replace(BOXED, boxes=(B, A)),
             id="the order of boxes counts: the mask's lists follow it",
         ),
         pytest.param(
@@ -79,7 +79,7 @@ SKIPPED = replace(TODO, skipped=True)
         pytest.param(
             BOXED,
             {"boxes": [], "label": "authentic", "add_seconds": 0.5},
-            replace(BOXED, boxes=(), label="authentic", review=None, seconds=5.5),
+            replace(BOXED, boxes=(), label="authentic", seconds=5.5),
             id="from boxes to authentic",
         ),
         pytest.param(

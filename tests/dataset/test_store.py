@@ -85,11 +85,11 @@ def test_boxes_label_and_seconds_are_set_together(dataset: Dataset) -> None:
     assert (stored.label, stored.boxes, stored.seconds) == ("authentic", (), 3.0)
 
 
-def test_other_boxes_clear_the_verdict_on_the_mask_of_the_old_ones(dataset: Dataset) -> None:
+def test_the_verdict_stays_with_the_mask_whatever_the_boxes(dataset: Dataset) -> None:
     dataset.put(FULL)
     assert dataset.set_boxes(FULL.image, FULL.boxes, seconds=9.0).review == "accepted"
     stored = dataset.set_boxes(FULL.image, [Box(1, 1, 2, 2)])
-    assert (stored.review, stored.pseudo, stored.review_state) == (None, FULL.pseudo, "open")
+    assert (stored.review, stored.pseudo, stored.review_state) == ("accepted", FULL.pseudo, "accepted")
 
 
 def test_boxes_end_a_skip(dataset: Dataset) -> None:

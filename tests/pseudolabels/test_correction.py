@@ -126,13 +126,29 @@ def test_a_painted_mask_survives_changed_boxes_and_says_that_they_changed(make_d
     with make_dataset(1) as dataset:
         record = correct(dataset)
         record = dataset.annotate(IMAGE, boxes=[Box(1, 1, 70, 50)], label="tampered", expected_version=record.version)
-        assert record.review is None
         assert is_stale(record)
         assert pseudo_label(dataset, load_teacher("box"), redo=True).made == 0
         assert dataset.get(IMAGE) == record
         # Rejected, it has to go.
         store_verdict(dataset, IMAGE, "rejected", expected_version=record.version)
         assert pseudo_label(dataset, load_teacher("box")).made == 1
+
+
+def test_an_acceptance_holds_for_the_boxes_that_the_mask_was_made_of(make_dataset: MakeDataset) -> None:
+    """Boxes that are changed and changed back change nothing; other boxes want another mask."""
+    with make_dataset(1) as dataset:
+        pseudo_label(dataset, load_teacher("grabcut"))
+        record = dataset.get(IMAGE)
+        record = store_verdict(dataset, IMAGE, "accepted", expected_version=record.version)
+        boxes, mask = record.boxes, record.pseudo
+        nudged = [Box(box.x0 + 1, box.y0, box.x1 + 1, box.y1) for box in boxes]
+        moved = dataset.annotate(IMAGE, boxes=nudged, label="tampered", expected_version=record.version)
+        dataset.annotate(IMAGE, boxes=boxes, label="tampered", expected_version=moved.version)
+        assert pseudo_label(dataset, load_teacher("box"), redo=True).made == 0
+        assert (dataset.get(IMAGE).review, dataset.get(IMAGE).pseudo) == ("accepted", mask)
+        dataset.annotate(IMAGE, boxes=nudged, label="tampered", expected_version=dataset.get(IMAGE).version)
+        assert pseudo_label(dataset, load_teacher("grabcut")).made == 1
+        assert dataset.get(IMAGE).review is None
 
 
 def test_rejected_masks_are_made_anew_by_others_only(make_dataset: MakeDataset) -> None:

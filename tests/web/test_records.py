@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from boxpromptiml import __version__
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
+from boxpromptiml.images import save_png
 from boxpromptiml.pseudolabels.staleness import boxes_digest
 from boxpromptiml.regions import Box
 from boxpromptiml.web import WebSettings, WebState, create_app
@@ -275,3 +277,21 @@ def test_without_a_dataset_there_is_a_session_and_no_record() -> None:
     answer = client.get("/api/session").json()
     assert (answer["name"], answer["images"], answer["counts"], answer["limits"]["pixels"]) == (None, 0, None, 7)
     assert client.get("/api/images").status_code == 404
+
+
+def test_a_true_mask_contradicts_authentic(client: TestClient, dataset: Dataset) -> None:
+    """The truth marks something: one of the two is wrong, and neither is changed silently."""
+    mask = np.zeros((100, 200), np.uint8)
+    dataset.put(replace(dataset.get("a.jpg"), mask="truth.png"))
+    body = {
+        "version": dataset.get("a.jpg").version,
+        "boxes": [],
+        "label": "authentic",
+        "skipped": False,
+        "add_seconds": 1,
+    }
+    save_png(dataset.root / "truth.png", mask + np.uint8(255))
+    answer = client.put("/api/record", params={"image": "a.jpg"}, json=body)
+    assert (answer.status_code, "true mask" in answer.json()["error"]) == (400, True)
+    save_png(dataset.root / "truth.png", mask)
+    assert client.put("/api/record", params={"image": "a.jpg"}, json=body).status_code == 200

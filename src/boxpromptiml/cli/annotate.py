@@ -121,6 +121,8 @@ def annotate(
                 print(f"{dataset}: cannot be written, changes are refused", file=sys.stderr)
             pool = _teachers(teacher, weights, device, settings)
             try:
+                if pool is not None:
+                    pool.teacher(pool.default)  # missing weights are told now, not at the first box
                 app = create_app(WebState(dataset=opened, settings=settings, teachers=pool, localizer=localizer))
                 serve(app, settings, open_browser=not no_browser, listening=listening)
             finally:

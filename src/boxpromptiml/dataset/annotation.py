@@ -10,8 +10,8 @@ from boxpromptiml.dataset.records import ImageRecord, Label
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.regions import Box
 
-# One change takes no longer: a clock that ran on overnight must not spoil the average of all.
-MAX_ADDED_SECONDS = 3600.0
+# One change takes no longer: a clock that ran on must not spoil the sum of all.
+MAX_ADDED_SECONDS = 600.0
 
 
 def annotated(
@@ -23,6 +23,9 @@ def annotated(
     add_seconds: float = 0.0,
 ) -> ImageRecord:
     """The record with another annotation; see `Dataset.annotate`.
+
+    The verdict on the pseudo mask stays with the mask: whoever changes the boxes and changes them back has not taken it
+    back. What the verdict is worth while the boxes are others is for those to say who make masks.
 
     Raises:
         DatasetError: `add_seconds` is negative or not finite.
@@ -39,8 +42,6 @@ def annotated(
         label=label or ("tampered" if drawn else None),
         skipped=skipped,
         seconds=seconds,
-        # The verdict was on the mask of other boxes.
-        review=record.review if drawn == record.boxes else None,
     )
 
 

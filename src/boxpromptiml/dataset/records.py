@@ -126,8 +126,11 @@ class ImageRecord:
 
     @property
     def review_state(self) -> ReviewState:
-        """How far the review is: ``none`` without a pseudo mask, ``open`` with one that nobody has judged."""
-        if self.pseudo is None:
+        """How far the review is: ``open`` with a pseudo mask that nobody has judged.
+
+        ``none`` without one, and for authentic images, where a mask that was made before has no use.
+        """
+        if self.pseudo is None or self.label == "authentic":
             return "none"
         if self.review == "accepted":
             return "accepted"

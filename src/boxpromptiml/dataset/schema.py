@@ -90,7 +90,8 @@ MIGRATIONS: list[tuple[str, ...]] = [
         WHERE annotated OR label = 'authentic'
         """,
         """
-        UPDATE image SET review_state = coalesce(review, 'open'), suspicion_rank = (
+        UPDATE image SET review_state = CASE WHEN label = 'authentic' THEN 'none' ELSE coalesce(review, 'open') END,
+        suspicion_rank = (
             SELECT -suspicion_of(flags, qualities) FROM pseudo_mask WHERE pseudo_mask.image = image.image
         )
         WHERE image IN (SELECT image FROM pseudo_mask)

@@ -133,7 +133,7 @@ class Dataset(BrowsableDataset):
         seconds: float | None = None,
         expected_version: int | None = None,
     ) -> ImageRecord:
-        """Replace the boxes of one image and return the stored record; other boxes than before clear its review.
+        """Replace the boxes of one image and return the stored record; the verdict on its mask stays.
 
         Args:
             image: which one.
@@ -169,8 +169,8 @@ class Dataset(BrowsableDataset):
     ) -> ImageRecord:
         """Store what a person said of one image, all of it in one durable transaction, and return the stored record.
 
-        Boxes or the label authentic clear `skipped`. Other boxes than before clear the review of the pseudo mask, but
-        not its record: its settings tell of which boxes it is. What is stored already changes nothing.
+        Boxes or the label authentic clear `skipped`. Other boxes leave the pseudo mask and the verdict on it alone:
+        the mask's settings tell of which boxes it is. What is stored already changes nothing.
 
         A retry after a lost answer is no conflict: where the record has another version, but says exactly what the
         request says, it is returned as it is, and no seconds are added again.

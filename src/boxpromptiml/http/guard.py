@@ -170,7 +170,13 @@ def _check_length(headers: Headers, limit: int) -> None:
     # Before anything is read. A body without a length, or with more than it says, is stopped by the middleware.
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > limit:
-        raise HttpError(413, f"more than {limit / 1e6:.3g} MB in one request")
+        kind = headers.get("content-type", "none")
+        hint = (
+            ""
+            if kind.lower().startswith(_FILES)
+            else f"; for a photo, say so (content type image/jpeg, not {kind[:80]})"
+        )
+        raise HttpError(413, f"more than {limit / 1e6:.3g} MB in one request{hint}")
 
 
 def _host_names(settings: HttpSettings) -> frozenset[str]:

@@ -13,7 +13,7 @@ from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.errors import ConflictError, DatasetError
 from boxpromptiml.images import save_png
 from boxpromptiml.pseudolabels.files import PERSON, mask_path, remove_superseded
-from boxpromptiml.pseudolabels.staleness import boxes_digest
+from boxpromptiml.pseudolabels.staleness import boxes_digest, is_stale
 
 Verdict = Literal["accepted", "rejected"]
 
@@ -83,11 +83,14 @@ def store_correction(dataset: Dataset, image: str, mask: NDArray[np.uint8], *, e
 def is_protected(record: ImageRecord) -> bool:
     """Whether no automatic run may replace the record's pseudo mask: a person accepted it, or painted it.
 
-    A painted mask stays protected when its boxes are changed, which takes the acceptance back; a rejected one is not.
+    The acceptance of a teacher's mask holds for the boxes that it was made of: while the image has others, the mask may
+    be made anew. A painted mask stays protected whatever the boxes, unless it was rejected.
     """
     if record.pseudo is None:
         return False
-    return record.review == "accepted" or (record.pseudo.teacher == PERSON and record.review != "rejected")
+    if record.pseudo.teacher == PERSON:
+        return record.review != "rejected"
+    return record.review == "accepted" and not is_stale(record)
 
 
 def _expected(dataset: Dataset, image: str, version: int) -> ImageRecord:

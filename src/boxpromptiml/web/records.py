@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from boxpromptiml.dataset import Dataset, ImageRecord, Label, Order, ReviewState, State
-from boxpromptiml.errors import ConflictError
+from boxpromptiml.errors import ConflictError, ImageError
 from boxpromptiml.http.errors import HttpError, error_response
+from boxpromptiml.images import open_mask
 from boxpromptiml.pseudolabels.staleness import is_stale
 from boxpromptiml.regions import Box
 from boxpromptiml.web.settings import WebState
@@ -181,6 +182,8 @@ def router(state: WebState) -> APIRouter:
     def write(image: Image, body: Annotation) -> dict[str, Any] | Response:
         dataset = require_writable(state)
         check_name(image)
+        if body.label == "authentic":
+            _check_authentic(state, image)
         try:
             return record_json(
                 dataset.annotate(
@@ -211,10 +214,24 @@ def router(state: WebState) -> APIRouter:
             "median_seconds": median,
             "total_seconds": timing.total_seconds,
             "eta_seconds": None if median is None else median * counts.todo,
-            "mask_seconds": done * MASK_SECONDS,
+            # Of the images that have a time, so that both costs are about the same ones.
+            "mask_seconds": timing.images * MASK_SECONDS,
         }
 
     return routes
+
+
+def _check_authentic(state: WebState, image: str) -> None:
+    """Refuse to call an image authentic whose true mask marks something: one of the two is wrong."""
+    record = find_record(state, image)
+    if record.label == "authentic" or record.mask is None:
+        return
+    try:
+        marked = bool((open_mask(dataset_of(state).path(record.mask)) > 127).any())
+    except ImageError:
+        return  # `boxpromptiml validate` tells of masks that cannot be read
+    if marked:
+        raise HttpError(400, f"{image}: has a true mask that marks tampered pixels; skip it, or correct the mask")
 
 
 def _item(record: ImageRecord) -> dict[str, Any]:

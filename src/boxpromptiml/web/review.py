@@ -85,6 +85,8 @@ def router(state: WebState) -> APIRouter:
     def judge(body: ReviewRequest) -> dict[str, Any] | Response:
         dataset = require_writable(state)
         check_name(body.image)
+        if find_record(state, body.image).label == "authentic":
+            raise HttpError(400, f"{body.image}: is authentic, there is no mask to judge")
         try:
             return record_json(store_verdict(dataset, body.image, body.verdict, expected_version=body.version))
         except ConflictError as error:
