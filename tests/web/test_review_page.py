@@ -285,6 +285,32 @@ def test_another_teacher_makes_the_mask_again(reviewer: Reviewer) -> None:
     assert reviewer.colour(30, 30) == (0, 0, 0)
 
 
+def test_no_verdict_on_a_mask_that_is_being_made(reviewer: Reviewer, shot: Callable[..., None]) -> None:
+    page = reviewer.page
+    page.get_by_label("Teacher").select_option("box")
+    reviewer.press("b")
+    reviewer.drag((200, 50), (260, 120))
+    page.locator(".box-row").nth(1).wait_for()
+    held: list[Any] = []
+    page.route("**/api/relabel*", lambda route: held.append(route))
+    reviewer.press("t")
+    reviewer.wait(lambda: page.wait_for_timeout(20) or held)
+    reviewer.press("a", "r", "Enter")
+    page.locator(".review .toast", has_text="box is making the mask: decide when it is there").wait_for()
+    assert page.locator("[data-action=accept]").get_attribute("aria-disabled") == "true"
+    reviewer.press("t", "n")  # leaving waits for the mask, and asks nothing
+    shot(page, "review-waits")
+    assert page.locator("dialog.ask").count() == 0
+    assert len(held) == 1, "one change at a time"
+    held[0].continue_()
+    reviewer.ready("a.png")
+    record = reviewer.record("b.png")
+    assert (record.review, len(record.boxes)) == (None, 2)
+    np.testing.assert_array_equal(reviewer.mask("b.png") > 127, filled_boxes(record.boxes, WIDTH, HEIGHT))
+    reviewer.press("a")
+    reviewer.becomes("a.png", "accepted")
+
+
 def test_a_second_box(reviewer: Reviewer, shot: Callable[..., None]) -> None:
     page = reviewer.page
     reviewer.press("n")

@@ -18,13 +18,14 @@ export class Editor {
   prompts = null;
   onStored = () => {}; // (record, review before)
   onConflict = () => {}; // (record): theirs shall be shown
+  onBusy = () => {}; // (what is being done, in words; null once it is)
   #api;
   #announce;
   #frame;
   #session;
   #masks;
   #teacher;
-  #busy = false;
+  #running = null; // the change that is under way, a promise
   #boxesShown = true;
   #hidden = false;
   #previewer;
@@ -79,6 +80,11 @@ export class Editor {
     return Boolean(this.painted?.changed || this.prompts?.changed);
   }
 
+  /** Whether a mask is being made or stored: what is seen is not yet what is there. */
+  get busy() {
+    return this.#running !== null;
+  }
+
   /** What is known of the mask, for those who do not see it. */
   get summary() {
     const reasons = reasonsOf(this.record).map(({ text }) => text);
@@ -113,6 +119,8 @@ export class Editor {
 
   /** Whether the image may be left: true where nothing was changed, or a person has decided what becomes of it. */
   async mayLeave() {
+    // Changes that a mask is being made of are not lost; a failed one has said so itself.
+    await this.#running?.catch(() => {});
     if (this.painted?.changed) {
       const choice = await askStrokes();
       if (choice === "store") return this.store();
@@ -138,9 +146,9 @@ export class Editor {
 
   /** Store what was painted as a person's mask, accepted. Returns whether it is stored. */
   async store() {
-    if (!this.painted?.changed || this.#session.read_only) return false;
+    if (!this.painted?.changed || this.#session.read_only || this.busy) return false;
     const { image, width, height } = this.record;
-    return this.#changing(async (version) => {
+    return this.#changing("Your mask is being stored", async (version) => {
       const body = await encodeGrey(this.painted.values, width, height);
       const record = await this.#api.json("/api/pseudo", {
         method: "PUT", query: { image, version }, body, headers: { "Content-Type": "image/png" },
@@ -155,11 +163,11 @@ export class Editor {
 
   /** Have the teacher make the mask again, with the boxes and clicks as they are. Returns whether it did. */
   async remake() {
-    if (!this.prompts?.boxes.length || this.#session.read_only || !this.#teacher) return false;
+    if (!this.prompts?.boxes.length || this.#session.read_only || !this.#teacher || this.busy) return false;
     if (this.painted.changed && (await askReplace()) !== "go") return false;
     const { boxes, points } = this.prompts;
     this.#frame.say(`${this.#teacher} makes the mask …`);
-    return this.#changing(async (version) => {
+    return this.#changing(`${this.#teacher} is making the mask`, async (version) => {
       const { image } = this.record;
       const body = { image, version, teacher: this.#teacher, boxes, points };
       const record = await this.#api.post("/api/relabel", body);
@@ -170,10 +178,23 @@ export class Editor {
     });
   }
 
-  /** One change of the record; a conflict is shown and may be decided for one's own version. */
-  async #changing(change, version = this.record.version) {
+  /** One change of the record, with nothing else beside it. Returns whether it was made. */
+  async #changing(what, change) {
+    this.#running = this.#attempt(change, this.record.version);
+    this.onBusy(what);
+    this.#refresh();
+    try {
+      return await this.#running;
+    } finally {
+      this.#running = null;
+      this.onBusy(null);
+      this.#refresh();
+    }
+  }
+
+  /** A conflict is shown and may be decided for one's own version. */
+  async #attempt(change, version) {
     const before = this.record.review;
-    this.#setBusy(true);
     try {
       const record = await change(version);
       this.record = record;
@@ -186,8 +207,6 @@ export class Editor {
       this.#announce(error.message);
       if (error.status === 409 && error.data?.record) return this.#conflict(change, error.data.record);
       return false;
-    } finally {
-      this.#setBusy(false);
     }
   }
 
@@ -196,7 +215,7 @@ export class Editor {
     this.#frame.hush();
     if (choice === "mine") {
       this.record = { ...this.record, review: theirs.review };
-      return this.#changing(change, theirs.version);
+      return this.#attempt(change, theirs.version);
     }
     if (choice === "theirs") {
       this.clear();
@@ -305,11 +324,6 @@ export class Editor {
     this.canvas.brush.size = SIZES.find((size) => size >= usual) ?? SIZES.at(-1);
   }
 
-  #setBusy(busy) {
-    this.#busy = busy;
-    this.#refresh();
-  }
-
   #refresh() {
     const { canvas } = this;
     canvas.mask.visible = !this.#hidden;
@@ -325,7 +339,7 @@ export class Editor {
       prompts: this.prompts,
       painted: this.painted,
       points: this.#points,
-      busy: this.#busy,
+      busy: this.busy,
     });
   }
 

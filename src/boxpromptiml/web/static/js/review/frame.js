@@ -3,8 +3,12 @@
 import { button, fill, h, icon } from "../dom.js";
 import { FILTERS } from "./queue.js";
 
+const TOAST = 5000; // ms
+
 /** @param on callbacks: filter, accept, reject, undo, previous, next. */
 export class Frame {
+  #toasted = 0;
+
   constructor(on, { readOnly }) {
     this.filters = h("div", { class: "filters", role: "group", "aria-label": "Which masks" });
     for (const [name, text] of Object.entries(FILTERS)) {
@@ -26,6 +30,7 @@ export class Frame {
       button({ icon: "next", label: "Next mask", keys: "→", "data-action": "next", onClick: on.next }),
       !readOnly && this.undo,
     );
+    this.note = h("div", { class: "toast", hidden: true });
     this.message = h("div", { class: "stage-message", role: "status", hidden: true });
   }
 
@@ -46,6 +51,22 @@ export class Frame {
 
   setBusy(busy) {
     this.actions.setAttribute("aria-busy", String(busy));
+  }
+
+  /** While a mask is made or stored no verdict can be given. */
+  setWaiting(waiting) {
+    for (const control of [this.accept, this.reject, this.undo]) {
+      // Not `disabled`, which would take the focus from whoever pressed it.
+      control.setAttribute("aria-disabled", String(waiting));
+    }
+  }
+
+  /** A line that goes away by itself. */
+  toast(text) {
+    clearTimeout(this.#toasted);
+    this.note.textContent = text;
+    this.note.hidden = false;
+    this.#toasted = setTimeout(() => (this.note.hidden = true), TOAST);
   }
 
   say(text, { warning = false } = {}, ...more) {

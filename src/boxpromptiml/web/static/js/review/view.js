@@ -48,6 +48,8 @@ class ReviewView {
   #readOnly;
   #turn = 0; // an answer about an image that was left is not shown
   #busy = false;
+  #going = false;
+  #doing = null; // what the editor is at, in words
   #abort = new AbortController();
 
   constructor(root, { api, session, router, announce }) {
@@ -71,11 +73,15 @@ class ReviewView {
     this.#editor = new Editor({ api, session, announce, frame: this.#frame });
     this.#editor.onStored = (record, before) => this.#stored(record, before);
     this.#editor.onConflict = (record) => this.#show(record);
+    this.#editor.onBusy = (what) => {
+      this.#doing = what;
+      this.#frame.setWaiting(what !== null);
+    };
     const signal = this.#abort.signal;
     document.addEventListener("keydown", (event) => this.#key(event), { signal });
     addEventListener("beforeunload", (event) => this.#editor.changed && event.preventDefault(), { signal });
     const { canvas, panel } = this.#editor;
-    this.pane = h("div", { class: "pane" }, panel.tools, h("div", { class: "over" }, canvas.stage.element, this.#frame.message));
+    this.pane = h("div", { class: "pane" }, panel.tools, h("div", { class: "over" }, canvas.stage.element, this.#frame.message, this.#frame.note));
     this.layout = h("div", { class: "review" }, this.#frame.top, this.pane, this.#frame.actions, panel.element);
   }
 
@@ -167,7 +173,8 @@ class ReviewView {
 
   async go(direction) {
     const { record } = this.#editor;
-    if (!record || this.#busy) return;
+    if (!record || this.#busy || this.#going) return;
+    this.#going = true;
     try {
       // Asked first: what is stored on leaving may move the image to another place among the others.
       const next = await this.#queue.beside(record.image, direction);
@@ -176,13 +183,15 @@ class ReviewView {
       else this.#announce("There is no other mask among these");
     } catch (error) {
       this.#fail(error);
+    } finally {
+      this.#going = false;
     }
   }
 
   async judge(verdict) {
     const { record } = this.#editor;
     if (!record?.pseudo && !this.#editor.painted?.changed) return;
-    if (this.#readOnly || this.#busy) return;
+    if (this.#readOnly || this.#busy || this.#waits()) return;
     await this.#working(async () => {
       const next = await this.#queue.beside(record.image, 1);
       if (verdict === "accepted" && this.#editor.painted?.changed) {
@@ -199,6 +208,18 @@ class ReviewView {
     });
   }
 
+  /** Whether a verdict has to wait, said in words: nobody accepts a mask that they have not seen yet. */
+  #waits() {
+    if (!this.#editor.busy) return false;
+    this.#tell(`${this.#doing}: decide when it is there`);
+    return true;
+  }
+
+  #tell(text) {
+    this.#frame.toast(text);
+    this.#announce(text);
+  }
+
   /** After a click the keys are the image's: Enter on the button would give the same verdict to the next mask. */
   #pressed(event, act) {
     if (event.detail > 0) this.#editor.canvas.stage.element.focus({ preventScroll: true });
@@ -206,7 +227,7 @@ class ReviewView {
   }
 
   async undo() {
-    if (!this.#queue.canUndo || this.#busy || !(await this.#mayLeave())) return;
+    if (!this.#queue.canUndo || this.#busy || this.#waits() || !(await this.#mayLeave())) return;
     await this.#working(async () => {
       const record = await this.#queue.undo();
       this.#frame.actions.append(this.#frame.undo);
