@@ -62,7 +62,15 @@ def serve(
     public: Annotated[
         bool, typer.Option("--public", help="Answer anyone who can reach the host, without keys.")
     ] = False,
-    max_batch: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 4,
+    max_batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Images per inference, at most.",
+            show_default="8; 1 where an inference has one thread of a CPU, which gains nothing by sharing",
+        ),
+    ] = None,
     max_wait_ms: Annotated[
         float, typer.Option(min=0, help="How long an image may wait for others to share an inference.")
     ] = 5.0,
@@ -107,7 +115,7 @@ def serve(
         public=public,
         threads=cores,
         inference_threads=inference_threads,
-        max_batch=max_batch,
+        max_batch=max_batch or (1 if device == "cpu" and inference_threads == 1 else 8),
         max_wait=max_wait_ms / 1e3,
         max_queue=max_queue,
         max_images=max_images,
