@@ -99,6 +99,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[str]]] = {
     "training": _training,
     "localize": lambda material: [material.model, *material.photographs],
     "bulk": lambda material: [material.model, *material.photographs, "--repeat", "3"],
+    "serve": lambda material: [material.model, *material.photographs, "--rounds", "2", "--seconds", "3"],
     "annotate": lambda material: [str(material.sizes.records // 200)],
     "evaluate": lambda material: [material.model, material.dataset, "--rows", str(material.sizes.records)],
 }
