@@ -397,6 +397,30 @@ def test_clicks_where_the_teacher_takes_them(
     assert (first, second, box0, box1) == (True, False, 0, 0)
 
 
+def test_a_click_on_what_belongs_lies_in_a_box(reviewer: Reviewer) -> None:
+    page, refused = reviewer.page, []
+    page.on("response", lambda response: refused.append(response.url) if response.status >= 400 else None)
+    undo = page.get_by_role("button", name="Undo", exact=True)
+    reviewer.press("i")
+    reviewer.click(200, 150)
+    page.locator(".review .toast", has_text="lies in a box").wait_for()
+    assert "lies in a box" in page.locator("#announcements").inner_text()
+    assert undo.is_disabled(), "no point was set"
+    reviewer.press("x")
+    reviewer.click(200, 150)  # what does not belong may lie anywhere
+    reviewer.wait(undo.is_enabled)
+    reviewer.press("i")
+    reviewer.click(90, 110)
+    reviewer.press("b")
+    reviewer.drag((85, 90), (95, 90))  # the box's left side goes past the point
+    page.locator(".review .toast", has_text="Clicks that the box left outside were removed").wait_for()
+    reviewer.press("t")
+    reviewer.wait(lambda: reviewer.record("b.png").boxes != (BOXES["b.png"],))
+    (point,) = reviewer.record("b.png").pseudo.settings["points"]  # type: ignore[union-attr]
+    assert point[2] is False
+    assert not refused
+
+
 def test_two_people_judge_one_image(reviewer: Reviewer, folder: Path) -> None:
     page = reviewer.page
     with Dataset.open(folder) as dataset:

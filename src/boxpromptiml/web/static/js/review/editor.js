@@ -61,7 +61,7 @@ export class Editor {
     this.#previewer.onMask = (field) => this.canvas.showPreview(field);
     this.#previewer.onNote = (text) => this.panel.note && (this.panel.note.textContent = text);
     const { box, point, brush } = this.canvas;
-    box.onChange = (index, content) => this.#prompted(this.prompts.putBox(index, content));
+    box.onChange = (index, content) => this.#putBox(index, content);
     box.onSelect = (index) => this.#select(index);
     point.onPoint = (x, y) => this.#addPoint(x, y);
     point.onRemove = (index) => this.#prompted(this.prompts.removePoint(index));
@@ -244,8 +244,21 @@ export class Editor {
   }
 
   #addPoint(x, y) {
-    if (this.prompts.addPoint(x, y, this.canvas.tool === "include")) this.#prompted();
-    else this.#announce("Draw a box first: clicks belong to a box");
+    const positive = this.canvas.tool === "include";
+    if (!this.prompts.boxes.length) this.#tell("Draw a box first: clicks belong to a box");
+    else if (positive && !this.prompts.covers(x, y)) this.#tell("What belongs to the manipulation lies in a box: enlarge the box, or draw another");
+    else if (this.prompts.addPoint(x, y, positive)) this.#prompted();
+  }
+
+  #tell(text) {
+    this.#frame.toast(text);
+    this.#announce(text);
+  }
+
+  #putBox(index, content) {
+    const before = this.prompts.points.length;
+    this.#prompted(this.prompts.putBox(index, content));
+    if (this.prompts.points.length < before) this.#tell("Clicks that the box left outside were removed");
   }
 
   #prompted() {

@@ -39,11 +39,12 @@ export class Prompts {
     return this.#history.canRedo;
   }
 
-  /** Put a box in the place of another; index -1 adds it. */
+  /** Put a box in the place of another; index -1 adds it. Points that say what belongs go where it leaves them outside. */
   putBox(index, box) {
     const boxes = index < 0 ? [...this.boxes, box] : this.boxes.map((old, i) => (i === index ? box : old));
+    const points = this.points.filter(([x, y, positive, owner]) => owner !== index || !positive || insideBox(box, x + 0.5, y + 0.5));
     this.selected = index < 0 ? boxes.length - 1 : index;
-    return this.#history.push({ boxes, points: this.points });
+    return this.#history.push({ boxes, points });
   }
 
   /** Remove a box and its points. */
@@ -54,6 +55,11 @@ export class Prompts {
       .map(([x, y, positive, box]) => [x, y, positive, box > index ? box - 1 : box]);
     this.selected = -1;
     return this.#history.push({ boxes, points });
+  }
+
+  /** Whether a pixel lies in a box: outside of them nothing can be said to belong to the manipulation. */
+  covers(x, y) {
+    return this.boxes.some((box) => insideBox(box, x + 0.5, y + 0.5));
   }
 
   /** A point for the smallest box around it, else for the nearest one. Returns false where there is no box. */
