@@ -131,12 +131,14 @@ def test_the_suspicious_come_first_with_reasons_in_plain_words(reviewer: Reviewe
     reasons = page.locator(".reasons").inner_text()
     assert "Box 1: " in reasons
     assert "the teacher is unsure of its mask (its own estimate is 0.36)" in reasons
+    assert "Suspicion" in page.locator(".badges").inner_text()
     page.get_by_text("1 of 3").wait_for()
     assert page.locator(".progress-text").inner_text() == "0 of 3 reviewed"
     shot(page, "review")
     reviewer.press("ArrowRight")
     reviewer.ready("a.png")
     page.get_by_text("Nothing is suspicious about this mask.").wait_for()
+    assert "Suspicion" not in page.locator(".badges").inner_text(), "a number beside it would contradict"
     reviewer.press("n")
     reviewer.ready("c.png")
     reviewer.press("n")
@@ -309,6 +311,40 @@ def test_no_verdict_on_a_mask_that_is_being_made(reviewer: Reviewer, shot: Calla
     np.testing.assert_array_equal(reviewer.mask("b.png") > 127, filled_boxes(record.boxes, WIDTH, HEIGHT))
     reviewer.press("a")
     reviewer.becomes("a.png", "accepted")
+
+
+def test_a_teacher_is_chosen_for_one_image(reviewer: Reviewer) -> None:
+    page = reviewer.page
+    include, why = page.locator("[data-tool=include]"), page.locator(".boxes-only")
+    assert include.is_enabled()
+    assert why.is_hidden()
+    page.get_by_label("Teacher").select_option("box")
+    why.get_by_text("box takes boxes only: Include and Exclude are off.").wait_for()
+    assert include.is_disabled()
+    page.locator(".stage").focus()
+    reviewer.press("i")
+    page.locator(".review .toast", has_text="box takes boxes only").wait_for()
+    reviewer.press("n")
+    reviewer.ready("a.png")
+    assert page.get_by_label("Teacher").input_value() == "grabcut"
+    assert include.is_enabled()
+    assert why.is_hidden()
+
+
+def test_the_preview_becomes_exact(reviewer: Reviewer) -> None:
+    page = reviewer.page
+    answers: list[tuple[bool, bool]] = []
+
+    def heard(response: Any) -> None:
+        if response.url.endswith("/api/preview"):
+            answers.append((response.request.post_data_json["exact"], response.json()["draft"]))
+
+    page.on("requestfinished", lambda request: heard(request.response()))
+    reviewer.press("b")
+    reviewer.drag((200, 30), (270, 130))
+    page.get_by_text("a preview of the new mask").wait_for()
+    reviewer.wait(lambda: page.wait_for_timeout(20) or len(answers) == 2, what=str(answers))
+    assert answers == [(False, True), (True, False)]
 
 
 def test_a_second_box(reviewer: Reviewer, shot: Callable[..., None]) -> None:

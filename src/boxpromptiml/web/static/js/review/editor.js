@@ -37,7 +37,7 @@ export class Editor {
     this.#frame = frame;
     this.#masks = new Masks(api);
     this.#previewer = new Previewer(api);
-    this.#teacher = session.teacher?.name ?? session.teachers[0] ?? null;
+    this.#teacher = this.#usualTeacher;
     this.canvas = new ReviewCanvas(api, announce);
     this.panel = new Panel(
       {
@@ -101,6 +101,8 @@ export class Editor {
     delete dataset.ready;
     const [values] = await Promise.all([this.#masks.take(record), this.canvas.showPicture(record, wanted)]);
     if (!wanted()) return;
+    // Another teacher is chosen for one image; it would be a surprise on the next.
+    if (record.image !== this.record?.image) this.#chooseTeacher(this.#usualTeacher);
     this.record = record;
     this.painted = new PaintedMask(values, record.width, record.height);
     this.prompts = new Prompts(record.boxes, record.width, record.height);
@@ -225,7 +227,8 @@ export class Editor {
   }
 
   setTool(name) {
-    if (this.#session.read_only || (!this.#points && (name === "include" || name === "exclude"))) return;
+    if (this.#session.read_only) return;
+    if (!this.#points && (name === "include" || name === "exclude")) return void this.#tell(this.#noPoints);
     this.canvas.setTool(name);
     if (name === "brush" || name === "eraser") this.#hidden = false;
     this.#announce(TOOLS[name].title);
@@ -236,9 +239,22 @@ export class Editor {
     return Boolean(this.#session.points?.[this.#teacher]);
   }
 
-  #setTeacher(name) {
+  /** Why Include and Exclude are off. */
+  get #noPoints() {
+    return this.#teacher ? `${this.#teacher} takes boxes only: Include and Exclude are off` : "Clicks are for a teacher, and the server has none";
+  }
+
+  get #usualTeacher() {
+    return this.#session.teacher?.name ?? this.#session.teachers[0] ?? null;
+  }
+
+  #chooseTeacher(name) {
     this.#teacher = name;
     if (!this.#points && (this.canvas.tool === "include" || this.canvas.tool === "exclude")) this.canvas.setTool("look");
+  }
+
+  #setTeacher(name) {
+    this.#chooseTeacher(name);
     this.#refresh();
     this.#preview();
   }
@@ -351,7 +367,9 @@ export class Editor {
       size: canvas.brush.size,
       prompts: this.prompts,
       painted: this.painted,
+      teacher: this.#teacher,
       points: this.#points,
+      noPoints: this.#noPoints,
       busy: this.busy,
     });
   }

@@ -81,12 +81,13 @@ export class Panel {
     if (teacher) this.select.value = teacher;
     this.remake = button({ icon: "refresh", text: "Make the mask again", keys: "T", "data-action": "remake", onClick: () => this.on.remake() });
     this.note = h("p", { class: "note", role: "status" });
+    this.boxesOnly = h("p", { class: "note boxes-only", hidden: true });
     const none = h("p", { class: "note", text: "The server was started without a teacher." });
     return h(
       "section",
       { class: "card" },
       h("h2", {}, h("label", { for: "teacher", text: "Teacher" })),
-      teachers.length ? [this.select, this.remake, this.note] : none,
+      teachers.length ? [this.select, this.boxesOnly, this.remake, this.note] : none,
     );
   }
 
@@ -95,11 +96,13 @@ export class Panel {
     const [text, kind] = REVIEWS[record.review];
     this.name.textContent = record.image;
     const { pseudo } = record;
+    const suspicious = pseudo && (pseudo.flags.some((flags) => flags.length) || pseudo.fallbacks.some(Boolean));
     fill(
       this.badges,
       h("span", { class: `badge ${kind}`, "data-review": record.review ?? "open", text }),
       pseudo?.stale && h("span", { class: "badge boxed", title: "The boxes were changed after this mask was made", text: "Stale" }),
-      pseudo && h("span", { class: "badge", title: "0: nothing is suspicious, 1: certainly wrong", text: `Suspicion ${pseudo.suspicion.toFixed(2)}` }),
+      // A mask without findings has a number too, by which the list is ordered; beside "nothing" it would confuse.
+      suspicious && h("span", { class: "badge", title: "0: nothing is suspicious, 1: certainly wrong", text: `Suspicion ${pseudo.suspicion.toFixed(2)}` }),
       h("span", { class: "maker", text: pseudo ? makerOf(pseudo) : "no pseudo mask" }),
     );
     const reasons = reasonsOf(record);
@@ -110,7 +113,7 @@ export class Panel {
     );
   }
 
-  /** What can be done now. `state`: tool, mode, opacity, hidden, boxesShown, size, prompts, painted, busy, points. */
+  /** What can be done now. `state`: tool, mode, opacity, hidden, boxesShown, size, prompts, painted, busy, teacher, points, noPoints. */
   showState(state) {
     const press = (parent, attribute, value) => {
       for (const control of parent.querySelectorAll(`[${attribute}]`)) control.setAttribute("aria-pressed", String(control.getAttribute(attribute) === value));
@@ -127,7 +130,12 @@ export class Panel {
     for (const name of ["include", "exclude"]) {
       const control = this.tools.querySelector(`[data-tool=${name}]`);
       control.disabled = !state.points;
-      control.title = state.points ? `${TOOLS[name].title} (${TOOLS[name].key.toUpperCase()})` : "This teacher takes boxes only, no clicks";
+      control.title = state.points ? `${TOOLS[name].title} (${TOOLS[name].key.toUpperCase()})` : state.noPoints;
+    }
+    if (this.select) {
+      this.select.value = state.teacher;
+      this.boxesOnly.textContent = `${state.noPoints}.`;
+      this.boxesOnly.hidden = state.points;
     }
     const { prompts, painted } = state;
     this.size.value = SIZES.indexOf(state.size);

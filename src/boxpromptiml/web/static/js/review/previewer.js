@@ -10,7 +10,6 @@ export class Previewer {
   onNote = () => {}; // a line of text
   #api;
   #asked = null;
-  #client = crypto.getRandomValues(new Uint32Array(2)).join("-");
 
   constructor(api) {
     this.#api = api;
@@ -33,16 +32,21 @@ export class Previewer {
     const asked = (this.#asked = new AbortController());
     this.onNote("Making a preview …");
     try {
-      const body = { image: record.image, boxes, points, teacher, client: this.#client };
-      const answer = await this.#api.preview(body, asked.signal);
-      if (answer.superseded) return;
-      const bytes = Uint8Array.from(atob(answer.png), (character) => character.charCodeAt(0));
-      const field = await decodeGrey(new Blob([bytes], { type: "image/png" }));
-      if (asked.signal.aborted) return;
-      this.onMask(field);
+      // A rough mask at once where the exact one takes longer, then the exact one, which is what would be stored.
+      for (const exact of [false, true]) {
+        const body = { image: record.image, boxes, points, teacher, exact };
+        const answer = await this.#api.preview(body, asked.signal);
+        if (asked.signal.aborted || answer.superseded) return;
+        const bytes = Uint8Array.from(atob(answer.png), (character) => character.charCodeAt(0));
+        const field = await decodeGrey(new Blob([bytes], { type: "image/png" }));
+        if (asked.signal.aborted) return;
+        this.onMask(field);
+        if (!answer.draft) break;
+        this.onNote("In blue: a rough preview; refining …");
+      }
       this.onNote("In blue: a preview of the new mask. “Make the mask again” stores it.");
     } catch (error) {
-      if (error.name !== "AbortError") this.onNote(error.message);
+      if (!asked.signal.aborted) this.onNote(error.message);
     }
   }, DELAY);
 }
