@@ -476,9 +476,16 @@ def test_counts_seconds_once_when_answers_are_lost(desk: Desk, server: Any, wait
     assert desk.page.locator("dialog[open]").count() == 0
 
 
-@pytest.mark.parametrize("choice", ["Keep mine", "Take theirs"])
+@pytest.mark.parametrize(
+    ("choice", "stays"),
+    [
+        ("Keep mine", [(200, 200, 300, 300)]),
+        ("Take theirs", [(10, 10, 100, 100)]),
+        ("Keep both: 2 boxes", [(10, 10, 100, 100), (200, 200, 300, 300)]),
+    ],
+)
 def test_two_people_change_one_image(
-    desk_at: Callable[..., Desk], server: Any, choice: str, shot: Callable[..., None]
+    desk_at: Callable[..., Desk], server: Any, choice: str, stays: list[Any], shot: Callable[..., None]
 ) -> None:
     anna, ben = desk_at(), desk_at(color_scheme="dark")
     anna.open(server)
@@ -494,12 +501,35 @@ def test_two_people_change_one_image(
     ben.press("Escape", "n")  # there is no way around the choice
     assert ben.boxes() == [(10, 10, 100, 100)]
     dialog.get_by_role("button", name=choice).click()
-    stays = (200, 200, 300, 300) if choice == "Keep mine" else (10, 10, 100, 100)
     ben.saved()
-    ben.stores(stays)
-    assert [label.split(": ")[1] for label in ben.listed] == ["left {}, top {}, right {}, bottom {}".format(*stays)]
+    ben.stores(*stays)
+    edges = [(label or "").split(": ")[1] for label in ben.listed]
+    assert edges == ["left {}, top {}, right {}, bottom {}".format(*box) for box in stays]
     ben.press("n")
     ben.ready("photo-001.jpg")
+
+
+def test_a_key_meant_for_the_picture_decides_no_conflict(desk_at: Callable[..., Desk], server: Any) -> None:
+    """Who draws on, Enter by Enter, does not overwrite a colleague's boxes by the way."""
+    anna, ben = desk_at(), desk_at()
+    anna.open(server)
+    ben.open(server)
+    anna.drag((10, 10), (100, 100))
+    anna.stores((10, 10, 100, 100))
+    ben.drag((200, 200), (300, 300))
+    ben.press("Enter")
+    dialog = ben.page.get_by_role("dialog", name="Somebody else changed this image")
+    dialog.wait_for()
+    ben.press("Enter", "Tab", "Enter", " ")  # at once
+    dialog.get_by_role("button", name="Keep mine", disabled=False).wait_for()
+    ben.press("Enter", " ")  # and later: no choice has the focus
+    ben.page.wait_for_timeout(500)
+    assert dialog.is_visible()
+    assert anna.boxes() == [(10, 10, 100, 100)]
+    ben.press("Tab", "Tab", "Enter")  # on purpose
+    ben.saved()
+    assert anna.boxes() == [(10, 10, 100, 100)]
+    assert not dialog.is_visible()
 
 
 def test_another_version_of_the_same_boxes_is_no_conflict(desk: Desk, server: Any) -> None:

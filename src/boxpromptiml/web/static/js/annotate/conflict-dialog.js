@@ -1,21 +1,18 @@
-// Two people changed one image: both versions side by side, and a choice.
+// Questions about changes: two people changed one image, or a change was refused.
 
-import { button, fill, h } from "../dom.js";
+import { button, h } from "../dom.js";
+import { sameBox } from "../canvas/boxes.js";
 import { palette } from "./palette.js";
-import { stateOf } from "./annotation.js";
+import { contentOf, stateOf } from "./annotation.js";
 import { STATE_NAMES } from "./image-list.js";
 
 const SIDE = 300;
+const GUARD_MS = 600; // a key or click that was on its way when the question came up is no answer to it
 
-/** Ask which version shall stay; resolves to true for mine. `picture`: an ImageBitmap of the image, or null. */
+/** Ask which content shall stay; resolves to it. `picture`: an ImageBitmap of the image, or null. */
 export function askConflict({ image, width, height, mine, theirs, picture }) {
-  return new Promise((resolve) => {
-    const close = (keepMine) => {
-      dialog.close();
-      dialog.remove();
-      resolve(keepMine);
-    };
-    const version = (title, content, text, keepMine) =>
+  return ask("conflict", "Somebody else changed this image", (choose) => {
+    const version = (title, content, text) =>
       h(
         "section",
         { class: "conflict-version" },
@@ -23,46 +20,69 @@ export function askConflict({ image, width, height, mine, theirs, picture }) {
         drawn(content, width, height, picture),
         h("p", { text: describe(content) }),
         h("ol", { class: "conflict-boxes" }, content.boxes.map((box) => h("li", { text: box.join(", ") }))),
-        button({ text, class: keepMine ? "primary" : "", onClick: () => close(keepMine) }),
+        button({ text, onClick: () => choose(content) }),
       );
-    const dialog = h(
-      "dialog",
-      { class: "dialog conflict", "aria-labelledby": "conflict-title" },
-      h("header", {}, h("h2", { id: "conflict-title", text: "Somebody else changed this image" })),
+    const both = union(mine, theirs);
+    return [
       h("p", { class: "conflict-name", text: image }),
-      h("div", { class: "conflict-versions" }, version("Yours", mine, "Keep mine", true), version("Theirs", theirs, "Take theirs", false)),
-    );
-    // Nothing is decided by accident: there is no way out without a choice.
-    dialog.addEventListener("cancel", (event) => event.preventDefault());
-    document.body.append(dialog);
-    dialog.showModal();
+      h("div", { class: "conflict-versions" }, version("Yours", mine, "Keep mine"), version("Theirs", contentOf(theirs), "Take theirs")),
+      both && h("footer", {}, button({ text: `Keep both: ${describe(both)}`, onClick: () => choose(both) })),
+    ];
   });
 }
 
 /** Tell that a change was refused for good; resolves to "retry" or "discard". */
 export function askFailed({ image, message }) {
+  return ask("failed", "A change could not be saved", (choose) => [
+    h("p", { class: "conflict-name", text: `${image}: ${message}.` }),
+    h(
+      "footer",
+      {},
+      button({ text: "Discard the change", class: "danger", onClick: () => choose("discard") }),
+      button({ text: "Try again", class: "primary", onClick: () => choose("retry") }),
+    ),
+  ]);
+}
+
+/**
+ * A question without a way out but its buttons. None of them has the focus, and for a moment none can be pressed: the
+ * person is in the middle of drawing, and Enter or Space were meant for the picture.
+ *
+ * @param content `(choose) -> children`; `choose(value)` answers the question.
+ */
+function ask(name, title, content) {
   return new Promise((resolve) => {
-    const dialog = h("dialog", { class: "dialog failed", "aria-labelledby": "failed-title" });
-    const close = (choice) => {
+    const heading = h("h2", { id: `${name}-title`, text: title, tabindex: "-1", autofocus: true });
+    const choose = (value) => {
       dialog.close();
       dialog.remove();
-      resolve(choice);
+      resolve(value);
     };
-    fill(
-      dialog,
-      h("header", {}, h("h2", { id: "failed-title", text: "A change could not be saved" })),
-      h("p", { class: "conflict-name", text: `${image}: ${message}.` }),
-      h(
-        "footer",
-        {},
-        button({ text: "Discard the change", class: "danger", onClick: () => close("discard") }),
-        button({ text: "Try again", class: "primary", onClick: () => close("retry") }),
-      ),
-    );
+    const dialog = h("dialog", { class: `dialog ${name}`, "aria-labelledby": heading.id }, h("header", {}, heading), content(choose));
+    const buttons = [...dialog.querySelectorAll("button")];
+    let guarded = true;
+    for (const one of buttons) one.disabled = true;
+    setTimeout(() => {
+      guarded = false;
+      for (const one of buttons) one.disabled = false;
+    }, GUARD_MS);
+    dialog.addEventListener("keydown", (event) => {
+      // A key that is held down is not an answer either.
+      if (guarded || (event.repeat && ["Enter", " "].includes(event.key))) event.preventDefault();
+    });
     dialog.addEventListener("cancel", (event) => event.preventDefault());
     document.body.append(dialog);
     dialog.showModal();
+    heading.focus();
   });
+}
+
+/** The boxes of both, or null where that says nothing else than one of them. */
+function union(mine, theirs) {
+  const added = mine.boxes.filter((box) => !theirs.boxes.some((other) => sameBox(box, other)));
+  const all = [...theirs.boxes, ...added];
+  if (all.length === theirs.boxes.length || all.length === mine.boxes.length) return null;
+  return { boxes: all, label: "tampered", skipped: false };
 }
 
 function describe(content) {

@@ -100,14 +100,14 @@ export class Outbox {
     }
   }
 
-  /** End a conflict. `mine`: over theirs, of which the person now knows; otherwise theirs stays. */
-  resolve(image, record, mine) {
+  /** End a conflict: `content` is to stay, over `record`, which the person now knows. */
+  resolve(image, record, content) {
     const entry = this.#entries.get(image);
     if (!entry) return;
     entry.held = null;
-    if (!mine) entry.content = contentOf(record);
+    entry.content = content;
     this.#rebase(entry, record);
-    if (!mine && !entry.seconds) this.#forget(entry);
+    if (sameContent(content, record) && !entry.seconds) this.#forget(entry);
     this.#schedule();
   }
 

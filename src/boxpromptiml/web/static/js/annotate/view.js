@@ -155,9 +155,10 @@ class AnnotateView {
   async #conflict(image, mine, theirs) {
     const { pictures, outbox } = this.#parts;
     const picture = await pictures.load(image, "view").catch(() => null);
-    const keepMine = await askConflict({ image, width: theirs.width, height: theirs.height, mine: outbox.pending(image) ?? mine, theirs, picture });
-    outbox.resolve(image, theirs, keepMine);
-    if (!keepMine) await this.#bench.reload(image);
+    const ours = outbox.pending(image) ?? mine;
+    const stays = await askConflict({ image, width: theirs.width, height: theirs.height, mine: ours, theirs, picture });
+    outbox.resolve(image, theirs, stays);
+    if (stays !== ours) await this.#bench.reload(image);
   }
 
   async #failed(image, message) {
