@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from boxpromptiml import Localization, Localizer, rle
-from boxpromptiml.errors import ImageError
+from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import decode_image
 from boxpromptiml.preprocessing import PreprocessingSpec, resize_map
 from boxpromptiml.regions import Box, box_iou
@@ -285,3 +286,29 @@ def test_path_and_bytes_are_decoded_by_the_spec(localizer: Localizer, tmp_path: 
     whole = localizer.config.preprocessing.feed(decode_image(data)).pixels
     assert (prepared.fed.pixels != whole).any()  # at a quarter, not all of it
     assert np.abs(prepared.fed.pixels.astype(int) - whole).mean() < 2
+
+
+def test_models_of_before_drafts_load_and_say_the_same(red_model: Path, tmp_path: Path) -> None:
+    """Neither their config.json nor their ONNX file has the field."""
+    import onnx
+
+    folder = Path(shutil.copytree(red_model, tmp_path / "old"))
+    config = json.loads((folder / "config.json").read_text())
+    del config["preprocessing"]["draft_margin"]
+    (folder / "config.json").write_text(json.dumps(config))
+    model = onnx.load(folder / "model.onnx")
+    for entry in model.metadata_props:
+        if entry.key == "boxpromptiml.preprocessing":
+            spec = json.loads(entry.value)
+            del spec["draft_margin"]
+            entry.value = json.dumps(spec)
+    onnx.save(model, folder / "model.onnx")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
+
+    old, new = (Localizer.load(path, threads=1).localize(tmp_path / "a.jpg") for path in (folder, red_model))
+
+    np.testing.assert_array_equal(old.map, new.map)
+    config["preprocessing"]["draft_margin"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"its preprocessing differs from config.json's in draft_margin"):
+        Localizer.load(folder)

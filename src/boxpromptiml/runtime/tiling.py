@@ -24,7 +24,7 @@ MAX_TILES = 4096  # of one photo: 50 megapixels at their own size are 1,813 tile
 _OVERLAP = 0.25
 _BLOCK = 8  # of JPEG: tiles begin at whole blocks, as training windows do
 _CELLS = (4, 2, 1)  # sides of the map's cells, in pixels
-_AT_ONCE = 8  # tiles per inference
+_AT_ONCE = 4  # tiles per inference: the memory of a network grows with them
 
 Map = NDArray[np.float32]
 
