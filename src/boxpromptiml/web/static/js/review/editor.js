@@ -2,9 +2,10 @@
 
 import { ApiError } from "../api.js";
 import { ReviewCanvas } from "./canvas.js";
+import { handleKey } from "./keys.js";
 import { Masks } from "./masks.js";
 import { PaintedMask } from "./painted.js";
-import { MODES, Panel, TOOLS } from "./panel.js";
+import { Panel, TOOLS } from "./panel.js";
 import { encodeGrey } from "./png.js";
 import { Previewer } from "./previewer.js";
 import { Prompts } from "./prompts.js";
@@ -29,6 +30,7 @@ export class Editor {
   #boxesShown = true;
   #hidden = false;
   #previewer;
+  #on; // what buttons and keys do
 
   constructor({ api, session, announce, frame }) {
     this.#api = api;
@@ -39,25 +41,23 @@ export class Editor {
     this.#previewer = new Previewer(api);
     this.#teacher = this.#usualTeacher;
     this.canvas = new ReviewCanvas(api, announce);
-    this.panel = new Panel(
-      {
-        tool: (name) => this.setTool(name),
-        mode: (mode) => this.#setMode(mode),
-        opacity: (value) => this.#setOpacity(value),
-        boxes: () => this.#toggleBoxes(),
-        hide: () => this.#toggleMask(),
-        size: (size) => this.#chooseSize(size),
-        undo: () => this.#undo(),
-        redo: () => this.#undo(true),
-        store: () => this.store(),
-        discard: () => this.discard(),
-        teacher: (name) => this.#setTeacher(name),
-        remake: () => this.remake(),
-        removeBox: (index) => this.#prompted(this.prompts.removeBox(index)),
-        selectBox: (index) => this.#selectBox(index),
-      },
-      { teachers: session.teachers, teacher: this.#teacher, readOnly: session.read_only },
-    );
+    this.#on = {
+      tool: (name) => this.setTool(name),
+      mode: (mode) => this.#setMode(mode),
+      opacity: (value) => this.#setOpacity(value),
+      boxes: () => this.#toggleBoxes(),
+      hide: () => this.#toggleMask(),
+      size: (size) => this.#chooseSize(size),
+      undo: () => this.#undo(),
+      redo: () => this.#undo(true),
+      store: () => this.store(),
+      discard: () => this.discard(),
+      teacher: (name) => this.#setTeacher(name),
+      remake: () => this.remake(),
+      removeBox: (index) => this.#prompted(this.prompts.removeBox(index)),
+      selectBox: (index) => this.#selectBox(index),
+    };
+    this.panel = new Panel(this.#on, { teachers: session.teachers, teacher: this.#teacher, readOnly: session.read_only });
     this.#previewer.onMask = (field) => this.canvas.showPreview(field);
     this.#previewer.onNote = (text) => this.panel.note && (this.panel.note.textContent = text);
     const { box, point, brush } = this.canvas;
@@ -376,31 +376,6 @@ export class Editor {
 
   /** Keys of the image and its tools. Returns whether it was one of them. */
   handleKey(event) {
-    if (!this.record) return false;
-    const key = event.key.toLowerCase();
-    const { canvas } = this;
-    if (event.ctrlKey || event.metaKey) {
-      if (key !== "z" && key !== "y") return false;
-      this.#undo(key === "y" || event.shiftKey);
-      return true;
-    }
-    if (event.target === canvas.stage.element && canvas.tool !== "look" && canvas.pointer.handleKey(event, canvas.drags)) return true;
-    const tool = Object.keys(TOOLS).find((name) => TOOLS[name].key === key);
-    const modes = Object.keys(MODES);
-    const step = (by) => this.#chooseSize(SIZES[Math.min(SIZES.length - 1, Math.max(0, SIZES.indexOf(canvas.brush.size) + by))]);
-    if (tool) this.setTool(tool);
-    else if (key === "[") step(-1);
-    else if (key === "]") step(1);
-    else if (key === "m") this.#setMode(modes[(modes.indexOf(canvas.mask.mode) + 1) % modes.length]);
-    else if (key === "h") this.#toggleMask();
-    else if (key === "g") this.#toggleBoxes();
-    else if (key === ",") this.#setOpacity(canvas.mask.strength - 0.1);
-    else if (key === ".") this.#setOpacity(canvas.mask.strength + 0.1);
-    else if (key === "s") this.store();
-    else if (key === "t") this.remake();
-    else if (key === "escape") this.setTool("look");
-    else if ((key === "delete" || key === "backspace") && this.prompts.selected >= 0 && !this.#session.read_only) this.#prompted(this.prompts.removeBox(this.prompts.selected));
-    else return canvas.stage.handleKey(event);
-    return true;
+    return Boolean(this.record) && handleKey(event, this.#on, this.canvas, this.#session.read_only ? -1 : this.prompts.selected);
   }
 }
