@@ -6,6 +6,7 @@ import io
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -308,6 +309,12 @@ def test_draws_with_the_keyboard(desk: Desk, server: Any) -> None:
     assert desk.boxes()[0][0] == x0 + 3
 
 
+def toast(desk: Desk, text: str) -> None:
+    """Wait until the page says something to those who see and to those who hear."""
+    desk.page.locator(".toast:visible").get_by_text(text, exact=True).wait_for()
+    desk.page.locator("#announcements").get_by_text(text).first.wait_for(state="attached")
+
+
 # -- deciding ---------------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +339,7 @@ def test_decides_with_one_key(desk: Desk, server: Any) -> None:
     assert states == ["boxed", "authentic", "skipped", "todo", "authentic"]
     assert desk.boxes() == [(10, 10, 60, 60)]
     desk.page.locator(".stats").get_by_text("3 of 5").wait_for()
-    assert "69 min" in desk.page.locator(".stats").inner_text()
+    assert "1.5 h" in desk.page.locator(".stats").inner_text()  # four images have a time, 23 minutes each
     # Authentic removes boxes, and says how to get them back.
     desk.press("PageUp", "PageUp", "PageUp")
     desk.ready("photo-000.jpg")
@@ -386,7 +393,100 @@ def test_filters_by_state_and_name(desk: Desk, server: Any) -> None:
     assert rows.count() == 1
     desk.press("Escape", "l", "Enter")
     desk.ready("photo-003.jpg")
+    assert rows.count() == 1  # Escape keeps what was searched for
+    assert desk.page.get_by_label("Find images by name").input_value() == "003"
     assert rows.first.get_attribute("aria-label") == "photo-003.jpg, authentic"
+    desk.press("/", "Control+a")
+    desk.page.keyboard.type("nowhere")
+    desk.press("Enter")
+    toast(desk, "No image matches.")
+    desk.press("Control+a")
+    desk.page.keyboard.type("photo")
+    desk.press("Enter")  # the first hit, and keys are for the picture again
+    desk.ready("photo-000.jpg")
+    desk.press("n")
+    desk.ready("photo-001.jpg")
+
+
+def test_skips_no_image_with_boxes(desk: Desk, server: Any) -> None:
+    desk.open(server)
+    desk.drag((10, 10), (60, 60))
+    desk.press("s")
+    toast(desk, "This image has boxes: delete them first, or press Enter.")
+    desk.saved()
+    assert desk.image == "photo-000.jpg"
+    assert desk.record().state == "boxed"
+    desk.press("Control+z", "s")
+    desk.ready("photo-001.jpg")
+    desk.saved()
+    assert desk.record().state == "skipped"
+
+
+def test_says_why_a_key_does_nothing(desk: Desk, server: Any) -> None:
+    desk.open(server)
+    for key, text in (
+        ("Control+z", "Nothing to undo."),
+        ("Control+y", "Nothing to redo."),
+        ("y", "This server has no student model."),
+    ):
+        desk.press(key)
+        toast(desk, text)
+
+
+def test_tells_of_an_accepted_mask(desk: Desk, server: Any) -> None:
+    """Boxes that are changed leave the acceptance without its boxes; one is told, and can go back."""
+    pytest.importorskip("cv2")
+    from boxpromptiml.pseudolabels import store_correction
+
+    desk.open(server)
+    desk.drag((200, 150), (400, 300))
+    desk.press("n")
+    desk.ready("photo-001.jpg")
+    desk.stores((200, 150, 400, 300))
+    with Dataset.open(desk.folder) as dataset:
+        mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+        store_correction(dataset, "photo-000.jpg", mask, expected_version=desk.record().version)
+    badge = desk.page.locator(".mask-badge")
+    assert not badge.is_visible()
+    desk.page.reload()
+    desk.ready()
+    desk.page.goto(f"{server}/#/annotate?image=photo-000.jpg")
+    desk.ready("photo-000.jpg")
+    badge.get_by_text("mask accepted", exact=True).wait_for()
+    desk.drag((300, 225), (310, 215))
+    toast(desk, "The mask that was accepted is of other boxes now")
+    desk.stores((210, 140, 410, 290))
+    badge.get_by_text("mask of other boxes").wait_for()
+    desk.page.locator(".toast").get_by_role("button", name="Undo").click()
+    desk.stores((200, 150, 400, 300))
+    badge.get_by_text("mask accepted", exact=True).wait_for()
+    assert desk.record().review == "accepted"
+    desk.press("[", "Delete")
+    toast(desk, "Box 1 deleted. The mask that was accepted is of other boxes now")
+
+
+def test_a_true_mask_contradicts_authentic(desk: Desk, server: Any, folder: Path) -> None:
+    """The server refuses; what was said before stands, and other changes are sent."""
+    desk.open(server)
+    desk.drag((10, 10), (100, 100))
+    desk.stores((10, 10, 100, 100))
+    Image.new("L", (WIDTH, HEIGHT), 255).save(folder.parent / "truth.png")
+    with Dataset.open(folder) as dataset:
+        dataset.put(replace(dataset.get("photo-000.jpg"), mask="../truth.png"))
+    desk.page.reload()
+    desk.ready("photo-000.jpg")
+    desk.drag((200, 200), (300, 300))
+    desk.press("a")
+    desk.ready("photo-001.jpg")
+    desk.drag((20, 20), (50, 50))
+    desk.page.locator(".toast").get_by_text("Not saved. photo-000.jpg: has a true mask").wait_for()
+    desk.stores((10, 10, 100, 100), (200, 200, 300, 300))
+    desk.stores((20, 20, 50, 50), image="photo-001.jpg")
+    desk.saved()
+    desk.page.locator(".toast").get_by_role("button", name="Show").click()
+    desk.ready("photo-000.jpg")
+    assert len(desk.listed) == 2
+    assert desk.record().label == "tampered"
 
 
 # -- never losing a box -----------------------------------------------------------------------------------------------
@@ -408,6 +508,9 @@ def test_survives_the_servers_death(desk: Desk, server: Any, wait_until: Callabl
     desk.drag((7, 8), (90, 100))
     wait_until(lambda: "2 changes waiting" in desk.page.locator(".save-state").inner_text())
     shot(desk.page, "annotate-offline")
+    row = desk.page.locator(".image-row:visible", has_text="photo-000.jpg")
+    assert row.get_attribute("aria-label") == "photo-000.jpg, 2 boxes"  # what was drawn offline, too
+    assert row.locator(".badge").inner_text() == "2 boxes"
     assert desk.record() == before
     server.restart()
     desk.saved()
@@ -577,6 +680,27 @@ def test_scrolls_through_100_000_images(desk: Desk, live_server: Any, folder: Pa
     assert "photo-000000.jpg" in desk.page.locator(".image-name").inner_text()
 
 
+def test_tells_long_names_apart(desk: Desk, live_server: Any, tmp_path: Path, shot: Callable[..., None]) -> None:
+    """A name is cut in its middle: those of a dataset often differ only at their end."""
+    names = [f"Tp_D_CND_M_N_ani00018_sec00096_{number:05}.jpg" for number in (138, 139)]
+    for name in names:
+        (tmp_path / "long").mkdir(exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT), "gray").save(tmp_path / "long" / name)
+    desk.open(live_server(tmp_path / "long", teacher="none"))
+    shot(desk.page, "annotate-long-names")
+    rows = desk.page.locator(".image-row:visible")
+    for index, name in enumerate(names):
+        assert rows.nth(index).locator(".name").text_content() == name
+        tail = rows.nth(index).locator(".name-tail")
+        assert (tail.text_content() or "").endswith(name[-9:])
+        whole, right = tail.evaluate(
+            "tail => [tail.scrollWidth <= tail.clientWidth, "
+            "tail.getBoundingClientRect().right <= tail.closest('.image-row').getBoundingClientRect().right]"
+        )
+        assert whole
+        assert right
+
+
 # -- for everybody ----------------------------------------------------------------------------------------------------
 
 
@@ -673,7 +797,7 @@ def test_shows_the_teachers_mask(desk: Desk, live_server: Any, folder: Path, sho
     desk.drag((120, 80), (360, 280))
     desk.press("Escape")
     desk.page.mouse.move(5, 5)
-    desk.page.locator(".assist .note").filter(has_text=re.compile(r"^(Check: .*[^…]|[0-9.]+ s)$")).wait_for()
+    desk.page.locator(".assist .note").filter(has_text=re.compile(r"^(Box 1: [a-z].*\.|[0-9.]+ s)$")).wait_for()
     desk.page.wait_for_timeout(100)
     shot(desk.page, "annotate-mask")
     assert colour_at(desk.page, *inside) != before[0]

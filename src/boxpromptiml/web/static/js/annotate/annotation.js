@@ -16,6 +16,12 @@ export function stateOf({ boxes, label, skipped }) {
   return skipped ? "skipped" : "todo";
 }
 
+/** What is to be said of an image's accepted mask, with these boxes: "accepted", "stale", or "" where there is none. */
+export function acceptanceOf(record, boxes) {
+  if (record?.review !== "accepted" || !record.pseudo) return "";
+  return record.pseudo.stale || !sameBoxes(boxes, record.boxes) ? "stale" : "accepted";
+}
+
 export class Annotation {
   selected = -1;
   #history;
@@ -92,6 +98,11 @@ export class Annotation {
   skip() {
     if (this.boxes.length) return false;
     return this.#history.push({ boxes: [], label: this.#labelWithoutBoxes, skipped: true });
+  }
+
+  /** Back to what was said before, as one more change. */
+  restore(content) {
+    return this.#history.push(content) && this.#keepSelection();
   }
 
   undo() {

@@ -2,6 +2,7 @@
 
 import { button, debounce, h } from "../dom.js";
 import { sameBox } from "../canvas/boxes.js";
+import { reasonsOf } from "../review/reasons.js";
 import { palette } from "./palette.js";
 import { Overlay } from "./overlay.js";
 
@@ -10,6 +11,7 @@ const KEY = "boxpromptiml.assist";
 
 export class Assist {
   onAccept = () => {}; // (boxes): of the suggestion, to be added
+  onSay = () => {}; // (text): to be seen and heard
   #api;
   #stage;
   #session;
@@ -62,14 +64,14 @@ export class Assist {
   }
 
   toggleMask() {
-    if (!this.#session.teacher) return this.#announce("This server has no teacher.");
+    if (!this.#session.teacher) return this.onSay("This server has no teacher.");
     this.#settings.mask = !this.#settings.mask;
     this.#changed("mask", () => this.#preview());
     return this.#announce(this.#settings.mask ? "Mask preview on" : "Mask preview off");
   }
 
   toggleHeat() {
-    if (!this.#session.model) return this.#announce("This server has no student model.");
+    if (!this.#session.model) return this.onSay("This server has no student model.");
     this.#settings.heat = !this.#settings.heat;
     this.#suggested = [];
     this.#changed("heat", () => this.#suggest());
@@ -83,12 +85,17 @@ export class Assist {
 
   accept() {
     const wanted = this.#suggested.filter((box) => !this.#boxes.some((other) => sameBox(box, other)));
-    if (!wanted.length) return this.#announce("There is no suggestion to take over.");
+    if (!wanted.length) return this.onSay(this.#nothingToTake);
     this.#suggested = [];
     this.#showToggles();
     this.#stage.invalidate();
     this.onAccept(wanted);
     return this.#announce(`${wanted.length} box${wanted.length === 1 ? "" : "es"} taken over`);
+  }
+
+  get #nothingToTake() {
+    if (!this.#session.model) return "This server has no student model.";
+    return this.#settings.heat ? "There is no suggestion to take over." : "Press H first, to see the student's suggestion.";
   }
 
   #changed(kind, show) {
@@ -114,10 +121,10 @@ export class Assist {
         if (answer.superseded) return void (this.maskNote.textContent = "");
         await this.mask.show(answer.png, () => !signal.aborted);
         if (signal.aborted) return;
-        const flags = answer.flags.flat();
-        this.maskNote.textContent = flags.length ? `Check: ${[...new Set(flags)].join(", ")}` : `${answer.seconds.toFixed(1)} s`;
+        const reasons = reasonsOf({ pseudo: answer, boxes: this.#boxes }).map(({ text }) => text);
+        this.maskNote.textContent = reasons.join(" ") || `${answer.seconds.toFixed(1)} s`;
         if (!answer.draft) break;
-        this.maskNote.textContent += ", rough; refining …";
+        this.maskNote.textContent += " Rough; refining …";
       }
     } catch (error) {
       if (signal.aborted) return;

@@ -4,7 +4,7 @@
 export const COMMANDS = [
   { run: "acceptAndNext", keys: "Enter", match: [["Enter"]], text: "tampered as drawn, next image" },
   { run: "authentic", keys: "A", match: [["a"]], text: "authentic, next image" },
-  { run: "skip", keys: "S", match: [["s"]], text: "skip, next image" },
+  { run: "skip", keys: "S", match: [["s"]], text: "skip, next image (without boxes only)" },
   { run: "next", keys: "N PageDown", match: [["n"], ["PageDown"]], text: "next image" },
   { run: "previous", keys: "P PageUp", match: [["p"], ["PageUp"]], text: "previous image" },
   { run: "nextUnlabelled", keys: "J", match: [["j"]], text: "jump to the next unlabelled image" },

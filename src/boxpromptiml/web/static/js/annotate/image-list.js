@@ -5,10 +5,13 @@ import { stateOf } from "./annotation.js";
 import { VirtualList } from "./virtual-list.js";
 
 const ROW_HEIGHT = 60;
+const TAIL = 13; // characters at the end of a name that are always shown
 export const STATE_NAMES = { todo: "to do", boxed: "boxed", authentic: "authentic", skipped: "skipped" };
 
 export class ImageList {
   onOpen = () => {}; // (image, size {width, height})
+  onFound = () => {}; // (image or null): Enter in the search field
+  pendingOf = () => null; // (image): what was said of it and is not yet saved, or null
   onFilter = () => {}; // the filters changed
   #api;
   #image = null;
@@ -23,6 +26,12 @@ export class ImageList {
     );
     const typed = debounce(() => this.#filtered(), 200);
     this.search = h("input", { type: "search", placeholder: "Find by name", "aria-label": "Find images by name", onInput: typed });
+    this.search.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault();
+      typed.cancel();
+      this.#openFirst();
+    });
     this.status = h("p", { class: "list-status", "aria-live": "off" });
     this.rows = new VirtualList({
       label: "Images", name: "image-row", rowHeight: ROW_HEIGHT, createRow, renderRow: (...args) => this.#renderRow(...args),
@@ -86,6 +95,11 @@ export class ImageList {
     if (this.filter.value && this.filter.value !== (record.state ?? stateOf(record))) this.#reloadSoon();
   }
 
+  /** What waits to be saved changed. */
+  refresh() {
+    this.rows.update(() => null);
+  }
+
   /** Numbers behind the names of the states. */
   showCounts(stats) {
     for (const option of this.filter.options) {
@@ -104,6 +118,13 @@ export class ImageList {
     await this.rows.reload();
     this.#showStatus();
     if (this.#image) await this.setImage(this.#image);
+    this.onFilter();
+  }
+
+  async #openFirst() {
+    await this.rows.reload();
+    this.#showStatus();
+    this.onFound(this.rows.item(0)?.image ?? null);
     this.onFilter();
   }
 
@@ -127,16 +148,21 @@ export class ImageList {
       row.show(null, "");
       return;
     }
-    row.show(item, settled ? this.#api.url("/api/picture", { image: item.image, size: "thumb" }) : null);
+    const pending = this.pendingOf(item.image);
+    const shown = pending ? { ...item, boxes: pending.boxes.length, state: stateOf(pending) } : item;
+    row.show(shown, settled ? this.#api.url("/api/picture", { image: item.image, size: "thumb" }) : null);
   }
 }
 
 function createRow() {
   const picture = h("img", { class: "thumb", alt: "", width: "48", height: "48", decoding: "async" });
-  const name = h("span", { class: "name" });
+  // Cut in the middle: names of a dataset often differ only at their end.
+  const head = h("span", { class: "name-head" });
+  const tail = h("span", { class: "name-tail" });
   const folder = h("span", { class: "folder" });
   const badge = h("span", { class: "badge" });
-  const element = h("div", { class: "image-row" }, picture, h("span", { class: "names" }, name, folder), badge);
+  const element = h("div", { class: "image-row" }, picture,
+    h("span", { class: "names" }, h("span", { class: "name" }, head, tail), h("span", { class: "details" }, badge, folder)));
   let shown = null;
   let source = null;
   picture.addEventListener("load", () => picture.classList.add("loaded"));
@@ -145,7 +171,10 @@ function createRow() {
       shown = item;
       const text = item?.image ?? "";
       const cut = text.lastIndexOf("/") + 1;
-      name.textContent = text.slice(cut) || "…";
+      const name = text.slice(cut) || "…";
+      const split = Math.max(Math.ceil(name.length / 2), name.length - TAIL);
+      head.textContent = name.slice(0, split);
+      tail.textContent = name.slice(split);
       folder.textContent = text.slice(0, cut);
       element.title = text;
       const state = item?.state ?? "";

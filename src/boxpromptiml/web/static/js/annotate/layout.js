@@ -3,6 +3,7 @@
 import { button, fill, h, icon } from "../dom.js";
 import { STATE_NAMES } from "./image-list.js";
 
+const MASKS = { accepted: "mask accepted", stale: "mask of other boxes" };
 const SAVE_ICONS = { saved: "check", saving: "cloud", offline: "offline" };
 
 export class Layout {
@@ -14,6 +15,7 @@ export class Layout {
       button({ icon: iconName, label, keys, class: "quiet", onClick: () => run(name), ...more });
     this.name = h("h1", { class: "image-name" });
     this.badge = h("span", { class: "badge" });
+    this.maskBadge = h("span", { class: "badge mask-badge", hidden: true });
     this.saveState = h("span", { class: "save-state" });
     this.undo = tool("undo", "undo", "Undo", "Ctrl+Z");
     this.redo = tool("redo", "redo", "Redo", "Ctrl+Shift+Z");
@@ -43,7 +45,7 @@ export class Layout {
         "div",
         { class: "toolbar" },
         this.listToggle,
-        h("div", { class: "toolbar-title" }, this.name, this.badge),
+        h("div", { class: "toolbar-title" }, this.name, this.badge, this.maskBadge),
         this.saveState,
         h("div", { class: "toolbar-group" }, this.remove, this.undo, this.redo),
         h(
@@ -73,7 +75,8 @@ export class Layout {
     this.#open("images", true);
   }
 
-  showImage(name, annotation, writable) {
+  /** @param acceptance of its mask; see `acceptanceOf`. */
+  showImage(name, annotation, writable, acceptance) {
     const cut = (name ?? "").lastIndexOf("/") + 1;
     this.name.textContent = name?.slice(cut) ?? "";
     this.name.title = name ?? "";
@@ -81,6 +84,9 @@ export class Layout {
     this.badge.className = `badge ${state ?? ""}`;
     this.badge.textContent = !state ? "" : state === "boxed" ? `${annotation.boxes.length} box${annotation.boxes.length === 1 ? "" : "es"}` : STATE_NAMES[state];
     this.badge.hidden = !state;
+    this.maskBadge.hidden = !acceptance;
+    this.maskBadge.textContent = MASKS[acceptance] ?? "";
+    this.maskBadge.title = acceptance === "stale" ? "A person accepted this image's mask, but it was made of other boxes." : "";
     this.undo.disabled = !writable || !annotation?.canUndo;
     this.remove.hidden = !annotation?.boxes[annotation.selected];
     this.redo.disabled = !writable || !annotation?.canRedo;

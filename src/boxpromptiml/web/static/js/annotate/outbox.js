@@ -14,7 +14,7 @@ export class Outbox {
   onState = () => {}; // {state: "saved" | "saving" | "offline", waiting}
   onSaved = () => {}; // (record)
   onConflict = () => {}; // (image, mine, record): then `resolve`
-  onFailed = () => {}; // (image, message): then `retry` or `discard`
+  onFailed = () => {}; // (image, error, content): then `retry` or `discard`
   #api;
   #journal;
   #entries = new Map(); // image -> {image, base, before, content, seconds, dirty, frozen, due, held}
@@ -199,7 +199,7 @@ export class Outbox {
       this.onConflict(entry.image, entry.content, theirs);
     } else {
       entry.held = "failed";
-      this.onFailed(entry.image, error.message);
+      this.onFailed(entry.image, error, entry.content);
     }
     return true;
   }

@@ -58,6 +58,7 @@ class AnnotateView {
       tool: new BoxTool(stage), ahead: new Ahead(api, records, pictures, Boolean(session.teacher)),
     };
     this.#bench = new Workbench(this.#parts);
+    assist.onSay = (text) => this.#bench.say(text);
     outbox.onState = (state) => this.#saveState(state);
     outbox.onConflict = (...args) => this.#queue(() => this.#conflict(...args));
     outbox.onFailed = (...args) => this.#queue(() => this.#failed(...args));
@@ -104,7 +105,11 @@ class AnnotateView {
   #keydown = (event) => {
     if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
     if (isTyping(event)) {
-      if (event.key === "Escape") this.#parts.stage.element.focus();
+      if (event.key === "Escape") {
+        // Browsers empty a search field by it: the list would stay filtered by a text that is gone.
+        event.preventDefault();
+        this.#parts.stage.element.focus();
+      }
       return;
     }
     // What a button, a link or a slider does with a key comes first.
@@ -161,9 +166,17 @@ class AnnotateView {
     if (stays !== ours) await this.#bench.reload(image);
   }
 
-  async #failed(image, message) {
-    const { outbox } = this.#parts;
-    if ((await askFailed({ image, message })) === "retry") return outbox.retry(image);
+  async #failed(image, error, content) {
+    const { outbox, layout } = this.#parts;
+    if (error.status === 400 && content.label === "authentic") {
+      // It contradicts a true mask. Nothing was drawn that could be lost, and it would be refused again.
+      const text = error.message.startsWith(image) ? error.message : `${image}: ${error.message}`;
+      await this.#bench.withdrawAuthentic(image);
+      this.#bench.say(`Not saved. ${text}.`);
+      layout.showToast(`Not saved. ${text}.`, { action: "Show", onAction: () => this.#bench.open(image), lasting: 10_000 });
+      return undefined;
+    }
+    if ((await askFailed({ image, message: error.message })) === "retry") return outbox.retry(image);
     outbox.discard(image);
     return this.#bench.reload(image);
   }

@@ -3,10 +3,11 @@
 import { debounce } from "../dom.js";
 import { tidyBox } from "../canvas/boxes.js";
 import { ActiveTimer, watchActivity } from "./active-timer.js";
-import { Annotation, contentOf, sameContent } from "./annotation.js";
+import { acceptanceOf, Annotation, contentOf, sameContent } from "./annotation.js";
 import { BoxKeys } from "./box-keys.js";
 import { Sharpener } from "./sharpener.js";
 
+const MASK_NOTE = "The mask that was accepted is of other boxes now";
 const VISITS_KEPT = 40; // images whose undo history is kept
 
 export class Workbench {
@@ -19,6 +20,7 @@ export class Workbench {
   #visits = new Map(); // image -> {annotation, version}, for undo after coming back
   #turn = 0;
   #stepping = Promise.resolve();
+  #maskNote = ""; // what the last change did to an accepted mask
   #decided = false; // about the image in sight: the next one is on its way
   #timer = new ActiveTimer();
   #unwatch = watchActivity(this.#timer);
@@ -48,6 +50,13 @@ export class Workbench {
       layout.closeDrawers();
       this.open(image);
     };
+    list.onFound = (image) => {
+      if (!image) return this.say("No image matches.");
+      layout.closeDrawers();
+      stage.element.focus();
+      return this.open(image);
+    };
+    list.pendingOf = (image) => outbox.pending(image);
     list.onFilter = () => this.image && this.#prepare();
     outbox.onSaved = (record) => this.#saved(record);
     document.addEventListener("visibilitychange", this.#hidden);
@@ -101,7 +110,7 @@ export class Workbench {
   acceptAndNext() {
     if (!this.annotation || this.#decided) return;
     if (this.annotation.state === "todo") {
-      this.#say("Draw a box first, or press A for authentic, S to skip.");
+      this.say("Draw a box first, or press A for authentic, S to skip.");
       return;
     }
     this.#leaveBehind();
@@ -117,6 +126,10 @@ export class Workbench {
   }
 
   skip() {
+    if (this.annotation?.boxes.length && this.#writable && !this.#decided) {
+      this.say("This image has boxes: delete them first, or press Enter.");
+      return;
+    }
     this.#decide(() => this.annotation.skip());
   }
 
@@ -129,16 +142,16 @@ export class Workbench {
     outbox.flush();
     const image = await this.#ask(() => context.api.next(this.image, { state: "todo" }, { wrap: true }));
     if (image && image !== this.image) this.open(image);
-    else if (image === null || this.annotation?.state !== "todo") this.#say("Nothing is left to label.");
-    else this.#say("This is the last unlabelled image.");
+    else if (image === null || this.annotation?.state !== "todo") this.say("Nothing is left to label.");
+    else this.say("This is the last unlabelled image.");
   }
 
   undo() {
-    this.#edit(() => this.annotation.undo()) || this.#parts.context.announce("Nothing to undo");
+    this.#edit(() => this.annotation.undo()) || this.say("Nothing to undo.");
   }
 
   redo() {
-    this.#edit(() => this.annotation.redo()) || this.#parts.context.announce("Nothing to redo");
+    this.#edit(() => this.annotation.redo()) || this.say("Nothing to redo.");
   }
 
   select(index) {
@@ -253,9 +266,13 @@ export class Workbench {
       return false;
     }
     this.#changed = true;
+    const accepted = acceptanceOf(this.#record, before.boxes) === "accepted";
+    this.#maskNote = accepted && acceptanceOf(this.#record, after.boxes) === "stale" ? MASK_NOTE : "";
     this.#parts.outbox.change(this.#record, after, this.#timer.take(performance.now()));
     if (before.boxes !== after.boxes) this.#parts.assist.boxesChanged(after.boxes);
+    this.#parts.list.refresh();
     this.#render();
+    if (this.#maskNote) this.#offerBack(this.#maskNote, this.image, () => this.#edit(() => this.annotation.restore(before)));
     return true;
   }
 
@@ -294,14 +311,14 @@ export class Workbench {
     const next = await this.#ask(() => ahead.step(image, list.filters, direction));
     if (this.image !== image) return;
     if (next) this.open(next);
-    else if (next === null) this.#say(direction > 0 ? "This is the last image of the list." : "This is the first image of the list.");
+    else if (next === null) this.say(direction > 0 ? "This is the last image of the list." : "This is the first image of the list.");
   }
 
   async #ask(question) {
     try {
       return await question();
     } catch (error) {
-      this.#say(`The next image is not known: ${error.message}.`);
+      this.say(`The next image is not known: ${error.message}.`);
       return undefined;
     }
   }
@@ -353,35 +370,56 @@ export class Workbench {
     stats.refreshSoon();
     if (record.image === this.image && this.annotation) {
       this.#record = record;
+      this.#render();
       // Somebody else's version was taken.
       if (!this.#parts.outbox.pending(record.image) && !sameContent(contentOf(record), this.annotation.content)) this.#begin(record);
     }
   }
 
+  /** The server refuses to call an image authentic: what was said of it before stands again. */
+  async withdrawAuthentic(image) {
+    const { records, outbox } = this.#parts;
+    outbox.discard(image);
+    const record = await records.reload(image).catch(() => null);
+    const annotation = image === this.image ? this.annotation : this.#visits.get(image);
+    const back = record && annotation?.content.label === "authentic" && annotation.undo();
+    if (back && !sameContent(contentOf(record), annotation.content)) outbox.change(record, annotation.content, 0);
+    await this.reload(image);
+  }
+
   /** Theirs was taken, or a change given up: show what the server has. */
   async reload(image) {
     this.#visits.delete(image);
-    const { records } = this.#parts;
+    const { records, list } = this.#parts;
+    list.refresh();
     const record = await records.reload(image).catch(() => null);
     if (record && image === this.image) this.#begin(record);
   }
 
   #offerUndo(text, image) {
-    const undo = async () => {
-      if (this.image !== image) await this.open(image);
-      if (this.image === image) this.undo();
-    };
-    this.#parts.layout.showToast(text, { action: "Undo", onAction: undo });
+    this.#offerBack([text, this.#maskNote].filter(Boolean).join(". "), image, () => this.undo());
   }
 
-  #say(text) {
+  #offerBack(text, image, goBack) {
+    const undo = async () => {
+      if (this.image !== image) await this.open(image);
+      if (this.image === image && this.annotation) goBack();
+    };
+    this.#parts.layout.showToast(text, { action: "Undo", onAction: undo });
+    this.#parts.context.announce(text);
+  }
+
+  /** Tell something to those who see and to those who hear. */
+  say(text) {
     this.#parts.layout.showToast(text);
     this.#parts.context.announce(text);
   }
 
   #spoken() {
     const { state, boxes } = this.annotation;
-    return state === "boxed" ? `${boxes.length} box${boxes.length === 1 ? "" : "es"}` : state === "todo" ? "to do" : state;
+    const acceptance = acceptanceOf(this.#record, boxes);
+    const mask = acceptance === "accepted" ? ", mask accepted" : acceptance && ", mask of other boxes";
+    return (state === "boxed" ? `${boxes.length} box${boxes.length === 1 ? "" : "es"}` : state === "todo" ? "to do" : state) + mask;
   }
 
   #announceBox = debounce(() => {
@@ -391,7 +429,8 @@ export class Workbench {
 
   #render() {
     const { layout, boxList, stage } = this.#parts;
-    layout.showImage(this.image, this.annotation, this.#writable);
+    const acceptance = this.annotation ? acceptanceOf(this.#record, this.annotation.boxes) : "";
+    layout.showImage(this.image, this.annotation, this.#writable, acceptance);
     boxList.show(this.annotation, this.#writable);
     stage.invalidate();
   }
