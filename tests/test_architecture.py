@@ -15,7 +15,7 @@ ROOT = Path(boxpromptiml.__file__).parent
 FLOORS: dict[str, int] = {
     **dict.fromkeys(["errors", "files", "machine", "progress", "metrics"], 0),
     **dict.fromkeys(["regions", "rle", "images", "preprocessing", "settings_file", "perturbations"], 1),
-    **dict.fromkeys(["dataset", "teachers", "synthesis", "model_config"], 2),
+    **dict.fromkeys(["dataset", "teachers", "synthesis", "model_config", "storage"], 2),
     **dict.fromkeys(["formats", "pseudolabels", "student", "runtime", "http"], 3),
     **dict.fromkeys(["training", "bulk", "web", "serve"], 4),
     **dict.fromkeys(["evaluation", "export", "integrations", "protocols", "cli", "demo"], 5),

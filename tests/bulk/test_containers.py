@@ -16,8 +16,8 @@ import pytest
 
 from boxpromptiml.bulk import Columns, InputError, InputImage, Source, expand_inputs, read_source
 from boxpromptiml.bulk.containers import RowGroups, table_parts
-from boxpromptiml.bulk.storage import StorageError
 from boxpromptiml.errors import ImageError
+from boxpromptiml.storage import StorageError
 
 
 def tar_of(members: dict[str, bytes], mode: str = "w") -> bytes:

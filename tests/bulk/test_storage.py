@@ -8,10 +8,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from boxpromptiml.bulk import storage
-from boxpromptiml.bulk.output import OutputFolder
-from boxpromptiml.bulk.storage import StorageError
 from boxpromptiml.errors import ImageError
+from boxpromptiml.storage import OutputFolder, StorageError
+from boxpromptiml.storage import locations as storage
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from boxpromptiml.bulk import storage
+from boxpromptiml import storage
 from boxpromptiml.bulk.inputs import InputError, Source
 from boxpromptiml.errors import ImageError, MissingExtraError
 from boxpromptiml.images import IMAGE_SUFFIXES
@@ -96,39 +95,18 @@ def read_source(
         yield from _rows(source, base, columns, groups)
 
 
-class _Header(tarfile.TarInfo):
-    """A header of an archive. Python takes a damaged one for the end: the images behind it would be lost unnoticed."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from error
-
-
 def _members(source: Source, base: str) -> Iterator[InputImage]:
     try:
-        # A pipe rather than seeking: one pass, compressed or not, over any network.
-        with (
-            storage.open_stream(source.name, base) as stream,
-            tarfile.open(fileobj=stream, mode="r|*", bufsize=_BUFFER, tarinfo=_Header) as archive,
-        ):
-            for member in archive:
-                path = PurePosixPath(member.name)
-                if not member.isfile() or path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-                    continue
-                name = f"{source.name}#{member.name}"
-                relative = "/".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
-                if member.size > _MEMBER_BYTES:
-                    yield InputImage(name, relative, error=f"has {member.size} bytes, over the limit of 1 GiB")
-                    continue
-                content = archive.extractfile(member)
-                assert content is not None
-                yield InputImage(name, f"{source.relative}/{relative}", content.read())
-                archive.members.clear()  # type: ignore[attr-defined]  # or it remembers every header
+        for member in storage.tar_members(source.name, base):
+            path = PurePosixPath(member.name)
+            if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+                continue
+            name = f"{source.name}#{member.name}"
+            relative = "/".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
+            if member.size > _MEMBER_BYTES:
+                yield InputImage(name, relative, error=f"has {member.size} bytes, over the limit of 1 GiB")
+                continue
+            yield InputImage(name, f"{source.relative}/{relative}", member.stream.read())
     except Exception as error:
         yield _broken(source, "archive", error)
 

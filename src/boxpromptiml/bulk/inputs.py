@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from boxpromptiml.bulk import storage
+from boxpromptiml import storage
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.images import IMAGE_SUFFIXES
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from boxpromptiml.bulk.plan import Shard
 from boxpromptiml.bulk.shards import Job, ShardWorker
-from boxpromptiml.bulk.storage import one_line
 from boxpromptiml.bulk.table import Counts
 from boxpromptiml.errors import BoxPromptError, MissingExtraError
 from boxpromptiml.machine import usable_cores
+from boxpromptiml.storage import one_line
 
 _MODEL_FILES = frozenset({".bin", ".data", ".json", ".onnx", ".pt2", ".xml"})
 _CLIENT_PORT = 10001  # of ray://HOST

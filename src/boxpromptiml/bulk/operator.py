@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from boxpromptiml.bulk.ahead import read_ahead
 from boxpromptiml.bulk.containers import InputImage
-from boxpromptiml.bulk.storage import is_url
 from boxpromptiml.errors import ImageError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.preparing import Prepared, prepare
 from boxpromptiml.runtime.result import Localization
+from boxpromptiml.storage import is_url
 
 Answer = TypeVar("Answer")
 

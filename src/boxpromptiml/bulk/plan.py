@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boxpromptiml.bulk import storage
+from boxpromptiml import storage
 from boxpromptiml.bulk.containers import Columns, InputImage, RowGroups, read_source, table_parts
 from boxpromptiml.bulk.inputs import Source
 

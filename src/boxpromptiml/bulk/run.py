@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns
 from boxpromptiml.bulk.inputs import Source
-from boxpromptiml.bulk.output import OutputFolder
 from boxpromptiml.bulk.plan import Plan, Shard, make_plan
 from boxpromptiml.bulk.shards import Job
 from boxpromptiml.bulk.table import Counts, part_counts
@@ -23,6 +22,7 @@ from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.runtime.localizer import Localizer
+from boxpromptiml.storage import OutputFolder
 
 RUN_NAME = "_run.json"
 SUMMARY_NAME = "_summary.json"

@@ -9,13 +9,13 @@ from typing import Any
 
 from boxpromptiml.bulk.containers import Columns, InputImage
 from boxpromptiml.bulk.operator import Failed, Operator
-from boxpromptiml.bulk.output import OutputFolder
 from boxpromptiml.bulk.plan import Shard, shard_images
 from boxpromptiml.bulk.table import Counts, PartWriter, table_row
 from boxpromptiml.errors import ModelError
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.preparing import Prepared
 from boxpromptiml.runtime.result import Localization
+from boxpromptiml.storage import OutputFolder
 
 
 @dataclass(frozen=True)

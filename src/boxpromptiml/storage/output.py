@@ -1,4 +1,4 @@
-"""The folder, here or in an object store, that a table's parts are written to; every write is whole or not there."""
+"""A folder, here or in an object store, that files are written to; every write is whole or not there."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from boxpromptiml.bulk import storage
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import atomic_path, try_lock
+from boxpromptiml.storage import locations as storage
 
 # What a local writer that was killed leaves behind (see `files.atomic_path`).
-_LEFTOVER = re.compile(r"^\.(part-\d{6}|_run|_summary)-[0-9a-f]{16}\.(parquet|json)$")
+_LEFTOVER = re.compile(r"^\.(part-\d{6}|shard-\d{6}|index|_run|_summary)-[0-9a-f]{16}\.(parquet|tar|jsonl?)$")
 
 
 class OutputFolder:
@@ -51,13 +51,7 @@ class OutputFolder:
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         """Bytes `start` to `end` of a file. Raises StorageError."""
-        with self._errors(name):
-            if self._url is not None:
-                fs = storage.filesystem(self._url)
-                return bytes(storage.retried(lambda: fs.cat_file(f"{self._url}/{name}", start, end)))
-            with (self._path / name).open("rb") as stream:
-                stream.seek(start)
-                return stream.read() if end is None else stream.read(end - start)
+        return storage.read_bytes(f"{self._url}/{name}" if self._url else str(self._path / name), start, end)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:

@@ -146,6 +146,26 @@ def open_stream(name: str, base: str | Path = "") -> IO[bytes]:
         raise StorageError(f"{name}: cannot be opened: {one_line(error)}") from error
 
 
+def read_bytes(name: str, start: int = 0, end: int | None = None) -> bytes:
+    """Bytes `start` to `end` (exclusive) of a file, by path or URL; fewer where it is shorter.
+
+    Raises:
+        StorageError: no such file, or it cannot be read.
+    """
+    try:
+        if is_url(name):
+            return bytes(retried(lambda: filesystem(name).cat_file(name, start, end)))
+        with local_path(name).open("rb") as stream:
+            stream.seek(start)
+            return stream.read() if end is None else stream.read(end - start)
+    except BoxPromptError:
+        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"{name}: no such file") from error
+    except Exception as error:
+        raise StorageError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or one_line(error)}") from error
+
+
 def size_of(name: str, base: str | Path = "") -> int | None:
     """Bytes of a file; None where a server does not tell.
 

@@ -1,0 +1,46 @@
+"""Where bytes lie: local paths, URLs of whatever fsspec has a driver for, members of tar archives."""
+
+from boxpromptiml.storage.archives import Member, tar_members
+from boxpromptiml.storage.locations import (
+    StorageError,
+    filesystem,
+    folder_of,
+    is_file,
+    is_folder,
+    is_url,
+    joined,
+    local_path,
+    matches,
+    one_line,
+    open_stream,
+    read_bytes,
+    read_image_bytes,
+    retried,
+    size_of,
+    suffix_of,
+    walk,
+)
+from boxpromptiml.storage.output import OutputFolder
+
+__all__ = [
+    "Member",
+    "OutputFolder",
+    "StorageError",
+    "filesystem",
+    "folder_of",
+    "is_file",
+    "is_folder",
+    "is_url",
+    "joined",
+    "local_path",
+    "matches",
+    "one_line",
+    "open_stream",
+    "read_bytes",
+    "read_image_bytes",
+    "retried",
+    "size_of",
+    "suffix_of",
+    "tar_members",
+    "walk",
+]
