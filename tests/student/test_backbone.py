@@ -38,6 +38,32 @@ def test_maps_of_channels_last_transformers_are_turned() -> None:
     assert [tuple(f.shape[1:]) for f in features] == [(96, 24, 16), (192, 12, 8), (384, 6, 4), (768, 3, 2)]
 
 
+@pytest.mark.parametrize(
+    ("name", "stages", "last"),
+    [
+        ("mobilenetv2_gluon_100", 1, "blocks.1.1.bn3"),
+        ("mobilenetv2_gluon_100", 2, "blocks.2.2.bn3"),
+        ("tiny_vit_5m_224", 1, "stages_0.blocks.1.conv3.bn"),
+        ("test_convnext", 1, "stages_0.blocks.0.mlp.fc2"),
+    ],
+)
+def test_the_layers_that_lead_to_a_stage(name: str, stages: int, last: str) -> None:
+    backbone = Backbone(name)
+    layers = backbone.first_modules(stages)
+    names = {module: name for name, module in backbone.net.named_modules()}
+    assert last in [names[layer] for layer in layers]
+    with torch.no_grad():
+        for layer in layers:
+            for parameter in layer.parameters():
+                parameter.fill_(float("nan"))
+    # What comes first reaches the first map; what comes later was left out.
+    kept = {parameter for layer in layers for parameter in layer.parameters()}
+    later = {parameter for parameter in backbone.parameters() if not parameter.isnan().any()}
+    assert backbone.first_modules(0) == []
+    assert later.isdisjoint(kept)
+    assert later
+
+
 def test_an_unknown_name_is_answered_with_near_ones() -> None:
     with pytest.raises(ModelError, match=r"unknown backbone 'tiny_vit_5m', did you mean tiny_vit_5m_224"):
         Backbone("tiny_vit_5m")

@@ -14,7 +14,7 @@ def test_counts_of_a_layer_by_hand() -> None:
     assert count_params(conv) == 8 * 3 * 25 + 8
     assert count_flops(conv, 10, 20) == 10 * 20 * 8 * 3 * 25
     conv.weight.requires_grad_(False)
-    assert count_params(conv) == 8
+    assert count_params(conv) == 8 * 3 * 25 + 8  # frozen, but learned
 
 
 def test_the_student_is_as_small_as_the_papers() -> None:
@@ -39,3 +39,10 @@ def test_counting_keeps_mode_and_statistics() -> None:
     count_flops(student, 64, 64)
     assert student.training
     assert all(torch.equal(value, before[name]) for name, value in student.named_buffers())
+
+
+def test_counting_leaves_each_layer_in_its_mode() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout()).train()
+    model[1].eval()
+    count_flops(model, 4, 4)
+    assert [layer.training for layer in model] == [True, False, True]

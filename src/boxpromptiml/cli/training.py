@@ -52,7 +52,10 @@ def train(
     ] = None,
     pretrained: Annotated[
         str | None,
-        typer.Option(metavar="FILE|true", help="Weights that the backbone starts from. [pretrained]"),
+        typer.Option(
+            metavar="FILE|MODEL|true",
+            help="Weights that the backbone, or a model folder that the student, starts from. [pretrained]",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     print_recipe: Annotated[

@@ -64,6 +64,30 @@ class Backbone(nn.Module):
             return [feature.permute(0, 3, 1, 2) for feature in features]
         return list(features)
 
+    def first_modules(self, stages: int) -> list[nn.Module]:
+        """The layers that lead to the first `stages` returned maps, in order; none for 0.
+
+        Raises:
+            ModelError: more stages than there are, or layers that timm does not name.
+        """
+        if stages == 0:
+            return []
+        if stages > len(self.channels):
+            raise ModelError(f"{self.name} has {len(self.channels)} stages, {stages} cannot be kept as they are")
+        last = str(self.net.feature_info.module_name()[self._skip + stages - 1])
+        modules = dict(self.net.named_modules())
+        end = modules.get(last) or modules.get(last.replace(".", "_"))
+        if end is None:
+            raise ModelError(f"{self.name}: timm does not say which layers lead to stage {stages}; train all of them")
+        # Not what contains that stage, which would take later ones along.
+        layers = [m for m in self.net.modules() if _has_own_tensors(m) and (m is end or end not in set(m.modules()))]
+        within = set(end.modules())
+        return layers[: max(index for index, layer in enumerate(layers) if layer in within) + 1]
+
+
+def _has_own_tensors(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False)) or any(True for _ in module.buffers(recurse=False))
+
 
 def _create(name: str, pretrained: bool | str | Path) -> Any:
     if isinstance(pretrained, str | Path):

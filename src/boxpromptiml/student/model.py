@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from boxpromptiml.errors import ModelError
 from boxpromptiml.model_config import StudentConfig
 from boxpromptiml.student.backbone import Backbone
+from boxpromptiml.student.complexity import evaluating
 from boxpromptiml.student.evidence import Evidence
 from boxpromptiml.student.mgfm import FusionOutput, MemoryGuidedGatedFusion
 
@@ -75,10 +76,8 @@ class Student(nn.Module):
         Raises:
             ModelError: the backbone does not take images of that size.
         """
-        mode = self.training
-        self.eval()
         try:
-            with torch.no_grad():
+            with evaluating(self), torch.no_grad():
                 weight = next(self.parameters())
                 self(torch.zeros(1, 3, height, width, device=weight.device, dtype=weight.dtype))
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
@@ -87,8 +86,6 @@ class Student(nn.Module):
                 f"backbone {self.config.backbone} does not take {width}x{height} images ({reason}); "
                 "choose another input size or backbone"
             ) from error
-        finally:
-            self.train(mode)
 
 
 def build_student(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from boxpromptiml.student import Student
 from boxpromptiml.training.items import Batch
 from boxpromptiml.training.label_metric import LabelMetric
 from boxpromptiml.training.loss import image_label_loss, image_logits, segmentation_loss, targets
@@ -63,6 +64,7 @@ class StudentTraining(L.LightningModule):
             student.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(recipe.input.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(recipe.input.std).view(1, 3, 1, 1) * 255, persistent=False)
+        self._frozen = _frozen(student, recipe.optimizer.frozen_stages)
         decay = recipe.optimizer.ema_decay
         self.average: AveragedModel | None = None
         if decay:
@@ -90,6 +92,13 @@ class StudentTraining(L.LightningModule):
     def normalised(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) to the network's float32 input."""
         return ((image.float() - self.mean) / self.std).contiguous(memory_format=self._format)
+
+    def train(self, mode: bool = True) -> StudentTraining:
+        """Training mode, in which frozen layers keep their statistics too."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # Layers that draw at random (dropout, stochastic depth) draw by position, so that a resumed run draws alike.
@@ -147,6 +156,14 @@ class StudentTraining(L.LightningModule):
         optimizer = build_optimizer(self.student, self.recipe.optimizer)
         scheduler = build_scheduler(optimizer, self.recipe.optimizer, self._steps_per_epoch, self.recipe.epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _frozen(student: nn.Module, stages: int) -> list[nn.Module]:
+    """The layers of the backbone's first stages, which from now on keep their weights and statistics."""
+    layers = student.backbone.first_modules(stages) if stages and isinstance(student, Student) else []
+    for layer in layers:
+        layer.requires_grad_(False).eval()
+    return layers
 
 
 def _spread(values: Tensor) -> Tensor:

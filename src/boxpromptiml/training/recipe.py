@@ -111,6 +111,13 @@ class OptimizerConfig(_Section):
     backbone_lr_factor: float = Field(
         1.0, ge=0, le=10, description="The backbone learns at this factor of lr; below 1 for pretrained weights."
     )
+    frozen_stages: int = Field(
+        0,
+        ge=0,
+        le=4,
+        description="The backbone's first stages keep the weights and statistics that they start with: less to "
+        "forget, and faster, as the finest maps cost most. For pretrained weights.",
+    )
     weight_decay: float = Field(
         0.05, ge=0, le=10, description="Decoupled weight decay; not on biases, norms and other vectors."
     )
@@ -250,7 +257,8 @@ class Recipe(_Section):
     pretrained: bool | str = Field(
         False,
         description="Start of the backbone. false: random; true: timm's ImageNet weights (downloaded once); or the "
-        "path of a timm weights file (.safetensors or .pt).",
+        "path of a timm weights file (.safetensors or .pt). A model folder of the same architecture: the whole "
+        "student starts from it.",
     )
     student: StudentConfig = Field(default_factory=StudentConfig, description="Architecture.")
     input: PreprocessingSpec = Field(default_factory=PreprocessingSpec, description="How pixels become network input.")

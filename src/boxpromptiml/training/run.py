@@ -152,7 +152,7 @@ def _fit(
         torch.manual_seed(recipe.seed)
         # Weights of a file are about to be replaced by the state's.
         pretrained = False if state is not None else recipe.pretrained
-        student = build_student(recipe.student, pretrained, (recipe.input.height, recipe.input.width))
+        student = _student(recipe, pretrained)
         module = StudentTraining(student, recipe, steps, recipe.compute.channels_last, supervision, len(samples.train))
         if state is not None:
             module.load_state_dict(state["module"])
@@ -183,6 +183,23 @@ def _fit(
             reload_dataloaders_every_n_epochs=1 if position["batch"] else 0,
         )
         _run(trainer, module, data)
+
+
+def _student(recipe: Recipe, pretrained: bool | str) -> Student:
+    """A new student; its backbone, or all of it where a model folder is named, starts from the weights given."""
+    size = recipe.input.height, recipe.input.width
+    if not isinstance(pretrained, str) or not Path(pretrained).is_dir():
+        return build_student(recipe.student, pretrained, size)
+    student, config = load_checkpoint(pretrained)
+    if config.student != recipe.student:
+        given, wanted = config.student.model_dump(), recipe.student.model_dump()
+        name = next(key for key in wanted if given[key] != wanted[key])
+        raise RecipeError(
+            f"{pretrained}: its student.{name} is {given[name]}, the recipe's {wanted[name]}; make them the same to "
+            "start from that model"
+        )
+    student.check_input_size(*size)
+    return student.train()
 
 
 def _run(trainer: L.Trainer, module: StudentTraining, data: TrainingData) -> None:

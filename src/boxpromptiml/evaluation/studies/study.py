@@ -176,8 +176,10 @@ def check_weights(plan: Plan) -> None:
         RecipeError: the recipe starts from a file of weights that is not there.
     """
     pretrained = plan.base.pretrained
-    if isinstance(pretrained, str) and not Path(pretrained).is_file():
-        raise RecipeError(f"{pretrained}: no such file; the setting `pretrained` wants a .safetensors file of weights")
+    if isinstance(pretrained, str) and not Path(pretrained).exists():
+        raise RecipeError(
+            f"{pretrained}: no such file; the setting `pretrained` wants a .safetensors file of weights or a model folder"
+        )
 
 
 def _check_teacher(folder: StudyFolder, plan: Plan) -> None:
