@@ -178,7 +178,7 @@ def check_weights(plan: Plan) -> None:
     pretrained = plan.base.pretrained
     if isinstance(pretrained, str) and not Path(pretrained).exists():
         raise RecipeError(
-            f"{pretrained}: no such file; the setting `pretrained` wants a .safetensors file of weights or a model folder"
+            f"{pretrained}: no such file; the setting `pretrained` wants a file of weights or a model folder"
         )
 
 
