@@ -15,10 +15,10 @@ ROOT = Path(boxpromptiml.__file__).parent
 FLOORS: dict[str, int] = {
     **dict.fromkeys(["errors", "files", "machine", "progress", "metrics"], 0),
     **dict.fromkeys(["regions", "rle", "images", "preprocessing", "settings_file", "perturbations"], 1),
-    **dict.fromkeys(["dataset", "teachers", "synthesis", "model_config", "storage"], 2),
+    **dict.fromkeys(["dataset", "teachers", "synthesis", "model_config", "models", "storage"], 2),
     **dict.fromkeys(["formats", "pseudolabels", "student", "runtime", "http"], 3),
     **dict.fromkeys(["training", "bulk", "web", "serve"], 4),
-    **dict.fromkeys(["evaluation", "export", "integrations", "protocols", "cli", "demo"], 5),
+    **dict.fromkeys(["evaluation", "export", "integrations", "protocols", "cli", "demo", "bench"], 5),
 }
 # `boxpromptiml localize` must work, and start fast, where only the core dependencies are installed.
 HEAVY = {"torch", "torchvision", "timm", "lightning", "transformers", "cv2", "scipy", "sklearn", "matplotlib"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.integrations.benchmark import BenchmarkStudent, image_scores
-from boxpromptiml.model_config import DecisionRule, ModelConfig, StudentConfig
+from boxpromptiml.model_config import DecisionRule, ModelConfig, Scaling, StudentConfig
 from boxpromptiml.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpec
 from boxpromptiml.runtime import image_score
 from boxpromptiml.student import build_student, load_checkpoint, save_checkpoint
@@ -55,7 +56,7 @@ def test_the_maps_are_those_of_the_student_on_the_8_bit_pixels(checkpoint: Path)
         output = model(_loaded(pixels), _mask(), torch.tensor([1, 0]), name=["a", "b"], shape=torch.zeros(2, 2))
     assert torch.equal(output["pred_mask"], expected)
     assert output["pred_label"].tolist() == pytest.approx(
-        [image_score(map_, 0.1) for map_ in expected[:, 0].numpy()], abs=1e-12
+        [image_score(map_, DecisionRule(score_fraction=0.1)) for map_ in expected[:, 0].numpy()], abs=1e-12
     )
 
 
@@ -97,11 +98,16 @@ def test_pictures_show_the_parts_that_there_are(tmp_path: Path, config: dict[str
         assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
 
 
+@pytest.mark.parametrize("scaling", [Scaling(), Scaling(slope=0.7, bias=-0.4)])
+@pytest.mark.parametrize("pooling", ["probability", "logit"])
 @pytest.mark.parametrize(("size", "fraction"), [(1, 0.5), (7, 0.005), (16, 0.1), (16, 1.0)])
-def test_image_scores_follow_the_runtime(size: int, fraction: float) -> None:
+def test_image_scores_follow_the_runtime(
+    size: int, fraction: float, pooling: Literal["probability", "logit"], scaling: Scaling
+) -> None:
     maps = np.random.default_rng(size).random((3, 1, size, size)).astype(np.float32)
-    expected = [image_score(values[0], fraction) for values in maps]
-    assert image_scores(torch.from_numpy(maps), fraction).tolist() == pytest.approx(expected, abs=1e-14)
+    rule = DecisionRule(score_fraction=fraction, score_pooling=pooling, score_scaling=scaling)
+    expected = [image_score(values[0], rule) for values in maps]
+    assert image_scores(torch.from_numpy(maps), rule).tolist() == pytest.approx(expected, abs=1e-14)
 
 
 def test_a_new_student_trains_and_becomes_a_model_folder(tmp_path: Path) -> None:

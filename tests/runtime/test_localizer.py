@@ -256,7 +256,7 @@ def test_tta_averages_over_the_mirror_images(fit: Literal["stretch", "native"], 
         for columns in (slice(0, 35), slice(size[1] - 35, size[1])):
             expected[rows, columns] += red[rows, columns] / 4
     np.testing.assert_allclose(result.map, expected, atol=1e-6)
-    assert result.score == pytest.approx(image_score(result.map, config.decision.score_fraction))
+    assert result.score == pytest.approx(image_score(result.map, config.decision))
     flips = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
     for fed, mirrored in zip(seen, flips, strict=True):
         np.testing.assert_array_equal(fed, spec.feed(mirrored).pixels)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxpromptiml import rle
+from boxpromptiml.model_config import DecisionRule, Scaling
 from boxpromptiml.preprocessing import resize_map, resize_nearest
 from boxpromptiml.runtime import image_score, native_mask
 from boxpromptiml.runtime import result as result_module
@@ -25,7 +26,9 @@ from boxpromptiml.runtime.result import find_regions
     ],
 )
 def test_image_score(values: list[float], fraction: float, score: float) -> None:
-    assert image_score(np.array(values, np.float32).reshape(2, 2), fraction) == pytest.approx(score)
+    assert image_score(
+        np.array(values, np.float32).reshape(2, 2), DecisionRule(score_fraction=fraction)
+    ) == pytest.approx(score)
 
 
 def blobs(seed: int, rows: int, columns: int) -> np.ndarray:
@@ -80,3 +83,25 @@ def test_regions_take_the_mean_of_the_cells_under_their_pixels() -> None:
         assert region.area == pixels.sum()
         assert region.score == pytest.approx(nearest[pixels].mean(), abs=1e-5)
     assert sum(region.area for region in regions) == mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("rule", "score"),
+    [
+        (DecisionRule(score_fraction=0.5), 0.8),
+        (DecisionRule(score_fraction=0.5, score_scaling=Scaling(slope=2)), 0.64 / (0.64 + 0.04)),
+        (DecisionRule(score_fraction=0.5, score_scaling=Scaling(bias=-np.log(4))), 0.5),
+        # Odds 9 and 7/3: their geometric mean is what the mean of logits stands for.
+        (DecisionRule(score_fraction=0.5, score_pooling="logit"), 21**0.5 / (21**0.5 + 1)),
+        (DecisionRule(score_fraction=0.5, score_pooling="logit", score_scaling=Scaling(slope=2)), 21 / 22),
+    ],
+)
+def test_scores_by_the_rule(rule: DecisionRule, score: float) -> None:
+    assert image_score(np.array([[0.1, 0.2], [0.9, 0.7]], np.float32), rule) == pytest.approx(score, abs=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["probability", "logit"])
+def test_scores_of_extreme_maps_are_finite(pooling: str) -> None:
+    rule = DecisionRule(score_pooling=pooling, score_scaling=Scaling(slope=1.5))  # type: ignore[arg-type]
+    assert image_score(np.zeros((4, 4), np.float32), rule) == pytest.approx(0, abs=1e-6)
+    assert image_score(np.ones((4, 4), np.float32), rule) == pytest.approx(1, abs=1e-6)

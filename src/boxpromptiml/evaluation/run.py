@@ -134,7 +134,7 @@ def _identity(scorer: Scorer, plan: Plan, batch_size: int, label: str) -> dict[s
         "tta": scorer.tta,
         "label": label,
         "data set, or changed files": plan.fingerprint,
-        "score fraction": scorer.localizer.config.decision.score_fraction,
+        "decision rule": scorer.localizer.config.decision.model_dump(mode="json"),
         "batch size": batch_size,  # the last digits of a network may depend on it
         "version of boxpromptiml": __version__,
     }

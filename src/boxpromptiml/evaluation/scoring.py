@@ -90,7 +90,7 @@ class Scorer:
     def _image_score(self, values: Map, answer: Map) -> float:
         if self.preset.image_rule == "max":
             return float(answer.max())
-        return image_score(values, self.localizer.config.decision.score_fraction)
+        return image_score(values, self.localizer.config.decision)
 
     def _truth(self, task: Task, height: int, width: int) -> tuple[NDArray[np.bool_] | None, float]:
         """The truth on the preset's grid, and the share of the image that it covers at the image's own size."""

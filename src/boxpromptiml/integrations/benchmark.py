@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from boxpromptiml.errors import ModelError
-from boxpromptiml.model_config import ModelConfig, Provenance, StudentConfig
+from boxpromptiml.model_config import LOGIT_EDGE, DecisionRule, ModelConfig, Provenance, StudentConfig
 from boxpromptiml.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpec
 from boxpromptiml.student import StudentOutput, build_student, load_checkpoint, save_checkpoint
 
@@ -107,11 +107,12 @@ class BenchmarkStudent(nn.Module):
         output = self.student.explain((self.pixels(image) - self.mean) / self.std)
         logits = output.logits.float()
         loss = F.binary_cross_entropy_with_logits(logits, mask.to(logits.dtype))
-        probability = torch.sigmoid(logits)
+        scaling = self.config.decision.map_scaling
+        probability = torch.sigmoid(logits * scaling.slope + scaling.bias)
         return {
             "backward_loss": loss,
             "pred_mask": probability,
-            "pred_label": image_scores(probability, self.config.decision.score_fraction),
+            "pred_label": image_scores(probability, self.config.decision),
             "visual_loss": {"bce_loss": loss},
             "visual_image": pictures(output),
         }
@@ -130,15 +131,22 @@ class BenchmarkStudent(nn.Module):
         return save_checkpoint(folder, self.student, self.config)
 
 
-def image_scores(probability: Tensor, fraction: float) -> Tensor:
-    """Mean of the highest `fraction` of each map's pixels (at least one), float64 (B,).
+def image_scores(probability: Tensor, rule: DecisionRule) -> Tensor:
+    """Scores by the highest pixels of each map (at least one), float64 (B,).
 
-    The rule of `boxpromptiml.runtime.image_score`; `probability` is (B, 1, H, W).
+    The same as `boxpromptiml.runtime.image_score`; `probability` is (B, 1, H, W).
     """
     flat = probability.detach().flatten(1)
     pixels = int(flat.shape[1])  # a tensor while the benchmark's test_complexity.py traces the model
-    count = min(pixels, max(1, round(fraction * pixels)))
-    return flat.topk(count, dim=1, sorted=False).values.double().mean(1)
+    count = min(pixels, max(1, round(rule.score_fraction * pixels)))
+    highest = flat.topk(count, dim=1, sorted=False).values.double()
+    scaling = rule.score_scaling
+    if rule.score_pooling == "logit":
+        return torch.sigmoid(scaling.slope * torch.logit(highest, LOGIT_EDGE).mean(1) + scaling.bias)
+    pooled = highest.mean(1)
+    if scaling.is_identity:
+        return pooled
+    return torch.sigmoid(scaling.slope * torch.logit(pooled, LOGIT_EDGE) + scaling.bias)
 
 
 @torch.no_grad()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +17,18 @@ from PIL import Image
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, read_image_file
 from boxpromptiml.model_config import ModelConfig
+from boxpromptiml.models import (
+    CARD_NAME,
+    DEFAULT_NAME,
+    NAMES,
+    file_digests,
+    hub_folder,
+    is_hub_id,
+    packaged_folder,
+    packaged_names,
+)
 from boxpromptiml.preprocessing import Fed
-from boxpromptiml.runtime.card import export_command, parse_name
+from boxpromptiml.runtime.card import export_command, file_name, parse_name
 from boxpromptiml.runtime.result import Localization, Verdict, find_regions, image_score
 from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
 from boxpromptiml.runtime.tiling import MAX_TILES, detail_map, plan_tiles
@@ -27,23 +39,35 @@ _FLIPS = ((False, False), (True, False), (False, True), (True, True))  # across,
 
 
 def find_model(model: str | Path | None = None) -> Path:
-    """The model folder to use: `model`, else the environment variable ``BOXPROMPTIML_MODEL``.
+    """The model folder to use.
+
+    Args:
+        model: ``default`` or ``paper``, which come with the package; a folder, or a runtime file in one; or a hub id,
+            ``owner/name`` or ``owner/name@revision``, which is downloaded once. None takes the environment variable
+            ``BOXPROMPTIML_MODEL``, or else ``default``. A folder of one of those names is ``./default``.
 
     Raises:
-        ModelError: neither is given, or there is no such folder.
+        ModelError: there is no such model.
+        MissingExtraError: a hub id without huggingface_hub.
     """
     chosen = model if model is not None else os.environ.get(MODEL_VARIABLE)
     if not chosen:
+        if DEFAULT_NAME in packaged_names():
+            return packaged_folder(DEFAULT_NAME)
         raise ModelError(
-            f"no model: give --model FOLDER or set {MODEL_VARIABLE}; "
+            f"no model: this version of the package comes without one; give --model FOLDER or set {MODEL_VARIABLE}; "
             "`boxpromptiml demo` makes a small one in minutes, `boxpromptiml train` makes your own"
         )
+    if isinstance(chosen, str) and chosen in NAMES:
+        return packaged_folder(chosen)
     folder = Path(chosen)
     if parse_name(folder.name) is not None and not folder.is_dir():
         folder = folder.parent
-    if not folder.is_dir():
-        raise ModelError(f"{chosen}: no such model folder; `boxpromptiml train` or `boxpromptiml demo` makes one")
-    return folder
+    if folder.is_dir():
+        return folder
+    if isinstance(chosen, str) and is_hub_id(chosen):
+        return hub_folder(chosen)
+    raise ModelError(f"{chosen}: no such model folder; `boxpromptiml train` or `boxpromptiml demo` makes one")
 
 
 class Localizer:
@@ -57,7 +81,8 @@ class Localizer:
 
     Attributes:
         config: the model's configuration.
-        model_id: first 16 digits of the SHA-256 of the runtime file: another network, format or precision has another.
+        model_id: first 16 digits of the SHA-256 of the runtime file, and of the calibration where there is one:
+            another network, format, precision or calibration has another.
         folder: where the model lies.
         session: the network.
         choice: runtime, precision, threads and device that it was opened with.
@@ -66,7 +91,7 @@ class Localizer:
     def __init__(self, session: Session, config: ModelConfig, folder: Path, choice: Choice) -> None:
         self.session = session
         self.config = config
-        self.model_id = session.digest[:16]
+        self.model_id = _model_id(session.digest, config)
         self.folder = folder
         self.choice = choice
 
@@ -80,11 +105,10 @@ class Localizer:
         device: str = "cpu",
         precision: str | None = None,
     ) -> Localizer:
-        """Load a model folder.
+        """Load a model.
 
         Args:
-            model: folder with ``config.json`` and a runtime file such as ``model.onnx``, or such a file in it; None
-                takes ``BOXPROMPTIML_MODEL``.
+            model: name, folder, file or hub id, see `find_model`; None takes ``BOXPROMPTIML_MODEL`` or ``default``.
             runtime: ``onnx``, ``openvino``, ``torch``, ``torch-compile``, or ``auto``: the first of these whose file
                 is there, on ``cuda`` torch.
             threads: threads of one inference; None for all usable cores.
@@ -103,7 +127,29 @@ class Localizer:
             precision = named[1] if precision is None else precision
         config = ModelConfig.load(folder)
         choice = choose(folder, runtime, precision, threads, device)
-        return cls(open_session(folder, config, choice), config, folder, choice)
+        session = open_session(folder, config, choice)
+        file = file_name(choice.format, choice.precision)
+        # Of the digest that is known already: the check costs nothing. OpenVINO's is of two files.
+        if choice.format != "openvino" and file_digests(folder).get(file, session.digest) != session.digest:
+            raise ModelError(f"{folder / file}: is not the file that {CARD_NAME} beside it describes; install it again")
+        return cls(session, config, folder, choice)
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path = DEFAULT_NAME, **options: Any) -> Localizer:
+        """Load a model by the name that other libraries have for it: the same as `load`.
+
+        Example:
+            >>> Localizer.from_pretrained("default")  # doctest: +SKIP
+            >>> Localizer.from_pretrained("owner/name@v1", threads=2)  # doctest: +SKIP
+
+        Args:
+            model: ``default`` or ``paper`` (in the package), a folder, or a hub id ``owner/name[@revision]``.
+            options: of `load`.
+
+        Raises:
+            ModelError, MissingExtraError: as `load`.
+        """
+        return cls.load(model, **options)
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network.
@@ -112,7 +158,7 @@ class Localizer:
             batch: uint8 (n, 3, H, W) at an input size of the network; `config.preprocessing.batch` makes it.
 
         Returns:
-            float32 (n, H, W): the probability, in [0, 1], that a pixel is tampered.
+            float32 (n, H, W): what the network says, in [0, 1], not calibrated.
 
         Raises:
             ValueError: another shape or type.
@@ -145,7 +191,8 @@ class Localizer:
                 (test-time augmentation).
 
         Returns:
-            Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, without padding.
+            Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, calibrated by
+            ``config.decision.map_scaling``, without padding.
 
         Raises:
             ValueError: one has a size that the network does not take.
@@ -170,7 +217,8 @@ class Localizer:
             values = self.probabilities(np.stack([fed[index].pixels for index in indices]))
             found.update(zip(indices, values, strict=True))
         # A copy where there was padding: a view would keep all of it, and Pillow wants rows without gaps.
-        return [np.ascontiguousarray(found[i][: item.rows, : item.columns]) for i, item in enumerate(fed)]
+        trimmed = [np.ascontiguousarray(found[i][: item.rows, : item.columns]) for i, item in enumerate(fed)]
+        return [self.config.decision.map_scaling.apply(values) for values in trimmed]
 
     def detailed(
         self,
@@ -267,13 +315,22 @@ class Localizer:
         limit = self.config.decision.threshold if threshold is None else threshold
         if not 0 <= limit <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {limit}")
-        score = image_score(values, self.config.decision.score_fraction)
+        score = image_score(values, self.config.decision)
         verdict: Verdict = "tampered" if score > limit else "authentic"
         answer = Localization(image, sha256, width, height, score, verdict, limit, [], values, self.model_id, 0.0)
         answer.detail, answer.tta = detail, tta
         if (values > limit).any():  # or the mask is empty: resizing never exceeds the highest value
             answer.regions = find_regions(answer.mask, values)
         return answer
+
+
+def _model_id(digest: str, config: ModelConfig) -> str:
+    rule = config.decision
+    scalings = [rule.map_scaling, rule.score_scaling]
+    if all(scaling.is_identity for scaling in scalings):
+        return digest[:16]
+    text = json.dumps([digest, *(scaling.model_dump() for scaling in scalings)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

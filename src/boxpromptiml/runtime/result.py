@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from boxpromptiml.model_config import DecisionRule, logit, sigmoid
 from boxpromptiml.preprocessing import resize_map
 from boxpromptiml.regions import Box, Mask, component_runs
 from boxpromptiml.rle import Rle, from_runs
@@ -50,7 +51,7 @@ class Localization:
         sha256: of the file's bytes; None for arrays.
         width: of the upright image, pixels.
         height: of the upright image, pixels.
-        score: how tampered the image is, in [0, 1]; see `image_score`.
+        score: how tampered the image is, in [0, 1]; see `image_score`. Of a calibrated model it is a probability.
         verdict: ``tampered`` where the score is above the threshold.
         threshold: for pixels and for the score.
         regions: connected regions of the mask, largest first.
@@ -105,15 +106,20 @@ class Localization:
         }
 
 
-def image_score(values: NDArray[np.float32], fraction: float) -> float:
-    """Mean of the highest `fraction` of a map's pixels (at least one), in [0, 1].
+def image_score(values: NDArray[np.float32], rule: DecisionRule) -> float:
+    """Score of an image by its map: the mean of the highest pixels (at least one), calibrated, in [0, 1].
 
-    Between the maximum, which one stray pixel decides, and the mean, in which a small edit drowns.
+    Between the maximum, which one stray pixel decides, and the mean, in which a small edit drowns. What the mean is of
+    and how many pixels are the highest is in the rule.
     """
     flat = values.ravel()
-    count = min(flat.size, max(1, round(fraction * flat.size)))
+    count = min(flat.size, max(1, round(rule.score_fraction * flat.size)))
     highest = np.partition(flat, flat.size - count)[flat.size - count :]
-    return float(highest.mean(dtype=np.float64))
+    if rule.score_pooling == "logit":
+        scaling = rule.score_scaling
+        return float(sigmoid(scaling.slope * logit(highest).mean() + scaling.bias))
+    pooled = highest.mean(dtype=np.float64)
+    return float(pooled if rule.score_scaling.is_identity else rule.score_scaling.forward(pooled))
 
 
 def native_mask(values: NDArray[np.float32], threshold: float, height: int, width: int) -> Mask:
