@@ -16,7 +16,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["errors", "files", "machine", "progress", "metrics"], 0),
     **dict.fromkeys(["regions", "rle", "images", "preprocessing", "settings_file", "perturbations"], 1),
     **dict.fromkeys(["dataset", "teachers", "synthesis", "model_config", "models", "storage"], 2),
-    **dict.fromkeys(["formats", "pseudolabels", "student", "runtime", "http"], 3),
+    **dict.fromkeys(["formats", "pseudolabels", "shards", "student", "runtime", "http"], 3),
     **dict.fromkeys(["training", "bulk", "web", "serve"], 4),
     **dict.fromkeys(["evaluation", "export", "integrations", "protocols", "cli", "demo", "bench"], 5),
 }

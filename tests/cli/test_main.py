@@ -27,7 +27,7 @@ def _run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | N
         (["robustness", "m", "d", "--out", "o", "--attacks", "rain"], "there are blur, noise, jpeg, social, or all"),
         (["study", "supervision", "d", "--out", "o", "--seeds", "a"], "see  boxpromptiml study supervision --help"),
         (["study", "ablation", "d", "--out", "o", "--supervision", "x"], "'x' is not one of"),
-        (["efficiency", "m", "--batch", "a"], "'a' is not a list of numbers such as 1,2"),
+        (["bench", "throughput", "m", "--batch", "a"], "'a' is not a list of numbers such as 1,2"),
         (["measure"], "No such command 'measure'"),
         (["study", "colour"], "No such command 'colour'"),
     ],

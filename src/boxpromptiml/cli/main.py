@@ -39,7 +39,7 @@ _GROUPS = (
     "serve",
     "studies",
     "robustness",
-    "efficiency",
+    "bench",
     "protocols",
     "label_studio",
     "demo",

@@ -8,26 +8,14 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from boxpromptiml.errors import BoxPromptError, MissingExtraError, ModelError
 from boxpromptiml.model_config import WEIGHTS_NAME, ModelConfig
 from boxpromptiml.runtime.card import PRECISIONS, FileFormat, Precision, export_command, file_name, parse_name
 
-
-class Network(Protocol):
-    """An opened network."""
-
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities, float32 (n, H, W), of uint8 (n, 3, H, W) at the network's size; waits for them."""
-        ...
-
-    def device_memory(self) -> float | None:
-        """Largest memory of an accelerator so far, MB; None without one."""
-        ...
+if TYPE_CHECKING:
+    from boxpromptiml.runtime import Localizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +28,8 @@ class Runtime:
         packages: what it needs, by import name (which for all of them is the distribution's).
         extra: of this package, that brings them; None: always there.
         devices: it can run on.
-        open: (model folder, threads, device) -> network.
+        open: (model folder, threads, device) -> localizer.
+        precision: of its arithmetic, and so of the peak that it is compared with.
         asked: measured only where it is asked for by name.
     """
 
@@ -49,7 +38,8 @@ class Runtime:
     packages: tuple[str, ...]
     extra: str | None
     devices: tuple[str, ...]
-    open: Callable[[Path, int, str], Network]
+    open: Callable[[Path, int, str], Localizer]
+    precision: Precision = "fp32"
     asked: bool = False
 
     def check(self, folder: Path, device: str) -> None:
@@ -96,51 +86,19 @@ def require_gpu() -> None:
         raise BoxPromptError("--device cuda: torch sees no CUDA GPU; use --device cpu")
 
 
-class _Deployed:
+def _open(folder: Path, threads: int, device: str, *, runtime: str, precision: str) -> Localizer:
     """A runtime file, in the session that `boxpromptiml localize` uses."""
+    from boxpromptiml.runtime import Localizer
 
-    def __init__(self, folder: Path, threads: int, device: str, runtime: str, precision: str) -> None:
-        from boxpromptiml.runtime import Localizer
-
-        self._localizer = Localizer.load(folder, runtime=runtime, threads=threads, device=device, precision=precision)
-
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._localizer.probabilities(batch)
-
-    def device_memory(self) -> float | None:
-        return self._localizer.session.device_memory()
+    return Localizer.load(folder, runtime=runtime, threads=threads, device=device, precision=precision)
 
 
-class _Torch:
-    """PyTorch as it is, from ``model.safetensors``, without compilation."""
+def _eager(folder: Path, threads: int, device: str) -> Localizer:
+    from boxpromptiml.bench.eager import open_eager
 
-    def __init__(self, folder: Path, threads: int, device: str) -> None:
-        import torch
-
-        from boxpromptiml.student import load_checkpoint
-
-        if device == "cuda":
-            require_gpu()
-        torch.set_num_threads(threads)
-        torch.set_num_interop_threads(1)
-        student, config = load_checkpoint(folder)
-        self._torch = torch
-        self._device = device
-        self._student = student.to(device)
-        # The exporter's module does the same, but it would bring onnx, which counts as memory.
-        spec = config.preprocessing
-        self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (spec.mean, spec.std))
-
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with self._torch.inference_mode():
-            image = self._torch.from_numpy(batch).to(self._device).float()
-            probability = self._student((image - self._mean) / self._std).sigmoid()
-            # To the host: what the other runtimes return, and what waits for a GPU.
-            values: NDArray[np.float32] = probability[:, 0].cpu().numpy()
-        return values
-
-    def device_memory(self) -> float | None:
-        return self._torch.cuda.max_memory_allocated() / 1e6 if self._device == "cuda" else None
+    if device == "cuda":
+        require_gpu()
+    return open_eager(folder, threads, device)
 
 
 def _deployed(form: FileFormat, precision: Precision, *, compiled: bool = False) -> Runtime:
@@ -154,15 +112,15 @@ def _deployed(form: FileFormat, precision: Precision, *, compiled: bool = False)
     }[form]
     devices = ("cpu", "cuda") if form == "torch" else ("cpu",)
     runtime = "torch-compile" if compiled else form
-    opened = partial(_Deployed, runtime=runtime, precision=precision)
-    return Runtime(name, file_name(form, precision), (packages,), extra, devices, opened, asked=compiled)
+    opened = partial(_open, runtime=runtime, precision=precision)
+    return Runtime(name, file_name(form, precision), (packages,), extra, devices, opened, precision, asked=compiled)
 
 
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
         _deployed("onnx", "fp32"),
-        Runtime("torch", WEIGHTS_NAME, ("torch", "timm"), "train", ("cpu", "cuda"), _Torch),
+        Runtime("torch", WEIGHTS_NAME, ("torch", "timm"), "train", ("cpu", "cuda"), _eager),
         _deployed("onnx", "fp16"),
         _deployed("onnx", "int8"),
         *(_deployed("openvino", precision) for precision in PRECISIONS),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from boxpromptiml.evaluation.efficiency import load_peers
-from boxpromptiml.evaluation.efficiency.peers import Peers
+from boxpromptiml.bench import load_peers
+from boxpromptiml.bench.peers import Peers
 
 PEERS = load_peers()
 

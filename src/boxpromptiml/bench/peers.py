@@ -57,5 +57,5 @@ class Peers(BaseModel):
 
 def load_peers() -> Peers:
     """The published figures that ship with the package."""
-    text = (files("boxpromptiml.evaluation.efficiency") / "peers.json").read_text(encoding="utf-8")
+    text = (files("boxpromptiml.bench") / "peers.json").read_text(encoding="utf-8")
     return Peers.model_validate(json.loads(text))
