@@ -43,7 +43,12 @@ def taken_port() -> Iterator[int]:
         (["{folder}", "--host", "203.0.113.7"], "cannot listen on 203.0.113.7"),
         (["{folder}", "--token", "short"], "the token must be 16 to 256"),
         (["{folder}", "--weights", "x", "--teacher", "none"], "--weights is for the sam teacher"),
-        (["{folder}", "--device", "cpu"], "--device is for the sam teacher"),
+        (["{folder}", "--teacher-device", "cpu"], "--teacher-device is for the sam teacher"),
+        (
+            ["{folder}", "--device", "cpu"],
+            "--device is for a student, and there is none; add --model FOLDER (--teacher",
+        ),
+        (["{folder}", "--threads", "2"], "--threads is for a student"),
         (["{folder}", "--teacher", "x"], "'x' is not one of"),
         (["{folder}", "--model", "nowhere"], "nowhere: no such model folder"),
         (["{folder}", "--read-only"], "is no dataset yet; leave --read-only out once"),

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import Split
+from boxpromptiml.cli.network import (
+    PrecisionOption,
+    RuntimeOption,
+    StudentDeviceOption,
+    TeacherDeviceOption,
+    ThreadsOption,
+    check_without_model,
+)
 from boxpromptiml.cli.serving import (
     AllowHostOption,
     AllowOriginOption,
@@ -25,7 +33,6 @@ from boxpromptiml.cli.serving import (
 from boxpromptiml.errors import TeacherError
 
 if TYPE_CHECKING:
-    from boxpromptiml.runtime import Localizer
     from boxpromptiml.web import WebSettings
     from boxpromptiml.web.opening import Found
     from boxpromptiml.web.teacher_pool import TeacherPool
@@ -66,9 +73,7 @@ def annotate(
             show_default="SAM ViT-H",
         ),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="sam: cpu, cuda, cuda:1, mps ...", show_default="the fastest there is")
-    ] = None,
+    teacher_device: TeacherDeviceOption = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -76,6 +81,10 @@ def annotate(
             show_default="BOXPROMPTIML_MODEL, if set",
         ),
     ] = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = None,
+    device: StudentDeviceOption = None,
+    threads: ThreadsOption = None,
     split: Annotated[Split | None, typer.Option(help="Put images that are new into this split.")] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, change nothing.")] = False,
     no_browser: BrowserOption = False,
@@ -93,13 +102,18 @@ def annotate(
     from dataclasses import replace
 
     from boxpromptiml.http.server import listen
+    from boxpromptiml.runtime import Localizer
+    from boxpromptiml.runtime.localizer import MODEL_VARIABLE
     from boxpromptiml.web import WebState, create_app, serve
     from boxpromptiml.web.opening import open_folder
 
     if weights is not None and teacher == "none":
         raise TeacherError("--weights is for the sam teacher; leave --teacher none out")
-    if device is not None and teacher != "sam" and weights is None:
-        raise TeacherError("--device is for the sam teacher; give --teacher sam, or --weights")
+    if teacher_device is not None and teacher != "sam" and weights is None:
+        raise TeacherError("--teacher-device is for the sam teacher; give --teacher sam, or --weights")
+    with_model = model is not None or bool(os.environ.get(MODEL_VARIABLE))
+    if not with_model:
+        check_without_model(runtime, precision, device, threads)
     settings = make_settings(
         host=host,
         port=port,
@@ -111,7 +125,11 @@ def annotate(
         cache_mb=cache_mb,
     )
     # What can fail at once does so before a large folder is looked through.
-    localizer = _localizer(model)
+    localizer = (
+        Localizer.load(model, runtime=runtime, precision=precision, device=device or "cpu", threads=threads)
+        if with_model
+        else None
+    )
     with listen(settings) as listening:
         opened, found = open_folder(dataset, split=split, read_only=read_only)
         with opened:
@@ -119,7 +137,7 @@ def annotate(
             settings = replace(settings, read_only=read_only or opened.read_only)
             if opened.read_only and not read_only:
                 print(f"{dataset}: cannot be written, changes are refused", file=sys.stderr)
-            pool = _teachers(teacher, weights, device, settings)
+            pool = _teachers(teacher, weights, teacher_device, settings)
             try:
                 if pool is not None:
                     pool.teacher(pool.default)  # missing weights are told now, not at the first box
@@ -128,13 +146,6 @@ def annotate(
             finally:
                 if pool is not None:
                     pool.close()
-
-
-def _localizer(model: Path | None) -> Localizer | None:
-    from boxpromptiml.runtime import Localizer
-    from boxpromptiml.runtime.localizer import MODEL_VARIABLE
-
-    return Localizer.load(model) if model is not None or os.environ.get(MODEL_VARIABLE) else None
 
 
 def _report(found: Found) -> None:

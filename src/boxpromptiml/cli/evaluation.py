@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
+from boxpromptiml.cli.network import DeviceOption, PrecisionOption, RuntimeOption, ThreadsOption
 
 if TYPE_CHECKING:
     from boxpromptiml.evaluation import EvaluationResult
@@ -67,12 +68,10 @@ def evaluate(
         typer.Option(help="For masks that do not fit their images, in data sets that are not imported yet."),
     ] = "error",
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 8,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Threads of the network, and of reading and scoring; default: all cores.", show_default=False
-        ),
-    ] = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
 ) -> None:
     """Score a model against true masks, through the runtime that `localize` uses.
 
@@ -93,7 +92,7 @@ def evaluate(
     if mode not in PRESETS[preset].modes:
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     outputs = Outputs.checked(json_file, report)
-    localizer = Localizer.load(model, threads=threads)
+    localizer = Localizer.load(model, runtime=runtime, precision=precision, device=device, threads=threads)
     try:
         with open_plan(list(datasets), split=split, on_mismatch=on_mismatch) as plan:
             result = run(

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from boxpromptiml.cli.network import (
+    PrecisionOption,
+    RuntimeOption,
+    StudentDeviceOption,
+    TeacherDeviceOption,
+    ThreadsOption,
+    check_without_model,
+)
 from boxpromptiml.errors import BoxPromptError
 
 if TYPE_CHECKING:
@@ -25,9 +33,7 @@ def label_studio(
         str | None,
         typer.Option(help="sam: hub id or folder of SAM, SAM-HQ, SAM 2 or EdgeTAM.", show_default="SAM ViT-H"),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="sam: cpu, cuda, cuda:1, mps ...", show_default="the fastest there is")
-    ] = None,
+    teacher_device: TeacherDeviceOption = None,
     draft: Annotated[
         bool, typer.Option("--draft", help="Rougher masks at once, where exact ones take seconds (large photos).")
     ] = False,
@@ -35,6 +41,10 @@ def label_studio(
         Path | None,
         typer.Option("--model", "-m", help="Model folder: its predictions become pre-annotations.", show_default=False),
     ] = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = None,
+    device: StudentDeviceOption = None,
+    threads: ThreadsOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; another than this machine needs a token.")] = (
         "127.0.0.1"
     ),
@@ -88,6 +98,8 @@ def label_studio(
     from boxpromptiml.web import WebSettings, serve
     from boxpromptiml.web.label_studio import Backend, Fetcher, Pictures, create_backend_app
 
+    if model is None:
+        check_without_model(runtime, precision, device, threads)
     settings = WebSettings(
         host=host,
         port=port,
@@ -101,11 +113,13 @@ def label_studio(
     if local_files is not None and not local_files.is_dir():
         raise BoxPromptError(f"{local_files}: no such folder; --local-files names Label Studio's document root")
     # Everything is loaded before the first request: Label Studio waits 3 seconds for an answer to /setup.
-    options = {} if device is None else {"device": device}
+    options = {} if teacher_device is None else {"device": teacher_device}
     backend = Backend(
         load_teacher(teacher, weights=weights, **options),
         Pictures(Fetcher(rules), local_files=local_files, max_pixels=settings.max_pixels),
-        localizer=None if model is None else Localizer.load(model),
+        localizer=None
+        if model is None
+        else Localizer.load(model, runtime=runtime, precision=precision, device=device or "cpu", threads=threads),
         token=key,
         draft=draft,
     )

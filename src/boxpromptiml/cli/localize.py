@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from boxpromptiml.cli.network import DeviceOption, ModelOption, PrecisionOption, RuntimeOption, ThreadsOption
+
 if TYPE_CHECKING:
     from boxpromptiml.bulk import Outputs, Source, Summary, TableOptions
     from boxpromptiml.runtime import Localizer
@@ -42,10 +44,7 @@ def localize(
         ),
     ],
     out: Annotated[str, typer.Option("--out", "-o", help="Folder for the results; with --format parquet also a URL.")],
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", "-m", envvar="BOXPROMPTIML_MODEL", help="Model folder.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
     threshold: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="For pixels and verdict; default: the model's.", show_default=False),
@@ -104,19 +103,10 @@ def localize(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Parquet: do parts again that hold images with an error.")
     ] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Cores to use, for decoding and the network; default: all usable ones.")
-    ] = None,
-    runtime: Annotated[
-        str, typer.Option(help="onnx, openvino, torch, torch-compile, or auto: the first whose file is there.")
-    ] = "auto",
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="fp32, fp16, bf16 or int8, as exported; default: fp32 where it is there.", show_default=False
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda (torch) or gpu (Intel graphics, openvino).")] = "cpu",
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 4,
     shard_size: Annotated[
         int | None,
@@ -150,8 +140,8 @@ def localize(
     import warnings
 
     from boxpromptiml.bulk import Columns, Outputs, TableOptions, expand_inputs
-    from boxpromptiml.bulk.storage import is_url, local_path
     from boxpromptiml.runtime import Localizer
+    from boxpromptiml.storage import is_url, local_path
 
     parquet = output_format is _Format.parquet or (output_format is None and engine is _Engine.ray)
     _check_together(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from boxpromptiml.cli.network import DeviceOption, ModelOption, PrecisionOption, RuntimeOption, ThreadsOption
 from boxpromptiml.cli.serving import (
     AllowHostOption,
     AllowOriginOption,
@@ -27,10 +25,11 @@ def register(app: typer.Typer) -> None:
 
 
 def page(
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", "-m", envvar="BOXPROMPTIML_MODEL", help="Model folder.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 0,
     token: TokenOption = None,
@@ -60,7 +59,7 @@ def page(
         max_megapixels=max_megapixels,
         cache_mb=cache_mb,
     )
-    localizer = Localizer.load(model)
+    localizer = Localizer.load(model, runtime=runtime, precision=precision, device=device, threads=threads)
     with listen(settings) as listening:
         app = create_app(WebState(settings=settings, localizer=localizer))
         serve(app, settings, open_browser=not no_browser, listening=listening)

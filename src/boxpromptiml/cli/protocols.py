@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
+from boxpromptiml.cli.network import DeviceOption, PrecisionOption, RuntimeOption, ThreadsOption
 
 app = typer.Typer(
     name="protocol",
@@ -157,7 +158,10 @@ def run(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Run with the sets that are there; the table says so.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of evaluation.", show_default="all")] = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -185,6 +189,9 @@ def run(
         recipe=load_recipe(recipe, settings or []) if recipe is not None or settings else None,
         model=model,
         allow_missing=allow_missing,
+        runtime=runtime,
+        precision=precision,
+        device=device,
         threads=threads,
         cache=cache,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
+from boxpromptiml.cli.network import DeviceOption, PrecisionOption, RuntimeOption, ThreadsOption
 
 if TYPE_CHECKING:
     from boxpromptiml.evaluation.robustness import LevelResult, RobustnessResult
@@ -58,12 +59,10 @@ def robustness(
         typer.Option(help="For masks that do not fit their images, in data sets that are not imported yet."),
     ] = "error",
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 8,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Threads of the network and of reading and attacking; default: all cores.", show_default=False
-        ),
-    ] = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
 ) -> None:
     """Score a model on blurred, noisy and compressed images: curves, areas under them, and what is kept of clean F1.
 
@@ -83,7 +82,7 @@ def robustness(
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     if json_file is not None:
         check_json(json_file)
-    localizer = Localizer.load(model, threads=threads)
+    localizer = Localizer.load(model, runtime=runtime, precision=precision, device=device, threads=threads)
     result = run(
         localizer,
         list(datasets),

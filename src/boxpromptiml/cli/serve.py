@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from boxpromptiml.cli.network import DeviceOption, ModelOption, PrecisionOption, RuntimeOption
 from boxpromptiml.cli.serving import AllowHostOption, AllowOriginOption, MaxPixelsOption, MaxUploadOption, PortOption
 
 
@@ -24,10 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", "-m", envvar="BOXPROMPTIML_MODEL", help="Model folder.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Any but this machine's own needs keys, or --public.")
     ] = "127.0.0.1",
@@ -43,11 +41,9 @@ def serve(
             min=1, help="Threads of one inference: 1 answers most images a second, more answer a lone one sooner."
         ),
     ] = 1,
-    runtime: Annotated[str, typer.Option(help="auto, onnx, openvino, torch or torch-compile.")] = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16, bf16 or int8.", show_default="fp32 where it is there")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda (torch) or gpu (OpenVINO).")] = "cpu",
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = None,
+    device: DeviceOption = "cpu",
     api_key_env: Annotated[
         str | None,
         typer.Option(

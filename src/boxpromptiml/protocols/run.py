@@ -49,6 +49,8 @@ class RunSettings:
         recipe: of the training; None for the default.
         model: evaluate this model instead of training one.
         allow_missing: run with the sets that are there.
+        runtime, precision, device: that the model is evaluated with, see `Localizer.load`; of one that is trained here,
+            ONNX Runtime at fp32 alone.
         threads: of evaluation; None for all cores.
         cache: file of what is known of images, by which duplicates are found; None for that of `default_cache`.
     """
@@ -64,6 +66,9 @@ class RunSettings:
     recipe: Recipe | None = None
     model: Path | None = None
     allow_missing: bool = False
+    runtime: str = "auto"
+    precision: str | None = None
+    device: str = "cpu"
     threads: int | None = None
     cache: Path | None = None
 
@@ -189,7 +194,19 @@ def _load(settings: RunSettings) -> tuple[Teacher | None, Localizer | None]:
     if settings.supervision not in SUPERVISIONS:
         raise DatasetError(f"supervision {settings.supervision!r} is not one of {', '.join(SUPERVISIONS)}")
     if settings.model is not None:
-        return None, Localizer.load(settings.model, threads=settings.threads)
+        return None, Localizer.load(
+            settings.model,
+            runtime=settings.runtime,
+            precision=settings.precision,
+            device=settings.device,
+            threads=settings.threads,
+        )
+    # Told now, not after the training.
+    if settings.runtime not in ("auto", "onnx") or settings.precision not in (None, "fp32") or settings.device != "cpu":
+        raise DatasetError(
+            "a model that is trained here is evaluated by ONNX Runtime at fp32 on the CPU; for others leave them out, "
+            "run  boxpromptiml export OUT/model  and evaluate that with --model OUT/model in another folder"
+        )
     for package in ("torch", "lightning", "onnx"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "train")

@@ -151,7 +151,8 @@ def test_a_server_for_others_with_a_password_and_local_files(
         pytest.param(["--image-host", "http://a.example"], "--image-host", id="URL for a host"),
         pytest.param(["--model", "nowhere"], "no such model folder", id="model"),
         pytest.param(["--weights", "x"], "has no weights", id="weights for GrabCut"),
-        pytest.param(["--device", "cpu"], "no option 'device'", id="device for GrabCut"),
+        pytest.param(["--teacher-device", "cpu"], "no option 'device'", id="device for GrabCut"),
+        pytest.param(["--runtime", "onnx"], "--runtime is for a student, and there is none", id="no student"),
         pytest.param(["--teacher", "oracle"], "oracle", id="teacher"),
     ],
 )

@@ -1,0 +1,85 @@
+"""How a student is run: the options of every verb that runs one, which mean the same in all of them.
+
+They go to `boxpromptiml.runtime.Localizer.load` as they are, which says what is wrong with them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", "-m", envvar="BOXPROMPTIML_MODEL", help="Model folder.", show_default=False),
+]
+RuntimeOption = Annotated[
+    str,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        help="What runs the network: onnx, openvino, torch, torch-compile, or auto: the first whose file is there.",
+    ),
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="fp32, fp16, bf16 or int8, as exported.",
+        show_default="fp32 where it is there",
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help="Where the network runs: cpu, cuda (torch) or gpu (Intel graphics, openvino)."
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="Cores to use, by the network and by what is done around it.",
+        show_default="all usable ones",
+    ),
+]
+# Of verbs that have a model only if one is named.
+StudentDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where the student runs: cpu, cuda (torch) or gpu (Intel graphics, openvino).",
+        show_default="cpu",
+    ),
+]
+TeacherDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher-device",
+        metavar="NAME",
+        help="Where the sam teacher runs: cpu, cuda, cuda:1, mps ...",
+        show_default="the fastest there is",
+    ),
+]
+
+
+def check_without_model(runtime: str, precision: str | None, device: str | None, threads: int | None) -> None:
+    """Refuse options of a student where none is run.
+
+    Raises:
+        typer.BadParameter: one of them is given.
+    """
+    given = {
+        "--runtime": runtime != "auto",
+        "--precision": precision is not None,
+        "--device": device is not None,
+        "--threads": threads is not None,
+    }
+    if any(given.values()):
+        name = next(name for name, is_given in given.items() if is_given)
+        hint = " (--teacher-device is the sam teacher's)" if name == "--device" else ""
+        raise typer.BadParameter(f"{name} is for a student, and there is none; add --model FOLDER{hint}")
