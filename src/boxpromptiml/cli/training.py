@@ -22,8 +22,10 @@ def register(app: typer.Typer) -> None:
 
 def train(
     datasets: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="DATASET...", help="Dataset folders.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="DATASET...", help="Dataset folders; folders or URLs of shards.", show_default=False
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -82,15 +84,16 @@ def train(
 
 
 def _train(
-    datasets: list[Path], output: Path, recipe: Recipe | None, supervision: _Supervision, resume: bool, as_json: bool
+    datasets: list[str], output: Path, recipe: Recipe | None, supervision: _Supervision, resume: bool, as_json: bool
 ) -> None:
-    from boxpromptiml.dataset import Dataset
     from boxpromptiml.errors import MissingExtraError, Stopped
+    from boxpromptiml.training.sources import check_place
 
     for folder in datasets:
         # A wrong path is told at once, not after the seconds that the imports below take.
-        Dataset.open(folder).close()
+        check_place(folder)
     try:
+        from boxpromptiml.training.compute import launched_outside
         from boxpromptiml.training.processes import Interrupted, RunError
         from boxpromptiml.training.run import is_main_process
         from boxpromptiml.training.run import train as run_training
@@ -102,10 +105,12 @@ def _train(
     except RunError as error:
         if is_main_process():
             raise
-        raise typer.Exit from error
+        # One process tells the user. Launchers must see that all of them have failed; Lightning, which started those
+        # that it watches, must not, or it would end the one that is about to tell.
+        raise typer.Exit(2 if launched_outside() else 0) from error
     except Interrupted as error:
         if not is_main_process():
-            raise typer.Exit from error
+            raise typer.Exit(128 + error.signal if launched_outside() else 0) from error
         message = f"interrupted, the state is saved in {output}; go on with the same command and --resume"
         raise Stopped(error.signal, message) from error
     if not is_main_process():

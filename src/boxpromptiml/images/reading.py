@@ -148,6 +148,13 @@ def open_mask(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDAr
         return _decoded(stream, path, "L", max_pixels)
 
 
+def decode_mask(
+    data: bytes, name: str | Path = "<bytes>", *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Decode an encoded mask as `open_mask` does; `name` is used in errors only, its suffix is not checked."""
+    return _decoded(io.BytesIO(data), name, "L", max_pixels)
+
+
 def mask_is_coloured(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> bool:
     """Whether any pixel of a mask file is not grey, so that reading it by luminance would be a guess.
 

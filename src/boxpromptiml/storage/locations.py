@@ -52,7 +52,8 @@ def joined(folder: str, name: str) -> str:
 
 
 @cache
-def _filesystem_of(scheme: str) -> Any:
+def _filesystem_of(scheme: str, process: int) -> Any:
+    # One a process: drivers with threads of their own do not survive a fork.
     try:
         import fsspec
     except ModuleNotFoundError as error:
@@ -71,7 +72,7 @@ def filesystem(url: str) -> Any:
         MissingExtraError: fsspec is not installed.
         StorageError: no driver for the scheme, or the package that it needs is not installed.
     """
-    return _filesystem_of(url.split("::")[0].split("://")[0].lower())
+    return _filesystem_of(url.split("::")[0].split("://")[0].lower(), os.getpid())
 
 
 def one_line(error: BaseException) -> str:

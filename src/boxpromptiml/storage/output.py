@@ -53,6 +53,10 @@ class OutputFolder:
         """Bytes `start` to `end` of a file. Raises StorageError."""
         return storage.read_bytes(f"{self._url}/{name}" if self._url else str(self._path / name), start, end)
 
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where a store does not tell. Raises StorageError."""
+        return storage.size_of(f"{self._url}/{name}" if self._url else str(self._path / name))
+
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Yield a path to write a file to; on success it takes its place, on failure nothing changes.

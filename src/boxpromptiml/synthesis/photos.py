@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +13,22 @@ from numpy.typing import NDArray
 from boxpromptiml import images
 from boxpromptiml.errors import BoxPromptError, ImageError
 from boxpromptiml.synthesis._cv import cv2
+from boxpromptiml.synthesis.given import Given
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photograph of a pool: id (unique in the pool), path and size in pixels as `PhotoPool.load` gives it."""
+    """A photograph of a pool: id (unique in the pool), path and size in pixels as `PhotoPool.load` gives it.
+
+    `read` gives the encoded bytes of one that is no file of its own.
+    """
 
     id: str
     path: Path
     width: int
     height: int
     instances: Path | None = None
+    read: Callable[[], bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +79,9 @@ def scan(
         except ImageError as error:
             skipped.append(Skipped(error.path, error.reason))
             continue
-        if max_side is not None and max(width, height) > max_side:
-            factor = max_side / max(width, height)
-            width, height = max(1, round(width * factor)), max(1, round(height * factor))
+        width, height = _within(width, height, max_side)
         if min(width, height) < min_side:
-            skipped.append(Skipped(path, f"{width}x{height} pixels, the shorter side must have at least {min_side}"))
+            skipped.append(_too_small(path, width, height, min_side))
             continue
         number, unique = 2, name
         while unique in ids:
@@ -89,10 +92,34 @@ def scan(
     return photos, skipped
 
 
+def scan_given(given: Sequence[Given], min_side: int, max_side: int | None) -> tuple[list[Photo], list[Skipped]]:
+    """As `scan`, of photographs whose sizes are known, in the order of their ids."""
+    photos: list[Photo] = []
+    skipped: list[Skipped] = []
+    for item in sorted(given, key=lambda item: item.id):
+        width, height = _within(item.width, item.height, max_side)
+        if min(width, height) < min_side:
+            skipped.append(_too_small(item.path, width, height, min_side))
+        else:
+            photos.append(Photo(item.id, item.path, width, height, read=item.read))
+    return photos, skipped
+
+
+def _within(width: int, height: int, max_side: int | None) -> tuple[int, int]:
+    if max_side is None or max(width, height) <= max_side:
+        return width, height
+    factor = max_side / max(width, height)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _too_small(path: Path, width: int, height: int, min_side: int) -> Skipped:
+    return Skipped(path, f"{width}x{height} pixels, the shorter side must have at least {min_side}")
+
+
 def decode(photo: Photo, failed: dict[Path, str]) -> NDArray[np.uint8]:
     """The pixels at the photo's size, read-only; a file that cannot be decoded is noted in `failed`."""
     try:
-        image = images.open_image(photo.path)
+        image = images.open_image(photo.path) if photo.read is None else images.decode_image(photo.read(), photo.path)
     except ImageError as error:
         failed[photo.path] = error.reason
         raise

@@ -16,7 +16,8 @@ from boxpromptiml import images
 from boxpromptiml.errors import BoxPromptError, ImageError
 from boxpromptiml.regions import Box, mask_box
 from boxpromptiml.synthesis._cv import cv2
-from boxpromptiml.synthesis.photos import Photo, Skipped, decode, none_usable, photo_files, scan
+from boxpromptiml.synthesis.given import Given
+from boxpromptiml.synthesis.photos import Photo, Skipped, decode, none_usable, photo_files, scan, scan_given
 
 MIN_SIDE = 64
 CACHE_BYTES = 512 * 2**20
@@ -112,7 +113,8 @@ class PhotoPool(_Pool[NDArray[np.uint8]]):
     Picklable: the cache stays behind, so data-loading workers start with an empty one.
 
     Args:
-        paths: photo files and folders (searched recursively); order and duplicates do not matter.
+        paths: photo files and folders (searched recursively), or photographs that are given by themselves; order and
+            duplicates do not matter.
         min_side: photos with a shorter side below this many pixels are skipped.
         max_side: larger photos are scaled down to this long side when they are loaded; None = as they are.
         cache_bytes: bound of the decoded photos kept in memory.
@@ -129,17 +131,20 @@ class PhotoPool(_Pool[NDArray[np.uint8]]):
 
     def __init__(
         self,
-        paths: str | Path | Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path | Given],
         *,
         min_side: int = MIN_SIDE,
         max_side: int | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        roots = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        roots = [Path(path) for path in given if not isinstance(path, Given)]
         self.max_side = max_side
         photos, skipped = scan(photo_files(roots), min_side, max_side)
+        found = scan_given([photo for photo in given if isinstance(photo, Given)], min_side, max_side)
+        photos, skipped = photos + found[0], skipped + found[1]
         if not photos:
-            raise BoxPromptError(none_usable(roots, skipped))
+            raise BoxPromptError(none_usable(roots or [skipped[0].path], skipped))
         self._fill(photos, skipped, cache_bytes)
 
     def load(self, index: int) -> NDArray[np.uint8]:

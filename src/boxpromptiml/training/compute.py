@@ -12,6 +12,31 @@ from boxpromptiml.machine import usable_cores
 from boxpromptiml.training.recipe import Recipe
 
 
+def launched_outside() -> bool:
+    """Whether a launcher (torchrun, srun) started this process among others, rather than Lightning."""
+    return "RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+
+
+def as_launched(recipe: Recipe) -> Recipe:
+    """The recipe with as many machines and processes on each as a launcher has started, unless it says other numbers.
+
+    torchrun says them in WORLD_SIZE and LOCAL_WORLD_SIZE, srun in SLURM_NTASKS and SLURM_NNODES.
+    """
+    compute, environment = recipe.compute, os.environ
+    if (compute.devices, compute.nodes) != (1, 1) or not launched_outside():
+        return recipe
+    if "RANK" in environment:
+        world = int(environment.get("WORLD_SIZE", 1))
+        devices = int(environment.get("LOCAL_WORLD_SIZE", world))
+    else:
+        world = int(environment["SLURM_NTASKS"])
+        devices = world // int(environment.get("SLURM_NNODES", 1))
+    if devices * (world // devices) != world:
+        raise RecipeError(f"{world} processes are not the same number on each machine; start equally many on all")
+    numbers = {"devices": devices, "nodes": world // devices}
+    return recipe.model_copy(update={"compute": compute.model_copy(update=numbers)})
+
+
 def check_machine(recipe: Recipe) -> None:
     """Refuse what this machine cannot do, before anything is loaded.
 
@@ -25,7 +50,7 @@ def check_machine(recipe: Recipe) -> None:
     if started != world:
         raise RecipeError(
             f"{started} processes were started, but compute.devices x compute.nodes is {world}; "
-            "give --devices the number of processes per machine"
+            "leave both out, or give the numbers that the launcher was given"
         )
     if compute.accelerator == "cuda" and not torch.cuda.is_available():
         raise RecipeError("compute.accelerator is cuda, but torch sees no CUDA GPU; set it to cpu")

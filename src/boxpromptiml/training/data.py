@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from boxpromptiml.shards import Part, Shard
 from boxpromptiml.training.cache import ResizedCache
 from boxpromptiml.training.items import Batch, TrainingImages, ValidationImages, collate
 from boxpromptiml.training.recipe import Recipe
-from boxpromptiml.training.sampler import ResumableSampler, ShardSampler
+from boxpromptiml.training.sampler import Layout, ResumableSampler, ShardSampler
 from boxpromptiml.training.samples import Samples
 from boxpromptiml.training.synthetic import SyntheticSource
 
@@ -118,6 +121,7 @@ class TrainingData(L.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             passes=self.trainer.current_epoch,
+            layout=_layout(self._samples, self.images_per_epoch, self._recipe.data.shuffle_mb * 2**20),
         )
         images = TrainingImages(
             self._samples.train,
@@ -140,6 +144,12 @@ class TrainingData(L.LightningDataModule):
         sampler = ShardSampler(len(images), self.trainer.global_rank, self.trainer.world_size)
         return self._make(images, sampler, self._recipe.validation.batch_size, self._workers)
 
+    def teardown(self, stage: str) -> None:
+        """Remove this machine's copies of shards, unless the user has named a place for them; a run is complete."""
+        holder = self._samples.holder
+        if holder is not None and self._recipe.data.shard_cache is None:
+            shutil.rmtree(holder.folder, ignore_errors=True)
+
     def _make(self, images: Dataset[Any], sampler: Any, batch_size: int, workers: int) -> TimedLoader:
         return TimedLoader(
             images,
@@ -160,6 +170,35 @@ class TrainingData(L.LightningDataModule):
         if not self._recipe.data.cache:
             return None
         return ResizedCache.open(self._cache_path(part), self._recipe.input.height, self._recipe.input.width)
+
+
+def _layout(samples: Samples, images: int, window: int) -> Layout | None:
+    """Which images lie in which shard; None where none does. Synthesised ones, behind the others, lie by themselves."""
+    shards: dict[str, int] = {}
+    known: list[Shard | None] = []
+    blocks, sizes = np.zeros(images, np.int64), np.zeros(images, np.int64)
+    for i in range(images):
+        path = samples.train[i].path if i < len(samples.train) else None
+        if not isinstance(path, Part):
+            blocks[i] = len(known)
+            known.append(None)
+            continue
+        number = shards.setdefault(path.shard.location, len(known))
+        if number == len(known):
+            known.append(path.shard)
+        mask = samples.train[i].mask
+        blocks[i], sizes[i] = number, path.size + (mask.size if isinstance(mask, Part) else 0)
+    if not shards:
+        return None
+    holder = samples.holder
+    if holder is None:
+        return Layout(blocks, sizes, window)
+
+    def ahead(numbers: list[int]) -> None:
+        wanted = [shard for number in numbers if (shard := known[number]) is not None and shard.remote]
+        holder.ahead([(shard.location, shard.size, shard.sha256) for shard in wanted])
+
+    return Layout(blocks, sizes, window, ahead)
 
 
 def _start_worker(worker: int) -> None:

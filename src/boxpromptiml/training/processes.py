@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from boxpromptiml.errors import BoxPromptError
@@ -54,6 +55,18 @@ def first_message(trainer: L.Trainer, message: str) -> str:
     messages = [""] * trainer.world_size
     torch.distributed.all_gather_object(messages, message)
     return next(filter(None, messages), "")
+
+
+def lost_process(error: BaseException) -> BoxPromptError | None:
+    """The error for a process that waits for another one which is no more; None for an error of another kind."""
+    # NCCL's errors have a class, gloo's only a way to speak.
+    if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error).lower():
+        return None
+    rank = getattr(rank_zero_only, "rank", 0) or 0
+    return BoxPromptError(
+        f"process {rank} lost touch with another process, which has ended; see what it said, then go on "
+        "with the same command and --resume"
+    )
 
 
 def divergence(what: str, module: StudentTraining) -> DivergenceError:

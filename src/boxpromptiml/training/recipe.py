@@ -47,6 +47,23 @@ class DataConfig(_Section):
     cache_limit_mb: int = Field(
         8192, ge=0, description="Largest size of that cache on disk; images that do not fit are decoded every epoch."
     )
+    shuffle_mb: int = Field(
+        2048,
+        ge=1,
+        description="From shards, images are mixed within so many megabytes, and the order of the shards is mixed. "
+        "Training images that are no more than that are mixed as those of a folder are.",
+    )
+    shard_cache: str | None = Field(
+        None,
+        description="Folder, on each machine's own disk, for copies of the shards behind URLs; it is kept. null: one "
+        "below the system's folder for temporary files, removed when the run is complete.",
+    )
+    shard_cache_mb: int = Field(
+        32768,
+        ge=0,
+        description="Largest size of it; those not used for longest make room. 0: no copies, images are asked for one "
+        "by one. Without effect on results.",
+    )
 
 
 class ValidationConfig(_Section):

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.images import decode_photo, open_image, open_mask, read_image_file
+from boxpromptiml.images import decode_image, decode_mask, decode_photo, open_image, open_mask, read_image_file
 from boxpromptiml.preprocessing import PreprocessingSpec, resize_map
 from boxpromptiml.regions import Box, filled_boxes
+from boxpromptiml.shards import Part
 from boxpromptiml.training.windows import middle_window
 
 
@@ -22,10 +23,10 @@ class Sample:
 
     Attributes:
         name: the image as the dataset names it, behind the dataset's folder where there are several.
-        path: image file.
+        path: image file, or part of a shard.
         width, height: of the upright image, pixels.
         tampered: False: the target is empty.
-        mask: mask file (true or pseudo), for those supervisions.
+        mask: mask file (true or pseudo) or part of a shard, for those supervisions.
         boxes: for supervision by boxes.
         soft: whether the mask holds probabilities (pseudo) or is cut at 127 (true masks).
         confined: for refinement: the boxes that the mask belongs to. The target is then 0 outside them and at least
@@ -36,11 +37,11 @@ class Sample:
     """
 
     name: str
-    path: Path
+    path: Path | Part
     width: int
     height: int
     tampered: bool
-    mask: Path | None = None
+    mask: Path | Part | None = None
     boxes: tuple[Box, ...] = ()
     soft: bool = False
     confined: tuple[Box, ...] = ()
@@ -58,7 +59,7 @@ class Sample:
             ImageError: image or mask cannot be read.
             DatasetError: their sizes are not what the dataset says.
         """
-        image = open_image(self.path)
+        image = _image(self.path)
         size = (self.height, self.width)
         if image.shape[:2] != size:
             raise DatasetError(_size_error(self.path, image.shape, size))
@@ -71,7 +72,7 @@ class Sample:
             ImageError: image or mask cannot be read.
             DatasetError: their sizes are not what the dataset says.
         """
-        photo = decode_photo(read_image_file(self.path), self.path, enough=spec.enough)
+        photo = decode_photo(_bytes(self.path), str(self.path), enough=spec.enough)
         if (photo.width, photo.height) != (self.width, self.height):
             raise DatasetError(_size_error(self.path, (photo.height, photo.width), (self.height, self.width)))
         image = spec.resize(photo)
@@ -81,7 +82,7 @@ class Sample:
     def _target(self) -> NDArray[np.float32]:
         size = (self.height, self.width)
         if self.mask is not None:
-            grey = open_mask(self.mask)
+            grey = _mask(self.mask)
             if grey.shape != size:
                 raise DatasetError(_size_error(self.mask, grey.shape, size))
             values = np.asarray(grey / 255 if self.soft else grey > 127, np.float32)
@@ -110,7 +111,19 @@ def quantised(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(values * 255).astype(np.uint8)
 
 
-def _size_error(path: Path, found: Sequence[int], size: tuple[int, int]) -> str:
+def _bytes(source: Path | Part) -> bytes:
+    return source.read() if isinstance(source, Part) else read_image_file(source)
+
+
+def _image(source: Path | Part) -> NDArray[np.uint8]:
+    return decode_image(source.read(), str(source)) if isinstance(source, Part) else open_image(source)
+
+
+def _mask(source: Path | Part) -> NDArray[np.uint8]:
+    return decode_mask(source.read(), str(source)) if isinstance(source, Part) else open_mask(source)
+
+
+def _size_error(path: Path | Part, found: Sequence[int], size: tuple[int, int]) -> str:
     return (
         f"{path}: {found[1]} x {found[0]} pixels, the dataset says {size[1]} x {size[0]}; "
         "import it again, or find such files with  boxpromptiml validate"

@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How images lie together, so that an epoch reads what lies together at about the same time.
+
+    Attributes:
+        blocks: of each image, the number of its shard, counted from 0; an image by itself has a number of its own.
+        sizes: bytes of each image.
+        window: bytes within which images are mixed.
+        ahead: told of blocks, in this order, soon before their images come.
+    """
+
+    blocks: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    window: int
+    ahead: Callable[[list[int]], None] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether one window holds it all: then the order is that of images that lie anyhow."""
+        return int(self.sizes.sum()) <= self.window
+
+    def share(self, generator: torch.Generator, seed: int, rank: int, world: int) -> NDArray[np.int64]:
+        """The images of one process in their order: blocks of its own, mixed window by window."""
+        turn = torch.randperm(int(self.blocks.max()) + 1, generator=generator).numpy()
+        order = np.argsort(turn[self.blocks], kind="stable")
+        number = len(order) // world
+        mine = order[rank * number : (rank + 1) * number]
+        mixed = torch.randperm(number, generator=torch.Generator().manual_seed(seed * 1_009 + rank)).numpy()
+        return np.asarray(mine[np.lexsort((mixed, self.windows(mine)))])
+
+    def windows(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of the windows that images, in the order of their blocks, fall into."""
+        sizes = self.sizes[images]
+        return np.asarray((np.cumsum(sizes) - sizes) // self.window)
 
 
 class ResumableSampler(Sampler[tuple[int, int]]):
@@ -23,6 +62,7 @@ class ResumableSampler(Sampler[tuple[int, int]]):
         start: batches of the first pass that are already done.
         rank, world: this process and the number of processes.
         passes: passes made before this sampler was.
+        layout: of images in shards: each process then takes shards of its own, up to those at the borders.
     """
 
     def __init__(
@@ -36,6 +76,7 @@ class ResumableSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         world: int = 1,
         passes: int = 0,
+        layout: Layout | None = None,
     ) -> None:
         self._images = images
         self._batch_size = batch_size
@@ -45,6 +86,7 @@ class ResumableSampler(Sampler[tuple[int, int]]):
         self._rank = rank
         self._world = world
         self._passes = passes
+        self._layout = layout
         self._whole = samples_per_process(images, batch_size, world)
 
     def set_epoch(self, passes: int) -> None:
@@ -56,10 +98,33 @@ class ResumableSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self._first + self._passes
-        generator = torch.Generator().manual_seed(self._seed * 100_003 + epoch)
-        order = torch.randperm(self._images, generator=generator)[self._rank :: self._world][: self._whole]
+        number = self._seed * 100_003 + epoch
+        generator = torch.Generator().manual_seed(number)
         first = self._whole - len(self)
-        return iter([(epoch, index) for index in order[first:].tolist()])
+        if self._layout is None or self._layout.whole:
+            order = torch.randperm(self._images, generator=generator)[self._rank :: self._world]
+        else:
+            order = torch.from_numpy(self._layout.share(generator, number, self._rank, self._world))
+        left = order[first : self._whole].tolist()
+        if self._layout is None or self._layout.ahead is None:
+            return iter([(epoch, index) for index in left])
+        return self._announced(epoch, left, self._layout)
+
+    def _announced(self, epoch: int, left: list[int], layout: Layout) -> Iterator[tuple[int, int]]:
+        """Blocks are announced about a window before they are needed."""
+        assert layout.ahead is not None
+        said: set[int] = set()
+        size = told = 0
+        for place, index in enumerate(left):
+            while told < len(left) and size <= 2 * layout.window:
+                size += int(layout.sizes[left[told]])
+                block = int(layout.blocks[left[told]])
+                if block not in said:
+                    said.add(block)
+                    layout.ahead([block])
+                told += 1
+            size -= int(layout.sizes[left[place]])
+            yield epoch, index
 
 
 class ShardSampler(Sampler[int]):

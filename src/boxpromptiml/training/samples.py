@@ -6,16 +6,18 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from boxpromptiml.dataset import Dataset, ImageRecord
+from boxpromptiml.dataset import ImageRecord
 from boxpromptiml.dataset.splits import split_by_group
 from boxpromptiml.errors import DatasetError
+from boxpromptiml.shards import Part, ShardHolder
 from boxpromptiml.training.recipe import Recipe, Supervision
 from boxpromptiml.training.sample import Sample
+from boxpromptiml.training.sources import Located, holder_folder, located
 
 # What a tampered image must have, and what to do where none has it. Labels are another matter (`_check_labels`).
 _REMEDIES: dict[Supervision, tuple[str, str]] = {
@@ -42,6 +44,7 @@ class Samples:
         left_out: images that lack what the supervision needs.
         carved: whether (part of) `val` was held out from the training images, for want of a ``val`` split.
         teachers: ids of the teachers of the pseudo masks.
+        holder: of local copies of shards behind URLs; None where there are none.
     """
 
     train: list[Sample] = field(default_factory=list)
@@ -49,6 +52,7 @@ class Samples:
     left_out: list[LeftOut] = field(default_factory=list)
     carved: bool = False
     teachers: tuple[str, ...] = ()
+    holder: ShardHolder | None = None
 
     def counts(self) -> dict[str, int]:
         """Numbers of images by part and label."""
@@ -66,7 +70,7 @@ class Samples:
 
 
 def gather_samples(folders: Sequence[str | Path], recipe: Recipe, supervision: Supervision) -> Samples:
-    """Read the records of one or several datasets and decide what is trained on.
+    """Read the records of one or several datasets, or of shards, and decide what is trained on.
 
     - Training: the ``train`` split; in a dataset without one, the images that are in no split.
     - Validation: the ``val`` split; in a dataset without one, a share of the training images, by source group and
@@ -77,26 +81,31 @@ def gather_samples(folders: Sequence[str | Path], recipe: Recipe, supervision: S
 
     Raises:
         DatasetError: no dataset there, nothing to train on (with the remedy), or files that are missing.
+        StorageError: shards behind a URL that cannot be reached.
     """
     samples = Samples()
+    limit = recipe.data.shard_cache_mb * 2**20
+    holder = ShardHolder(holder_folder(folders, recipe.data), limit) if limit else None
     teachers: set[str] = set()
     for index, folder in enumerate(folders):
         prefix = f"{folder}: " if len(folders) > 1 else ""
-        with Dataset.open(folder) as dataset:
-            train, val = _parts(dataset, folder)
-            usable = list(_usable(train, dataset, supervision, recipe, prefix, samples.left_out))
-            if not val and recipe.validation.fraction > 0:
-                held = _carve([record for record, _ in usable], recipe, index, folder)
-                val_pairs = [(record, sample) for record, sample in usable if record.image in held]
-                usable = [(record, sample) for record, sample in usable if record.image not in held]
-                samples.carved |= bool(val_pairs)
-            elif recipe.validation.fraction > 0:
-                val_pairs = list(_usable(val, dataset, supervision, recipe, prefix, samples.left_out))
-            else:
-                val_pairs = []
-            samples.train += [sample for _, sample in usable]
-            samples.val += [sample for _, sample in val_pairs]
-            teachers |= {record.pseudo.teacher for record, sample in usable if record.pseudo and sample.soft}
+        train, val = _parts(located(folder, holder), folder)
+        usable = list(_usable(train, supervision, recipe, prefix, samples.left_out))
+        if not val and recipe.validation.fraction > 0:
+            held = _carve([record for record, _ in usable], recipe, index, folder)
+            val_pairs = [(record, sample) for record, sample in usable if record.image in held]
+            usable = [(record, sample) for record, sample in usable if record.image not in held]
+            samples.carved |= bool(val_pairs)
+        elif recipe.validation.fraction > 0:
+            val_pairs = list(_usable(val, supervision, recipe, prefix, samples.left_out))
+        else:
+            val_pairs = []
+        samples.train += [sample for _, sample in usable]
+        # Validation images are few, and spread over all shards where they were held out: each is asked for by itself.
+        samples.val += [_singly(sample) for _, sample in val_pairs]
+        teachers |= {record.pseudo.teacher for record, sample in usable if record.pseudo and sample.soft}
+    if any(isinstance(sample.path, Part) and sample.path.shard.remote for sample in samples.train):
+        samples.holder = holder
     samples.teachers = tuple(sorted(teachers))
     where = ", ".join(str(folder) for folder in folders)
     if supervision == "label":
@@ -108,28 +117,27 @@ def gather_samples(folders: Sequence[str | Path], recipe: Recipe, supervision: S
     return samples
 
 
-def _parts(dataset: Dataset, folder: str | Path) -> tuple[list[ImageRecord], list[ImageRecord]]:
-    by_split: dict[str | None, list[ImageRecord]] = {}
-    for record in dataset.records():
-        by_split.setdefault(record.split, []).append(record)
+def _parts(images: Iterable[Located], folder: str | Path) -> tuple[list[Located], list[Located]]:
+    by_split: dict[str | None, list[Located]] = {}
+    for image in images:
+        by_split.setdefault(image.record.split, []).append(image)
     train = by_split.get("train") or by_split.get(None, [])
     if not train:
         if not by_split:
             raise DatasetError(f"{folder}: the dataset has no images; add some with  boxpromptiml import")
-        held = ", ".join(f"{len(records)} in {split}" for split, records in by_split.items())
+        held = ", ".join(f"{len(found)} in {split}" for split, found in by_split.items())
         raise DatasetError(f"{folder}: no training images ({held}); assign them with  boxpromptiml split {folder}")
     return train, by_split.get("val", [])
 
 
 def _usable(
-    records: Iterable[ImageRecord],
-    dataset: Dataset,
+    images: Iterable[Located],
     supervision: Supervision,
     recipe: Recipe,
     prefix: str,
     left_out: list[LeftOut],
 ) -> Iterator[tuple[ImageRecord, Sample]]:
-    for record in records:
+    for record, image, true, pseudo in images:
         name = prefix + record.image
         reason = _obstacle(record, supervision, recipe.data.skip_suspicious)
         if reason is not None:
@@ -137,13 +145,10 @@ def _usable(
             continue
         mask = None
         if record.label == "tampered":
-            if supervision == "pseudo" and record.pseudo is not None:
-                mask = dataset.path(record.pseudo.path)
-            elif supervision == "mask" and record.mask is not None:
-                mask = dataset.path(record.mask)
+            mask = {"pseudo": pseudo, "mask": true}.get(supervision)
         sample = Sample(
             name=name,
-            path=dataset.path(record.image),
+            path=image,
             width=record.width,
             height=record.height,
             tampered=record.label == "tampered",
@@ -151,7 +156,7 @@ def _usable(
             boxes=record.boxes if supervision == "box" else (),
             soft=supervision == "pseudo" and mask is not None,
             confined=record.boxes if recipe.refinement.start and supervision == "pseudo" and mask is not None else (),
-            digest=_digest(record, supervision),
+            digest=_digest(record, supervision, image),
         )
         yield record, sample
 
@@ -175,7 +180,7 @@ def _obstacle(record: ImageRecord, supervision: Supervision, skip_suspicious: bo
     return "no box" if supervision == "box" and not record.boxes else None
 
 
-def _digest(record: ImageRecord, supervision: Supervision) -> str:
+def _digest(record: ImageRecord, supervision: Supervision, image: Path | Part) -> str:
     target: object = None
     if record.label == "tampered":
         if supervision == "pseudo" and record.pseudo is not None:
@@ -183,7 +188,16 @@ def _digest(record: ImageRecord, supervision: Supervision) -> str:
         else:
             target = {"mask": record.mask, "box": record.boxes}.get(supervision)
     content = [record.image, record.width, record.height, record.label, target]
+    if isinstance(image, Part):
+        content.append(image.shard.sha256)  # the order of an epoch follows the shards
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _singly(sample: Sample) -> Sample:
+    if not isinstance(sample.path, Part):
+        return sample
+    mask = sample.mask.singly() if isinstance(sample.mask, Part) else sample.mask
+    return replace(sample, path=sample.path.singly(), mask=mask)
 
 
 def _carve(records: Sequence[ImageRecord], recipe: Recipe, index: int, folder: str | Path) -> set[str]:
@@ -237,7 +251,8 @@ def _check_targets(samples: Samples, where: str, supervision: Supervision, recip
 
 
 def _check_files(samples: Samples, folder: str | Path) -> None:
-    paths = [path for s in [*samples.train, *samples.val] for path in (s.path, s.mask) if path is not None]
+    # Shards are complete, or have no index.
+    paths = [path for s in [*samples.train, *samples.val] for path in (s.path, s.mask) if isinstance(path, Path)]
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DatasetError(

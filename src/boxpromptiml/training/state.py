@@ -23,6 +23,8 @@ _FREE = (
     "data.workers",
     "data.cache",
     "data.cache_limit_mb",
+    "data.shard_cache",
+    "data.shard_cache_mb",
     "validation.batch_size",
     "validation.samples",
     "compute.strategy",

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import RecipeError
+from boxpromptiml.shards import Part
+from boxpromptiml.synthesis.given import Given
 from boxpromptiml.training.recipe import Recipe
 from boxpromptiml.training.sample import Sample
 
@@ -21,11 +23,11 @@ class SyntheticSource:
     """Makes synthesised training images. Picklable; safe to use in worker processes.
 
     Args:
-        photos: files and folders of authentic photographs.
+        photos: files and folders of authentic photographs, or photographs that lie in shards.
         recipe: of the run.
     """
 
-    def __init__(self, photos: Sequence[Path], recipe: Recipe) -> None:
+    def __init__(self, photos: Sequence[Path | Given], recipe: Recipe) -> None:
         # OpenCV comes in here, and only where synthesis is wanted.
         from boxpromptiml.synthesis import ObjectPool, PhotoPool, Synthesizer
 
@@ -46,9 +48,9 @@ class SyntheticSource:
         """
         if recipe.synthesis.fraction == 0:
             return None
-        photos = [Path(photo) for photo in recipe.synthesis.photos]
+        photos: list[Path | Given] = [Path(photo) for photo in recipe.synthesis.photos]
         if not photos:
-            photos = [sample.path for sample in train if not sample.tampered]
+            photos = [_given(sample) for sample in train if not sample.tampered]
             if not photos:
                 raise RecipeError(
                     "synthesis.fraction is above 0, but there are no authentic training images to make tampered ones "
@@ -63,3 +65,10 @@ class SyntheticSource:
             return made.image, made.mask, False
         made = self._synthesizer.make(rng)
         return made.image, made.mask, True
+
+
+def _given(sample: Sample) -> Path | Given:
+    if not isinstance(sample.path, Part):
+        return sample.path
+    # Any photograph may be next: shards are not fetched for it.
+    return Given(sample.name, Path(str(sample.path)), sample.width, sample.height, sample.path.singly().read)
