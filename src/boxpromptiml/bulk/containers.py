@@ -96,11 +96,16 @@ def read_source(
 
 
 def _members(source: Source, base: str) -> Iterator[InputImage]:
+    last = None
     try:
         for member in storage.tar_members(source.name, base):
             path = PurePosixPath(member.name)
+            key, _, kind = member.name.rpartition(".")[0].rpartition(".")
+            if kind in ("mask", "pseudo") and key == last:
+                continue  # of the image before, as  boxpromptiml shard  writes them
             if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
                 continue
+            last = member.name.rpartition(".")[0]
             name = f"{source.name}#{member.name}"
             relative = "/".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
             if member.size > _MEMBER_BYTES:
