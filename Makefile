@@ -9,7 +9,7 @@ PARITY := .venv-parity
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
 
-.PHONY: demo test unit browser torture lint format bench parity clean
+.PHONY: demo test unit browser torture lint format bench peers parity clean
 
 demo: $(VENV)/.demo
 	$(BIN)/boxpromptiml demo --out demo-output
@@ -37,6 +37,9 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
+
+peers: $(VENV)/.test $(PARITY)/.ready
+	$(BIN)/python -m benchmarks.peers
 
 parity: $(PARITY)/.ready
 	$(TEST_ENV) $(PARITY)/bin/python -m parity

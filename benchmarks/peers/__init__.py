@@ -1,0 +1,1 @@
+"""The student beside the field's networks, timed in one run: `python -m benchmarks.peers --help`."""
