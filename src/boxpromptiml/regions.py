@@ -109,11 +109,15 @@ def component_runs(mask: NDArray[Any]) -> list[tuple[Component, NDArray[np.int64
         Per region its box and area, and the starts and ends (exclusive) of its runs as ascending column-major
         positions ``x * height + y``, as `rle.from_runs` takes them. Runs never cross from one column to the next.
     """
-    mask = np.asarray(mask) != 0
+    mask = np.asarray(mask)
+    if mask.dtype != bool:  # a copy of a large mask takes as long as all that follows
+        mask = mask != 0
     height = mask.shape[0]
-    if not mask.any():
+    around = mask_box(mask)
+    if around is None:
         return []
-    columns, starts, ends = _runs(mask)
+    columns, starts, ends = _runs(mask[around.slices])
+    columns, starts, ends = columns + around.x0, starts + around.y0, ends + around.y0
     labels = _joined(*_touching(columns, starts, ends, height), len(columns))
     order = np.argsort(labels, kind="stable")
     columns, starts, ends = columns[order], starts[order], ends[order]
