@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["dataset", "teachers", "synthesis", "model_config", "models", "storage"], 2),
     **dict.fromkeys(["formats", "pseudolabels", "shards", "student", "runtime", "http"], 3),
     **dict.fromkeys(["training", "bulk", "web", "serve"], 4),
-    **dict.fromkeys(["evaluation", "export", "integrations", "protocols", "cli", "demo", "bench"], 5),
+    **dict.fromkeys(["evaluation", "export", "integrations", "protocols", "cli", "demo", "bench", "packaging"], 5),
 }
 # `boxpromptiml localize` must work, and start fast, where only the core dependencies are installed.
 HEAVY = {"torch", "torchvision", "timm", "lightning", "transformers", "cv2", "scipy", "sklearn", "matplotlib"}

@@ -144,8 +144,8 @@ def test_export_makes_a_model_that_can_be_evaluated(model: Path, folders: Path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["info", "nowhere"], "no config.json there"),
-        (["export", "nowhere"], "no config.json there"),
+        (["info", "nowhere"], "no such model folder"),
+        (["export", "nowhere"], "no such model folder"),
         (["evaluate", "model", "set"], "run  boxpromptiml export"),
     ],
 )

@@ -11,6 +11,8 @@ import typer
 
 from boxpromptiml.cli.arguments import Split
 from boxpromptiml.cli.network import (
+    NO_MODEL,
+    ModelOption,
     PrecisionOption,
     RuntimeOption,
     StudentDeviceOption,
@@ -74,13 +76,7 @@ def annotate(
         ),
     ] = None,
     teacher_device: TeacherDeviceOption = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Model folder: its maps are shown as suggestions, and photos can be dropped to be localized.",
-            show_default="BOXPROMPTIML_MODEL, if set",
-        ),
-    ] = None,
+    model: ModelOption = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = None,
     device: StudentDeviceOption = None,
@@ -96,12 +92,14 @@ def annotate(
 ) -> None:
     """Annotate and review a dataset in the browser.
 
+    The model's maps are shown as suggestions, and photos can be dropped to be localized; `--model none` goes without.
     New images in the folder are found each time it is opened. Every change is stored at once: stop with Ctrl-C at any
     time and run the same command again to go on.
     """
     from dataclasses import replace
 
     from boxpromptiml.http.server import listen
+    from boxpromptiml.models import DEFAULT_NAME, packaged_names
     from boxpromptiml.runtime import Localizer
     from boxpromptiml.runtime.localizer import MODEL_VARIABLE
     from boxpromptiml.web import WebState, create_app, serve
@@ -111,7 +109,9 @@ def annotate(
         raise TeacherError("--weights is for the sam teacher; leave --teacher none out")
     if teacher_device is not None and teacher != "sam" and weights is None:
         raise TeacherError("--teacher-device is for the sam teacher; give --teacher sam, or --weights")
-    with_model = model is not None or bool(os.environ.get(MODEL_VARIABLE))
+    with_model = model != NO_MODEL and (
+        model is not None or bool(os.environ.get(MODEL_VARIABLE)) or DEFAULT_NAME in packaged_names()
+    )
     if not with_model:
         check_without_model(runtime, precision, device, threads)
     settings = make_settings(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from boxpromptiml.cli.network import MODEL_HELP
+
 if TYPE_CHECKING:
     from boxpromptiml.bench import SpeedResult
     from boxpromptiml.bench.tables import PlainTable
@@ -18,11 +20,11 @@ bench_app = typer.Typer(
 )
 
 Models = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Argument(
         metavar="[MODEL]...",
-        help="Model folders, as `boxpromptiml train` writes them; default: that of BOXPROMPTIML_MODEL.",
-        show_default=False,
+        help=f"{MODEL_HELP} Several are compared.",
+        show_default="BOXPROMPTIML_MODEL, or default",
     ),
 ]
 Runtimes = Annotated[
@@ -97,7 +99,7 @@ def latency(
     counts = None if threads is None else _numbers(threads, "--threads")
     state = _partial(json_file)
     result = measure_speed(
-        models or [find_model()],
+        [find_model(model) for model in models] if models else [find_model()],
         runtimes=_names(runtimes),
         threads=counts,
         device=device,
@@ -145,7 +147,7 @@ def throughput(
     several = [1, usable_cores()] if processes is None else _numbers(processes, "--processes")
     state = _partial(json_file)
     result = measure_speed(
-        models or [find_model()],
+        [find_model(model) for model in models] if models else [find_model()],
         runtimes=_names(runtimes),
         threads=counts,
         batches=sizes,

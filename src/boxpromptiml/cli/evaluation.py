@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
-from boxpromptiml.cli.network import DeviceOption, PrecisionOption, RuntimeOption, ThreadsOption
+from boxpromptiml.cli.network import DeviceOption, ModelArgument, PrecisionOption, RuntimeOption, ThreadsOption
 
 if TYPE_CHECKING:
     from boxpromptiml.evaluation import EvaluationResult
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, as `boxpromptiml train` writes it.")],
+    model: ModelArgument,
     datasets: Annotated[
         list[Path],
         typer.Argument(

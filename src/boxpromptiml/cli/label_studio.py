@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boxpromptiml.cli.network import (
+    MODEL_HELP,
     PrecisionOption,
     RuntimeOption,
     StudentDeviceOption,
@@ -38,8 +39,10 @@ def label_studio(
         bool, typer.Option("--draft", help="Rougher masks at once, where exact ones take seconds (large photos).")
     ] = False,
     model: Annotated[
-        Path | None,
-        typer.Option("--model", "-m", help="Model folder: its predictions become pre-annotations.", show_default=False),
+        str | None,
+        typer.Option(
+            "--model", "-m", help=f"{MODEL_HELP} Its predictions become pre-annotations.", show_default="none"
+        ),
     ] = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = None,

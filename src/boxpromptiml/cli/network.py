@@ -5,14 +5,16 @@ They go to `boxpromptiml.runtime.Localizer.load` as they are, which says what is
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+MODEL_HELP = "Model: default or paper, which come with the package, a folder, or a hub id owner/name[@revision]."
+NO_MODEL = "none"  # of verbs that can do without
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 ModelOption = Annotated[
-    Path | None,
-    typer.Option("--model", "-m", envvar="BOXPROMPTIML_MODEL", help="Model folder.", show_default=False),
+    str | None,
+    typer.Option("--model", "-m", envvar="BOXPROMPTIML_MODEL", help=MODEL_HELP, show_default="default"),
 ]
 RuntimeOption = Annotated[
     str,

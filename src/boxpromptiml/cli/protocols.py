@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
-from boxpromptiml.cli.network import DeviceOption, PrecisionOption, RuntimeOption, ThreadsOption
+from boxpromptiml.cli.network import MODEL_HELP, DeviceOption, PrecisionOption, RuntimeOption, ThreadsOption
 
 app = typer.Typer(
     name="protocol",
@@ -150,7 +150,7 @@ def run(
         typer.Option(min=1, help="At most so many images of each training set, a fixed draw.", show_default="all"),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Evaluate this model folder; train nothing.")
+        str | None, typer.Option(metavar="MODEL", help=f"{MODEL_HELP} Evaluate it, train nothing.")
     ] = None,
     on_mismatch: Annotated[
         OnMismatch, typer.Option(help="For masks that do not fit their images, as in `import`.")

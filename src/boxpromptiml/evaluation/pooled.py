@@ -148,6 +148,11 @@ class PixelCurves:
         for name, values in self.arrays().items():
             values[...] = arrays[name]
 
+    def counts(self) -> tuple[Counts, Counts]:
+        """Untouched and tampered pixels of all images by probability, int64 (bins,) each."""
+        negatives, positives = self._tampered.sum(axis=0)
+        return negatives + self._authentic.sum(axis=0), positives
+
     def pooled(self, *, authentic: bool) -> Pooled:
         """The figures over tampered images, or over all; the shared threshold is over tampered ones in either case."""
         negatives, positives = self._tampered.sum(axis=0)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from boxpromptiml import __version__
+from boxpromptiml.evaluation.calibration import Calibrations
 from boxpromptiml.evaluation.groups import Group
 from boxpromptiml.evaluation.pooled import NOT_POOLED, PixelCurves, Pooled
 from boxpromptiml.evaluation.table import ImageTable
@@ -139,6 +140,7 @@ class EvaluationResult:
         by_region_size: the tampered images by the share of the image that is tampered.
         by_kind: the tampered images by kind of manipulation, where it is known.
         curves: of the pixels of all images, for plots; None where the mode has none.
+        calibration: whether the model's probabilities are probabilities.
         image_threshold: an image whose score is above it is called tampered.
         n_skipped: images without label and mask, which were left out.
         model: what was evaluated.
@@ -155,6 +157,7 @@ class EvaluationResult:
     by_region_size: tuple[Group, ...]
     by_kind: tuple[Group, ...]
     curves: PixelCurves | None
+    calibration: Calibrations
     image_threshold: float
     n_skipped: int
     model: dict[str, Any]
@@ -171,6 +174,7 @@ class EvaluationResult:
             "ci95": _intervals(self.ci95),
             "by_region_size": [group.to_json() for group in self.by_region_size],
             "by_kind": [group.to_json() for group in self.by_kind],
+            "calibration": self.calibration.to_json(),
             "n_skipped": self.n_skipped,
             "datasets": [
                 {"dataset": name, "split": split, **figures.to_json(), "ci95": _intervals(ci95)}

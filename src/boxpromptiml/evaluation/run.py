@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml import __version__
 from boxpromptiml.errors import DatasetError
+from boxpromptiml.evaluation.calibration import Calibrations
 from boxpromptiml.evaluation.groups import by_kind, by_region_size
 from boxpromptiml.evaluation.intervals import figure_intervals
 from boxpromptiml.evaluation.plan import Plan, Task, open_plan
@@ -269,6 +270,12 @@ def _result(run: _Run) -> EvaluationResult:
         by_region_size=by_region_size(table, preset),
         by_kind=by_kind(table, preset),
         curves=everything,
+        calibration=Calibrations.of(
+            table,
+            everything if scorer.mode == "origin" else None,
+            decision,
+            own_score=preset.image_rule != "max" and scorer.mode == "origin",
+        ),
         image_threshold=threshold,
         n_skipped=plan.n_skipped,
         model=describe_model(scorer.localizer) | ({"tta": True} if scorer.tta else {}),

@@ -40,7 +40,16 @@ def to_onnx(model: DeployedStudent, config: ModelConfig, precision: Precision = 
         raise ModelError(f"backbone {config.student.backbone} cannot be exported to ONNX ({reason})") from error
     proto: onnx.ModelProto = program.model_proto
     proto.producer_name, proto.producer_version = "boxpromptiml", __version__
+    _strip(proto)
     return proto
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Remove what the exporter tells of itself: call stacks with the paths of this machine, a megabyte of them."""
+    graph = proto.graph
+    for part in (proto, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
 
 
 def save_onnx(proto: onnx.ModelProto, card: Card, path: Path) -> None:

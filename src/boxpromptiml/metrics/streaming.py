@@ -64,6 +64,12 @@ class ScoreHistogram:
         high = np.where(np.float32(1) - high < mirrored, np.nextafter(high, np.float32(0)), high)
         return np.concatenate([low, high]).astype(np.float32)
 
+    @property
+    def middles(self) -> NDArray[np.float64]:
+        """A probability that stands for each bin: the middle between its edges."""
+        edges = np.concatenate([[0.0], self.edges.astype(np.float64), [1.0]])
+        return np.asarray((edges[:-1] + edges[1:]) / 2)
+
     def update(self, probability: NDArray[np.float32], truth: Bools) -> None:
         """Add pixels.
 

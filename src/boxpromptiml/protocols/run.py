@@ -64,7 +64,7 @@ class RunSettings:
     per_set: int | None = None
     on_mismatch: OnMismatch = "error"
     recipe: Recipe | None = None
-    model: Path | None = None
+    model: str | Path | None = None
     allow_missing: bool = False
     runtime: str = "auto"
     precision: str | None = None
@@ -164,7 +164,7 @@ def run_protocol(
         protocol=protocol,
         label=_label(settings),
         model=next(item.figures["model"] for item in sets if item.figures is not None),
-        settings=settings.identity() | {"model": _text(settings.model)},
+        settings=settings.identity() | {"model": None if settings.model is None else str(settings.model)},
         sets=tuple(sets),
         remarks=tuple(_remarks(protocol, prepared, missing, settings)),
         overlaps=tuple(overlaps),
@@ -289,7 +289,7 @@ def _remarks(
 
 def _label(settings: RunSettings) -> str:
     if settings.model is not None:
-        return f"{settings.model.name} (given)"
+        return f"{Path(settings.model).name} (given)"
     words = {"mask": "masks", "box": "filled boxes", "pseudo": f"boxes, {settings.teacher}"}
     return f"this run ({words[settings.supervision]})"
 

@@ -1,0 +1,214 @@
+"""`package_model`: from the folder of a training run to a model that can be handed on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from boxpromptiml import __version__
+from boxpromptiml.errors import ModelError
+from boxpromptiml.evaluation.run import evaluate
+from boxpromptiml.export import export_model
+from boxpromptiml.files import sha256_of
+from boxpromptiml.model_config import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, DecisionRule, ModelConfig, Provenance
+from boxpromptiml.models import CARD_NAME, packaged_root
+from boxpromptiml.models.card import CardText, FileFact, ModelCard, Result
+from boxpromptiml.packaging.fitting import Fitted, fit, observe
+from boxpromptiml.packaging.held_out import TRUTHS, held_out, recipe_of, supervision_of
+from boxpromptiml.packaging.results import result_of
+from boxpromptiml.packaging.storing import halve_graph, halve_weights
+from boxpromptiml.runtime import Localizer
+from boxpromptiml.training.decision import decision_rule
+
+MAX_BYTES = 25_000_000
+_RESULTS_FOLDER = "results"  # in the run's folder: a second call need not look again
+Weights = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A packaged model.
+
+    Attributes:
+        folder: where it is.
+        card: what is said of it.
+        bytes: of its files, without the card.
+    """
+
+    folder: Path
+    card: ModelCard
+    bytes: int
+
+
+def package_model(
+    run: str | Path,
+    name: str,
+    *,
+    output: str | Path | None = None,
+    validation: Sequence[str | Path] = (),
+    results: Mapping[str, str | Path] | None = None,
+    text: CardText | None = None,
+    weights: Weights = "fp32",
+    max_false_area: float | None = None,
+    cut: float | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Packaged:
+    """Package a model: weights, ONNX file, calibrated config and card.
+
+    Threshold and calibration come from the training images that the run held out, with targets as it was trained on;
+    test images are for `results` alone. The same run, data and versions give the same bytes.
+
+    Args:
+        run: folder of `boxpromptiml train`; of one that is not finished, the best epoch so far.
+        name: what the model is called.
+        output: the new folder; None for the place of the packaged models, under the name.
+        validation: where the datasets lie now, see `held_out`.
+        results: by name, data sets to evaluate the finished model on, for the card.
+        text: what only people know, for the card.
+        weights: how matrices are stored, in both files; the network computes in fp32 with what is stored.
+        max_false_area: bound of the threshold's choice, see `boxpromptiml.packaging.fitting.choose_cut`.
+        cut: the threshold of the network's own map; None to choose it. 0.5 gives the map a temperature and no bias.
+        max_bytes: of all models in the folder that the new one lies in, together; more is refused.
+
+    Raises:
+        ModelError: the folder is no run, the files are too large, or the output is in the way.
+        DatasetError: the held-out images are not there, or were trained on.
+    """
+    run = Path(run)
+    target = Path(output) if output is not None else packaged_root() / name
+    if target.exists() and not (target / CARD_NAME).is_file():
+        raise ModelError(f"{target}: is in the way, and no packaged model; choose another --output")
+    config = ModelConfig.load(run)
+    supervision, recipe = supervision_of(run, config), recipe_of(run, config)
+    samples = held_out(run, config, validation)
+    if not samples:
+        raise ModelError(f"{run}: held out no images; give --validation DATASET with a val split")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".package-", dir=target.parent) as workshop:
+        stage = Path(workshop) / name
+        stage.mkdir()
+        if weights == "fp16":
+            halve_weights(run / WEIGHTS_NAME, stage / WEIGHTS_NAME)
+        else:
+            shutil.copyfile(run / WEIGHTS_NAME, stage / WEIGHTS_NAME)
+        plain = config.model_copy(
+            update={"decision": decision_rule(recipe, supervision), "trained_on": _shareable(config.trained_on)}
+        )
+        plain.save(stage)
+        export_model(stage)
+        if weights == "fp16":
+            halve_graph(stage / ONNX_NAME)
+        _check_size(stage, target, max_bytes)
+        fitted = fit(
+            observe(Localizer.load(stage), samples),
+            plain.decision,
+            TRUTHS[supervision],
+            max_false_area=max_false_area,
+            fixed_cut=cut,
+        )
+        final = plain.model_copy(update={"decision": fitted.rule})
+        final.save(stage)
+        localizer = Localizer.load(stage)
+        measured = [
+            result_of(found, evaluate(localizer, place, state=run / _RESULTS_FOLDER / found, keep_state=True))
+            for found, place in (results or {}).items()
+        ]
+        card = _card(name, final, fitted, measured, text or CardText(), weights, stage)
+        card.save(stage)
+        for path in stage.iterdir():
+            path.chmod(0o644)
+        _move(stage, target, Path(workshop) / "old")
+    return Packaged(target, card, sum(file.bytes for file in card.files))
+
+
+def _card(
+    name: str,
+    config: ModelConfig,
+    fitted: Fitted,
+    results: list[Result],
+    text: CardText,
+    weights: Weights,
+    folder: Path,
+) -> ModelCard:
+    spec, trained = config.preprocessing, config.trained_on
+    files = [folder / file for file in (CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME)]
+    return ModelCard(
+        name=name,
+        made_by=__version__,
+        text=text,
+        student=config.student.model_dump(mode="json"),
+        params=config.params,
+        flops=config.flops,
+        input=_input_text(config),
+        size=[spec.height, spec.width],
+        weights=weights,
+        supervision=trained.supervision,
+        teacher=trained.teacher,
+        images=trained.images,
+        validation=trained.validation,
+        score=_score_text(config.decision),
+        calibration=fitted.facts,
+        results=results,
+        files=[FileFact(name=p.name, bytes=p.stat().st_size, sha256=sha256_of(p)) for p in files],
+    )
+
+
+def _input_text(config: ModelConfig) -> str:
+    spec = config.preprocessing
+    if spec.fit == "native":
+        return f"the photo at its own size, at most {spec.max_side} pixels on the longer side; RGB, 8 bit"
+    return f"the photo resized to {spec.width} x {spec.height} (antialiased bilinear, aspect not kept); RGB, 8 bit"
+
+
+def _score_text(rule: DecisionRule) -> str:
+    what = "logits" if rule.score_pooling == "logit" else "probabilities"
+    return f"mean of the {what} of the highest {rule.score_fraction:.3g} of the map's pixels, then Platt scaling"
+
+
+def _check_size(stage: Path, target: Path, max_bytes: int) -> None:
+    """Refuse a model that is too large together with its neighbours."""
+    size = sum(path.stat().st_size for path in stage.iterdir())
+    # Neighbours are models with a card; anything else in that folder is not ours to count.
+    others = {
+        path.parent.name: sum(file.stat().st_size for file in path.parent.iterdir() if file.name != CARD_NAME)
+        for path in sorted(target.parent.glob(f"[!.]*/{CARD_NAME}"))
+        if path.parent != target
+    }
+    if size + sum(others.values()) > max_bytes:
+        beside = "".join(f", {name} beside it {bytes_ / 1e6:.1f} MB" for name, bytes_ in others.items())
+        raise ModelError(
+            f"{target}: {size / 1e6:.1f} MB{beside}: more than the {max_bytes / 1e6:g} MB allowed; use --weights fp16, "
+            "a smaller backbone, or a higher --max-mb"
+        )
+
+
+def _shareable(trained: Provenance) -> Provenance:
+    """Without the folders of the machine that trained: only what they are called."""
+    raw = json.loads(trained.model_dump_json())
+    return Provenance.model_validate(_without_places(raw))
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_places(item) for item in value]
+    if isinstance(value, str) and (PurePath(value).is_absolute() or value.startswith(("..", "~"))):
+        return PurePath(value).name
+    return value
+
+
+def _move(stage: Path, target: Path, old: Path) -> None:
+    if target.exists():
+        target.rename(old)
+    try:
+        stage.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise

@@ -1,0 +1,172 @@
+"""Thresholds and scalings from what is known to be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
+from boxpromptiml.metrics.calibration import Reliability
+from boxpromptiml.model_config import DecisionRule, Scaling, logit, sigmoid
+from boxpromptiml.packaging.fitting import Observed, choose_cut, cross_validated, fit, fit_map, fit_score
+
+
+def _observed(values: np.ndarray, truth: np.ndarray) -> Observed:
+    histogram, sweep = ScoreHistogram(), ThresholdSweep()
+    histogram.update(values, truth)
+    if truth.any():
+        sweep.update(values, truth)
+    return Observed(
+        tampered=bool(truth.any()),
+        highest=np.sort(values.ravel())[-10:],
+        counts=np.stack([histogram.negatives, histogram.positives]),
+        f1=sweep.f1() if truth.any() else None,
+    )
+
+
+def _images(count: int, *, level: float, stray: float, seed: int = 0) -> list[Observed]:
+    """Maps that give tampered pixels `level` and some untouched ones `stray`; every second image is authentic."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for place in range(count):
+        truth = np.zeros((20, 20), bool)
+        if place % 2 == 0:
+            truth[:8, :8] = True
+        values = np.where(truth, level, np.where(rng.random((20, 20)) < 0.1, stray, 0.01))
+        images.append(_observed((values + rng.normal(0, 0.01, values.shape)).clip(0, 1).astype(np.float32), truth))
+    return images
+
+
+@settings(max_examples=25)
+@given(slope=st.floats(0.3, 3), bias=st.floats(-1.5, 1.5), seed=st.integers(0, 1000))
+def test_a_score_that_was_distorted_is_set_right(slope: float, bias: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    true = rng.normal(0, 2, 3000)
+    tampered = rng.random(3000) < sigmoid(true)
+    found = fit_score((true - bias) / slope, tampered)
+    assert found.slope == pytest.approx(slope, rel=0.2)
+    assert found.bias == pytest.approx(bias, abs=0.25)
+    assert Reliability.of(sigmoid(found.slope * (true - bias) / slope + found.bias), tampered).ece < 0.04
+
+
+@pytest.mark.parametrize(
+    ("pooled", "tampered"),
+    [
+        ([-3.0, -2.0, 2.0, 3.0], [False, False, True, True]),  # separable: no infinite slope
+        ([1.0, 1.0, 1.0, 1.0], [False, True, False, True]),  # says nothing
+        ([2.0, 3.0, -3.0, -2.0], [False, False, True, True]),  # says the opposite: the order stays
+    ],
+)
+def test_few_images_give_sane_scalings(pooled: list[float], tampered: list[bool]) -> None:
+    scaling = fit_score(np.array(pooled), np.array(tampered))
+    assert 0 < scaling.slope < 10
+    assert abs(scaling.bias) < 10
+    scores = sigmoid(scaling.slope * np.array(pooled) + scaling.bias)
+    assert (scores > 0.05).all()
+    assert (scores < 0.95).all()
+    assert (np.argsort(scores, kind="stable") == np.argsort(pooled, kind="stable")).all()
+
+
+def test_the_map_gets_its_temperature_back() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(-1, 2, 200_000)
+    truth = rng.random(len(true)) < sigmoid(true)
+    histogram = ScoreHistogram()
+    histogram.update(sigmoid(3 * true).astype(np.float32), truth)  # three times too sure
+    scaling = fit_map(histogram.middles, histogram.negatives, histogram.positives, cut=0.5)
+    assert scaling.bias == 0
+    assert scaling.temperature == pytest.approx(3, rel=0.05)
+
+
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.8])
+def test_the_cut_of_a_map_becomes_one_half(cut: float) -> None:
+    values = ScoreHistogram().middles
+    rng = np.random.default_rng(0)
+    scaling = fit_map(values, rng.integers(1, 50, len(values)), rng.integers(1, 50, len(values)), cut)
+    assert float(scaling.forward(cut)) == pytest.approx(0.5, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("level", "stray", "least", "most"),
+    [
+        (0.9, 0.1, 0.5, 0.5),  # 0.5 is as good as any other: it stays
+        (0.4, 0.1, 0.15, 0.4),  # tampered pixels stay below 0.5
+        (0.9, 0.6, 0.62, 0.88),  # stray ones above it
+    ],
+)
+def test_the_cut_lies_where_f1_is_high(level: float, stray: float, least: float, most: float) -> None:
+    cut = choose_cut(_images(20, level=level, stray=stray))
+    assert cut is not None
+    assert least <= cut.cut <= most
+    assert cut.f1_at_cut > 0.9
+    assert cut.f1_at_best >= cut.f1_at_cut >= cut.f1_at_half
+
+
+def test_a_bound_of_the_false_area_moves_the_cut() -> None:
+    images = _images(20, level=0.7, stray=0.6)
+    for image in images:  # F1 alone would not care
+        if image.f1 is not None:
+            image.f1[:] = 0.5
+    free, bound = choose_cut(images), choose_cut(images, max_false_area=0.01)
+    assert free is not None
+    assert bound is not None
+    assert (free.cut, free.false_area_at_cut) == (0.5, pytest.approx(0.1, abs=0.03))
+    assert bound.cut > 0.6
+    assert bound.false_area_at_cut is not None
+    assert bound.false_area_at_cut <= 0.01
+
+
+def test_a_cut_can_be_given() -> None:
+    cut = choose_cut(_images(10, level=0.4, stray=0.1), fixed=0.5)
+    assert cut is not None
+    assert (cut.cut, cut.rule) == (0.5, "given")
+
+
+def test_fit_gives_a_rule_whose_scores_are_probabilities() -> None:
+    rng = np.random.default_rng(1)
+    images = []
+    for _ in range(300):
+        level = rng.random()
+        truth = np.zeros((10, 10), bool)
+        truth[:5, :5] = rng.random() < level  # the map's height says how likely, but much too timidly
+        values = np.full((10, 10), sigmoid(0.3 * logit(level) - 1), np.float32)
+        images.append(_observed(values, truth))
+    fitted = fit(images, DecisionRule(score_pooling="logit", score_fraction=0.1), "true masks")
+    facts = fitted.facts
+    assert facts.score_before is not None
+    assert facts.score_after is not None
+    assert facts.score_cross_validated is not None
+    assert facts.score_before.ece is not None
+    assert facts.score_cross_validated.ece is not None
+    assert facts.score_before.ece > 0.15
+    assert facts.score_cross_validated.ece < 0.12
+    assert fitted.rule.threshold == 0.5
+    assert fitted.rule.score_fraction == 0.1
+
+
+def test_without_masks_only_the_score_is_fitted() -> None:
+    images = [Observed(bool(n % 2), np.full(5, 0.4 + 0.02 * (n % 7), np.float32), None, None) for n in range(20)]
+    fitted = fit(images, DecisionRule(), "labels alone")
+    assert fitted.rule.map_scaling == Scaling()
+    assert not fitted.rule.score_scaling.is_identity
+    assert (fitted.facts.cut, fitted.facts.pixel_after) == (None, None)
+
+
+def test_one_kind_of_images_calibrates_no_score() -> None:
+    fitted = fit([image for image in _images(10, level=0.9, stray=0.1) if image.tampered], DecisionRule(), "true masks")
+    assert fitted.rule.score_scaling.is_identity
+    assert fitted.facts.score_cross_validated is None
+
+
+def test_cross_validation_scores_every_image_without_itself() -> None:
+    rng = np.random.default_rng(0)
+    pooled = rng.normal(0, 1, 40)
+    tampered = rng.random(40) < 0.5  # nothing to be learnt
+    scores: Any = cross_validated(pooled, tampered)
+    assert scores.shape == (40,)
+    assert ((scores > 0) & (scores < 1)).all()
+    assert cross_validated(pooled[:3], np.array([True, False, False])) is None

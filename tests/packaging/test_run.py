@@ -1,0 +1,268 @@
+"""From a run to a packaged model, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from boxpromptiml import Localizer
+from boxpromptiml.cli.main import app
+from boxpromptiml.dataset import Dataset
+from boxpromptiml.errors import DatasetError, ModelError
+from boxpromptiml.evaluation.run import evaluate
+from boxpromptiml.files import sha256_of
+from boxpromptiml.model_config import ModelConfig, Scaling
+from boxpromptiml.models.card import CardText, Material, ModelCard
+from boxpromptiml.models.markdown import card_markdown
+from boxpromptiml.packaging import Packaged, package_model
+from boxpromptiml.student import load_checkpoint
+
+FILES = {"card.json", "config.json", "model.onnx", "model.safetensors"}
+TEXT = CardText(
+    summary="A student for tests.",
+    training_data=[Material(name="red patches", role="training", terms="none")],
+    limits=["blue patches"],
+)
+
+
+@pytest.fixture(scope="module")
+def test_set(make_dataset: Callable[..., Path]) -> Path:
+    return make_dataset("unseen", 8, 8, seed=5, split="test")
+
+
+@pytest.fixture(scope="module")
+def packaged(run: Path, test_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Packaged:
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    return package_model(run, "mine", output=folder, results={"unseen": test_set}, text=TEXT)
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in folder.iterdir()}
+
+
+def test_the_folder_is_a_calibrated_model(packaged: Packaged, run: Path) -> None:
+    folder = packaged.folder
+    assert {path.name for path in folder.iterdir()} == FILES
+    config = ModelConfig.load(folder)
+    rule = config.decision
+    assert (rule.score_pooling, rule.score_fraction) == ("logit", 0.1)  # as loss.image and loss.top_fraction trained it
+    assert rule == ModelConfig.load(run).decision.model_copy(
+        update={"map_scaling": rule.map_scaling, "score_scaling": rule.score_scaling}
+    )
+    assert rule.threshold == 0.5
+    assert rule.map_scaling != Scaling()
+    assert rule.score_scaling != Scaling()
+    assert Localizer.load(folder).config == config
+    assert packaged.bytes == sum((folder / name).stat().st_size for name in FILES - {"card.json"})
+
+
+def test_the_card_says_what_the_files_are(packaged: Packaged) -> None:
+    card = ModelCard.load(packaged.folder)
+    assert card == packaged.card
+    assert {file.name: file.sha256 for file in card.files} == {
+        name: digest for name, digest in _contents(packaged.folder).items() if name != "card.json"
+    }
+    facts = card.calibration
+    # 0.4 of 30 + 30 images, by groups of one: what the run held out.
+    assert (facts.tampered + facts.authentic, facts.truth) == (24, "true masks")
+    assert facts.cut is not None
+    assert facts.cut.f1_at_cut <= facts.cut.f1_at_best
+
+
+def test_the_results_are_those_of_the_packaged_model(packaged: Packaged, test_set: Path) -> None:
+    (result,) = packaged.card.results
+    again = evaluate(Localizer.load(packaged.folder), test_set)
+    assert (result.name, result.split, result.tampered, result.authentic) == ("unseen", "test", 8, 8)
+    assert result.figures["f1"].value == again.figures.pixel.f1
+    assert (result.figures["f1"].low, result.figures["f1"].high) == again.ci95["f1"]
+    assert result.figures["image.auc"].value == again.figures.image.auc
+    assert result.score_after is not None
+    assert again.calibration.score_after is not None
+    assert result.score_after.ece == pytest.approx(again.calibration.score_after.ece)
+
+
+@pytest.mark.slow
+def test_twice_gives_the_same_bytes(packaged: Packaged, run: Path, test_set: Path) -> None:
+    before = _contents(packaged.folder)
+    package_model(run, "mine", output=packaged.folder, results={"unseen": test_set}, text=TEXT)
+    assert _contents(packaged.folder) == before
+    assert [path.name for path in packaged.folder.parent.iterdir()] == ["mine"]
+
+
+def test_nothing_tells_of_the_machine(packaged: Packaged, dataset: Path) -> None:
+    for path in packaged.folder.iterdir():
+        content = path.read_bytes()
+        for words in (str(dataset.parent), str(Path(__file__).parents[2]), "stack_trace"):
+            assert words.encode() not in content, path.name
+    assert ModelConfig.load(packaged.folder).trained_on.datasets == [dataset.name]
+
+
+@pytest.mark.slow
+def test_half_the_bytes_and_the_same_network(run: Path, packaged: Packaged, tmp_path: Path, test_set: Path) -> None:
+    half = package_model(run, "half", output=tmp_path / "half", weights="fp16")
+    assert half.bytes < 0.65 * packaged.bytes
+    stored = load_file(half.folder / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values() if tensor.ndim >= 2} == {np.dtype(np.float16)}
+    initializers = onnx.load(half.folder / "model.onnx").graph.initializer
+    assert any(tensor.data_type == TensorProto.FLOAT16 for tensor in initializers)
+    # The ONNX file computes what PyTorch computes with what is stored, as exactly as ever.
+    student, config = load_checkpoint(half.folder)
+    assert config.params == sum(parameter.numel() for parameter in student.parameters())
+    from boxpromptiml.export.deployed import DeployedStudent
+    from boxpromptiml.export.parity import compare
+
+    localizer = Localizer.load(half.folder)
+    model = DeployedStudent(student, config.preprocessing).eval()
+    assert compare(model, localizer.session, config.preprocessing).largest < 1e-4
+    f1 = [evaluate(Localizer.load(found.folder), test_set).figures.pixel.f1 for found in (half, packaged)]
+    assert f1[0] == pytest.approx(f1[1], abs=0.02)
+
+
+@pytest.fixture
+def damaged(run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_refuses_what_is_too_large(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"MB: more than the 0\.1 MB allowed; use --weights fp16"):
+        package_model(run, "mine", output=tmp_path / "mine", max_bytes=100_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_the_models_beside_it(run: Path, packaged: Packaged) -> None:
+    other = packaged.folder.parent / "other"
+    with pytest.raises(ModelError, match=r"other: [\d.]+ MB, mine beside it [\d.]+ MB: more than"):
+        package_model(run, "other", output=other, max_bytes=packaged.bytes + 1000)
+    assert not other.exists()
+
+
+def test_refuses_training_images(run: Path, make_dataset: Callable[..., Path], dataset: Path, tmp_path: Path) -> None:
+    # The same images under a split of their own: some of them were trained on.
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset.parent, copy)
+    with Dataset.open(copy / "data") as opened:
+        names = [record.image for record in opened.records()]
+        opened.set_splits({name: "val" if place % 2 else "train" for place, name in enumerate(names)})
+    with pytest.raises(DatasetError, match=r"the run was trained on it \(\d+ such images among 30 for validation\)"):
+        package_model(run, "mine", output=tmp_path / "mine", validation=[copy / "data"])
+
+
+def test_takes_the_val_split_of_another_dataset(run: Path, make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    other = make_dataset("other", 12, 12, seed=9)
+    with Dataset.open(other) as opened:
+        names = [record.image for record in opened.records()]
+        opened.set_splits({name: ("val", "train", "test")[place % 3] for place, name in enumerate(names)})
+    made = package_model(run, "mine", output=tmp_path / "mine", validation=[other])
+    assert made.card.calibration.tampered + made.card.calibration.authentic == 8
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: shutil.rmtree(run / "state"), "its list of images is gone"),
+        (lambda run: _edit(run, supervision=None), "does not say what it was trained from"),
+        (lambda run: _edit(run, recipe={}), "has no recipe in its config"),
+        (lambda run: _edit(run, recipe={"epochs": "many"}), "its recipe is of another version"),
+        (lambda run: _edit(run, datasets=[]), "name a dataset with  --validation"),
+        (lambda run: _edit(run, datasets=["nowhere"]), "nowhere"),
+        (lambda run: (run / "model.safetensors").write_bytes(b"x"), "safetensors"),
+    ],
+)
+def test_refuses_a_run_that_is_not_whole(
+    damaged: Path, damage: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    damage(damaged)
+    with pytest.raises((ModelError, DatasetError), match=message) as caught:
+        package_model(damaged, "mine", output=tmp_path / "out" / "mine")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "mine").exists()
+
+
+def _edit(run: Path, **changes: object) -> None:
+    content = json.loads((run / "config.json").read_text())
+    content["trained_on"] |= changes
+    (run / "config.json").write_text(json.dumps(content))
+
+
+def test_leaves_other_folders_alone(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ModelError, match="is in the way, and no packaged model"):
+        package_model(run, "mine", output=tmp_path / "photos")
+
+
+def test_markdown_has_everything(packaged: Packaged) -> None:
+    text = card_markdown(packaged.card)
+    assert text == card_markdown(ModelCard.model_validate_json(packaged.card.model_dump_json()))
+    for file in packaged.card.files:
+        assert file.sha256 in text
+    for words in (
+        "# Model card: mine",
+        "A student for tests.",
+        "| red patches | training | none |",
+        "- blue patches",
+        "| pixel F1 |",
+        "image AUC",
+        "unseen (test)",
+        "calibration error",
+        "true masks as truth; never on test images",
+    ):
+        assert words in text, words
+    assert "nan" not in text.lower().replace("resonance", "")
+    table = re.findall(r"^\|.*\|$", text, re.M)
+    assert all(line.count("|") >= 3 for line in table)
+
+
+def test_info_of_a_packaged_model(packaged: Packaged, tmp_path: Path) -> None:
+    def info(*arguments: object) -> str:
+        result = CliRunner().invoke(app, ["info", *map(str, arguments)], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert info(packaged.folder, "--markdown") == card_markdown(packaged.card)
+    assert ModelCard.model_validate(json.loads(info(packaged.folder, "--json"))["card"]) == packaged.card
+    text = info(packaged.folder)
+    for words in ("test_convnext", "unseen", "pixel F1", "blue patches", "calibration error of the score"):
+        assert words in text
+    copy = tmp_path / "copy"
+    shutil.copytree(packaged.folder, copy)
+    (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
+    result = CliRunner().invoke(app, ["info", str(copy)])
+    assert "config.json: is not the file that card.json beside it describes" in str(result.exception)
+
+
+def test_the_command(run: Path, tmp_path: Path) -> None:
+    text = tmp_path / "card.yaml"
+    text.write_text("title: Mine\nlimits:\n- nothing is seen in the dark\n")
+    options = ["--name", "mine", "--output", tmp_path / "mine", "--text", text, "--cut", "0.5"]
+    result = CliRunner().invoke(app, ["package", str(run), *map(str, options)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "threshold 0.500, now 0.5" in result.stdout
+    card = ModelCard.load(tmp_path / "mine")
+    assert card is not None
+    assert card.text.limits == ["nothing is seen in the dark"]
+    assert card.calibration.map_scaling.bias == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--name", "mine"], "needs --output FOLDER"),
+        (["--name", "default", "--results", "casia"], "write NAME=DATASET"),
+        (["--name", "default", "--results", "a=x", "--results", "a=y"], "each name once"),
+    ],
+)
+def test_usage(run: Path, options: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["package", str(run), *options])
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", " ").split())
