@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,9 +24,7 @@ def register(app: typer.Typer) -> None:
 def train(
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="DATASET...", help="Dataset folders; folders or URLs of shards.", show_default=False
-        ),
+        typer.Argument(metavar="DATASET...", help="Dataset folders; folders or URLs of shards.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
@@ -89,9 +88,10 @@ def _train(
     from boxpromptiml.errors import MissingExtraError, Stopped
     from boxpromptiml.training.sources import check_place
 
-    for folder in datasets:
-        # A wrong path is told at once, not after the seconds that the imports below take.
-        check_place(folder)
+    if "RANK" not in os.environ:  # the processes of a launcher end together
+        for folder in datasets:
+            # A wrong path is told at once, not after the seconds that the imports below take.
+            check_place(folder)
     try:
         from boxpromptiml.training.compute import launched_outside
         from boxpromptiml.training.processes import Interrupted, RunError

@@ -22,6 +22,8 @@ from boxpromptiml.training.sampler import Layout, ResumableSampler, ShardSampler
 from boxpromptiml.training.samples import Samples
 from boxpromptiml.training.synthetic import SyntheticSource
 
+MEGABYTE = 2**20
+
 
 class TimedLoader(DataLoader[Any]):
     """A data loader that knows how long its caller has waited for it.
@@ -121,7 +123,7 @@ class TrainingData(L.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             passes=self.trainer.current_epoch,
-            layout=_layout(self._samples, self.images_per_epoch, self._recipe.data.shuffle_mb * 2**20),
+            layout=_layout(self._samples, self.images_per_epoch, self._recipe.data.shuffle_mb * MEGABYTE),
         )
         images = TrainingImages(
             self._samples.train,

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from boxpromptiml.errors import BoxPromptError, ModelError, RecipeError
-from boxpromptiml.files import write_json, write_text
 from boxpromptiml.model_config import ModelConfig, Provenance
 from boxpromptiml.student import Student, build_student, load_checkpoint, save_checkpoint
-from boxpromptiml.training.compute import check_machine, loading_workers, precision, strategy, uses_gpu
+from boxpromptiml.training.beginning import begin, undo
+from boxpromptiml.training.compute import loading_workers, precision, strategy, uses_gpu
 from boxpromptiml.training.console import Console, note
 from boxpromptiml.training.data import TrainingData
+from boxpromptiml.training.decision import decision_rule
 from boxpromptiml.training.keeper import Keeper
 from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.pictures import choose_samples, draw_curves, draw_samples
+from boxpromptiml.training.processes import is_main_process, lost_process, together
 from boxpromptiml.training.recipe import SUPERVISIONS, Recipe, Supervision
-from boxpromptiml.training.recipe_file import dump_recipe
 from boxpromptiml.training.recorder import Recorder, Row, tensorboard
 from boxpromptiml.training.sampler import batches_per_epoch
-from boxpromptiml.training.samples import Samples, gather_samples
-from boxpromptiml.training.state import StateFolder, identity
+from boxpromptiml.training.samples import Samples
+from boxpromptiml.training.state import StateFolder
 from boxpromptiml.training.summary import TrainingSummary, summarise
 
 LOG_NAME = "logs/metrics.csv"
 
-
-def is_main_process() -> bool:
-    """Whether this is the first of a run's processes (or the only one)."""
-    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+__all__ = ["LOG_NAME", "is_main_process", "train"]
 
 
 def train(
@@ -60,7 +54,7 @@ def train(
     `is_main_process`.
 
     Args:
-        datasets: one or several dataset folders.
+        datasets: one or several dataset folders; folders or URLs of shards.
         run: a new or empty folder, or one to resume.
         recipe: None for the default, or for the run's own when resuming.
         supervision: where targets come from: the teacher's soft masks, true masks, filled boxes, or image labels
@@ -78,33 +72,18 @@ def train(
     run = Path(run)
     if supervision not in SUPERVISIONS:
         raise RecipeError(f"supervision {supervision!r} is not one of {', '.join(SUPERVISIONS)}")
-    states = StateFolder(run)
-    recipe = _recipe(run, states, recipe, resume)
-    if supervision != "pseudo" and recipe.refinement.start:
-        raise RecipeError(
-            "refinement corrects pseudo masks; train with --supervision pseudo, or set refinement.start to 0"
-        )
-    if supervision == "label" and recipe.input.fit == "native":
-        raise RecipeError("supervision by labels needs whole images; set input.fit to stretch")
-    states = StateFolder(run, recipe.state.keep)
-    check_machine(recipe)
-    samples = gather_samples(folders, recipe, supervision)
-    who = identity(recipe, supervision, len(samples.train))
-    if is_main_process():
-        states.check(who, samples)
+    begun = together(lambda: begin(folders, run, recipe, supervision, resume))
     summary = TrainingSummary.load(run) if resume else None
     if summary is not None:
         return summary
-    new = states.read_identity() is None
-    if is_main_process():
-        _prepare(run, states, recipe, who, samples)
+    states, recipe, samples = begun.states, begun.recipe, begun.samples
     try:
         with _quiet():
             _fit(run, states, recipe, supervision, samples, folders, resume)
     except (ModelError, RecipeError):
         # A run that never began leaves nothing that would stand in the way of the corrected command.
-        if new and is_main_process() and states.latest()[0] is None:
-            _undo(run, states)
+        if begun.new and is_main_process() and states.latest()[0] is None:
+            undo(run, states)
         raise
     return _finish(run, states, recipe, supervision, samples)
 
@@ -145,7 +124,8 @@ def _fit(
         )
         student = module.best_student
         assert isinstance(student, Student)
-        save_checkpoint(run, student, ModelConfig(preprocessing=recipe.input, trained_on=trained_on))
+        rule = decision_rule(recipe, supervision)
+        save_checkpoint(run, student, ModelConfig(preprocessing=recipe.input, decision=rule, trained_on=trained_on))
 
     # The caller's random numbers are its own.
     with torch.random.fork_rng(devices=[]):
@@ -215,51 +195,11 @@ def _run(trainer: L.Trainer, module: StudentTraining, data: TrainingData) -> Non
         last = str(error).strip().splitlines()[-1]
         name, _, message = last.partition(": ")
         raise BoxPromptError(message if "boxpromptiml" in name else last) from error
-
-
-def _recipe(run: Path, states: StateFolder, recipe: Recipe | None, resume: bool) -> Recipe:
-    """The recipe of the run; checks that the folder is free to use."""
-    if run.exists() and not run.is_dir():
-        raise RecipeError(f"{run}: not a folder; a run is a folder")
-    stored = states.read_identity()
-    content = run.is_dir() and any(not path.name.startswith(".") for path in run.iterdir())
-    if is_main_process() and content and not resume:
-        remedy = "add --resume to go on with it, or choose another folder" if stored else "choose another folder"
-        raise RecipeError(f"{run}: the folder is not empty; {remedy}")
-    if resume and content and stored is None and is_main_process():
-        raise RecipeError(f"{run}: nothing to resume, this is not the folder of a training run; choose another folder")
-    if recipe is not None:
-        return recipe
-    return Recipe.model_validate(stored["recipe"]) if resume and stored else Recipe()
-
-
-def _prepare(run: Path, states: StateFolder, recipe: Recipe, who: dict[str, Any], samples: Samples) -> None:
-    try:
-        states.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecipeError(f"{run}: the folder cannot be made ({error.strerror})") from error
-    states.sweep()
-    states.write_identity(who, samples)
-    write_text(run / "recipe.yaml", dump_recipe(recipe))
-    write_json(run / "left_out.json", [asdict(item) for item in samples.left_out])
-    counts = samples.counts()
-    carved = " (held out from training)" if samples.carved else ""
-    note(
-        f"{counts['train_tampered']} tampered and {counts['train_authentic']} authentic images to train on, "
-        f"{counts['val_tampered']} + {counts['val_authentic']} to choose the epoch{carved}"
-    )
-    for reason, number in samples.left_out_by_reason().items():
-        first = next(item.name for item in samples.left_out if item.reason == reason)
-        note(f"left out: {number} x {reason} (first: {first}; all of them: {run / 'left_out.json'})")
-
-
-def _undo(run: Path, states: StateFolder) -> None:
-    for name in ("recipe.yaml", "left_out.json"):
-        (run / name).unlink(missing_ok=True)
-    for folder in (states.path, run / "logs"):
-        shutil.rmtree(folder, ignore_errors=True)
-    if not any(run.iterdir()):
-        run.rmdir()
+    except RuntimeError as error:
+        lost = lost_process(error)
+        if lost is None:
+            raise
+        raise lost from error
 
 
 def _finish(
