@@ -125,7 +125,7 @@ def test_the_report_is_one_page_that_fetches_nothing(red_model: Path, many: Path
         assert f"<h2>{title}</h2>" in page
     # 20 worst and 20 best with three pictures each, 10 authentic ones with two.
     assert page.count("<img ") == page.count("src='data:image/jpeg;base64,") == 20 * 3 + 20 * 3 + 10 * 2
-    assert page.count("<svg ") == 7
+    assert page.count("<svg ") == 9
     links = set(re.findall(r"(?:src|href)=[\"']([^\"']{1,60})", page)) | set(re.findall(r"url\(([^)]*)\)", page))
     assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in links)
     assert not re.search(r"<script|<link|@import", page)

@@ -144,6 +144,17 @@ def _print_result(result: EvaluationResult) -> None:
     ]
     if intervals:
         console.print(f"95 % over images: {', '.join(intervals)}", highlight=False)
+    calibration = result.calibration
+    errors = [
+        f"{name} {after.ece:.3f}" + (f" ({before.ece:.3f} uncalibrated)" if before.ece != after.ece else "")
+        for name, before, after in (
+            ("of the score", calibration.score_before, calibration.score_after),
+            ("of the map's pixels", calibration.pixel_before, calibration.pixel_after),
+        )
+        if before is not None and after is not None
+    ]
+    if errors:
+        console.print(f"calibration error: {', '.join(errors)}", highlight=False)
     if result.figures.n_without_mask:
         console.print(f"{result.figures.n_without_mask} tampered images have no true mask: in image figures only")
     if result.n_skipped:

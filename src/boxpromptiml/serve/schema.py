@@ -33,7 +33,7 @@ class Result(BaseModel):
     sha256: str = Field(description="Of the file's bytes.")
     width: int = Field(description="Of the upright image.")
     height: int = Field(description="Of the upright image.")
-    score: float = Field(description="How tampered the image is, in [0, 1]; not a calibrated probability.")
+    score: float = Field(description="How tampered the image is, in [0, 1]; of a calibrated model, a probability.")
     verdict: Literal["tampered", "authentic"] = Field(description="tampered where the score is above the threshold.")
     threshold: float
     regions: list[Region] = Field(description="Largest first.")

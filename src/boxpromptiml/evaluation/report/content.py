@@ -142,6 +142,22 @@ def _image_level(result: EvaluationResult) -> str:
         items.append(
             (drawn, "ROC curve of whole images: how many tampered ones are found, at which share of false alarms.")
         )
+    calibration = result.calibration
+    for diagram, before, name in (
+        (calibration.score_after, calibration.score_before, "score"),
+        (calibration.pixel_after, calibration.pixel_before, "pixel"),
+    ):
+        if diagram is None or before is None:
+            continue
+        what = "image's score" if name == "score" else "pixel's value in the map"
+        uncalibrated = f", {before.ece:.3f} before calibration" if before.ece != diagram.ece else ""
+        items.append(
+            (
+                plots.reliability(diagram, name),
+                f"Reliability of the {what}: on the diagonal it is a probability. Expected calibration error "
+                f"{diagram.ece:.3f}{uncalibrated}; larger dots stand for more.",
+            )
+        )
     return markup.plots(items)
 
 
@@ -306,8 +322,8 @@ def _meaning(result: EvaluationResult) -> str:
         else ("", ""),
         (
             "Image threshold",
-            f"An image is called tampered when its score is above {result.image_threshold:g}. The score is not a "
-            "calibrated probability.",
+            f"An image is called tampered when its score is above {result.image_threshold:g}. How far the "
+            "score can be read as a probability is in the reliability curve.",
         ),
         ("A figure that is missing", "It is not defined here: image AUC needs both kinds of images, for example."),
         (

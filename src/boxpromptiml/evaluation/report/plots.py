@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import MissingExtraError
+from boxpromptiml.metrics.calibration import Reliability
 
 # matplotlib wants colours; these stand for the page's own and are replaced by them.
 _COLOURS = {
@@ -105,6 +106,20 @@ def curve(
     axes.set_ylim(0, 1.01)
     _legend(axes)
     return _svg(figure, labels[0])
+
+
+def reliability(diagram: Reliability, name: str) -> str:
+    """How often what is given a probability is tampered; the area of a dot is its bin's share, kept visible."""
+    figure, axes = _axes(f"{name}: probability", "share that is tampered")
+    used = diagram.count > 0
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="perfect")
+    x, y, share = diagram.confidence[used], diagram.frequency[used], diagram.count[used] / diagram.count.sum()
+    axes.plot(x, y, color=ACCENT, linewidth=1.4, label=f"error {diagram.ece:.3f}")
+    axes.scatter(x, y, s=8 + 160 * share, color=ACCENT, alpha=0.6, linewidths=0)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.01)
+    _legend(axes)
+    return _svg(figure, f"reliability-{name}")
 
 
 def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
