@@ -97,6 +97,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[str]]] = {
     # The Segment Anything models take minutes to make and are worth measuring on a GPU only.
     "teachers": lambda material: ["--skip-sam"],
     "training": _training,
+    "shards": lambda material: [material.dataset, "--supervision", "mask", "--shard-mb", "1", "--rounds", "3"],
     "localize": lambda material: [material.model, *material.photographs],
     "bulk": lambda material: [material.model, *material.photographs, "--repeat", "3"],
     "serve": lambda material: [material.model, *material.photographs, "--rounds", "2", "--seconds", "3"],

@@ -123,7 +123,7 @@ class TrainingData(L.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             passes=self.trainer.current_epoch,
-            layout=_layout(self._samples, self.images_per_epoch, self._recipe.data.shuffle_mb * MEGABYTE),
+            layout=layout_of(self._samples, self.images_per_epoch, self._recipe.data.shuffle_mb * MEGABYTE),
         )
         images = TrainingImages(
             self._samples.train,
@@ -174,7 +174,7 @@ class TrainingData(L.LightningDataModule):
         return ResizedCache.open(self._cache_path(part), self._recipe.input.height, self._recipe.input.width)
 
 
-def _layout(samples: Samples, images: int, window: int) -> Layout | None:
+def layout_of(samples: Samples, images: int, window: int) -> Layout | None:
     """Which images lie in which shard; None where none does. Synthesised ones, behind the others, lie by themselves."""
     shards: dict[str, int] = {}
     known: list[Shard | None] = []
