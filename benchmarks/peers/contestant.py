@@ -72,9 +72,15 @@ STEPS = ("prepare", "network", "finish")
 
 
 def timed(
-    contestant: Contestant, photos: Sequence[Path], calls: int, seconds: float, *, network_once: bool
+    contestant: Contestant,
+    photos: Sequence[Path],
+    calls: int,
+    seconds: float,
+    *,
+    network_once: bool,
+    warm_up: bool = True,
 ) -> dict[str, dict[str, Any]]:
-    """Milliseconds of each call by photo and step, after one of each that does not count.
+    """Milliseconds of each call by photo and step.
 
     Args:
         contestant: who runs.
@@ -82,27 +88,28 @@ def timed(
         calls: so many at least.
         seconds: and for so long.
         network_once: the network's input has one size whatever the photo: it is timed with the first one only.
+        warm_up: begin with a call of everything that does not count.
     """
     figures: dict[str, dict[str, Any]] = {}
     answer: Any = None
     for number, photo in enumerate(photos):
+        runs = number == 0 or not network_once
         spent: dict[str, list[float]] = {step: [] for step in STEPS}
-        prepared = contestant.prepare(photo)
-        answer = contestant.network(prepared) if number == 0 or not network_once else answer
-        score, mask = contestant.finish(prepared, answer)
+        left_out = 1 if warm_up else 0
         end = time.perf_counter() + seconds
-        while len(spent["prepare"]) < calls or time.perf_counter() < end:
+        while len(spent["finish"]) < calls + left_out or time.perf_counter() < end:
             clock = [time.perf_counter()]
             prepared = contestant.prepare(photo)
             clock.append(time.perf_counter())
-            if number == 0 or not network_once:
+            if runs:
                 answer = contestant.network(prepared)
             clock.append(time.perf_counter())
             score, mask = contestant.finish(prepared, answer)
             clock.append(time.perf_counter())
             for step, took in zip(STEPS, np.diff(clock), strict=True):
                 spent[step].append(1000 * float(took))
-        if number and network_once:
+        spent = {step: took[left_out:] for step, took in spent.items()}
+        if not runs:
             spent["network"] = []
         figures[str(photo)] = {**spent, "shape": list(prepared.shape), "score": score, "tampered": float(mask.mean())}
     return figures

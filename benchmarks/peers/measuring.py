@@ -90,6 +90,8 @@ def measure(
                     calls=calls if peer else 3,
                     seconds=0.0 if peer else seconds,
                     network_once=peer,
+                    # Seconds of a call; it was warm a round ago.
+                    warm_up=not peer or number == 0,
                 )
                 if "error" in said:
                     facts[entry.id] = said

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +132,21 @@ class PeerContestant:
     """A peer, from a photo to a mask: IMDLBenCo's loader and transforms before it, a mask at the photo's size after.
 
     Args:
-        network: the peer.
+        name: of the peer, a key of `PEERS`.
         way: fp32: PyTorch as it is. bf16: autocast. onnx: exported to ONNX Runtime, fp32.
         threads: of the computation.
     """
 
-    def __init__(self, network: nn.Module, way: str, threads: int) -> None:
-        self._network = network.eval()
+    def __init__(self, name: str, way: str, threads: int) -> None:
+        network = _network(name)
+        self._name, self._network = name, network
         self._way = way
         self.side: int = network.side  # type: ignore[assignment]
         self._session = _exported(network, self.side, threads) if way == "onnx" else None
 
     def facts(self) -> Facts:
-        """Counted by one pass through the network."""
-        params = sum(p.numel() for p in self._network.parameters())
-        flops = count_flops(self._network, self.side, self.side)
-        return Facts(params, flops, self.side, self.side, "bf16" if self._way == "bf16" else "fp32")
+        """Counted on the network, whatever way it runs."""
+        return Facts(*_counted(self._name), self.side, self.side, "bf16" if self._way == "bf16" else "fp32")
 
     def prepare(self, photo: Path) -> Prepared:
         """As IMDLBenCo's datasets do: Pillow, OpenCV's linear resizing, normalisation; IML-ViT pads what is smaller."""
@@ -176,6 +176,21 @@ class PeerContestant:
         return score, full > 0.5
 
 
+@cache
+def _network(name: str) -> nn.Module:
+    """One for all ways of running it."""
+    torch.manual_seed(0)
+    return PEERS[name]().eval()
+
+
+@cache
+def _counted(name: str) -> tuple[int, int]:
+    """Parameters and, by one pass, multiply-adds."""
+    network = _network(name)
+    side: int = network.side  # type: ignore[assignment]
+    return sum(p.numel() for p in network.parameters()), count_flops(network, side, side)
+
+
 def _exported(network: nn.Module, side: int, threads: int) -> Any:
     """The network in ONNX Runtime."""
     import onnxruntime as ort
@@ -187,7 +202,5 @@ def _exported(network: nn.Module, side: int, threads: int) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "peer.onnx")
         # Fixed to one size and one image: the most that an optimiser can be told. Built from a trace of the network.
-        torch.onnx.export(
-            network.eval(), (torch.zeros(1, 3, side, side),), str(path), dynamo=False, input_names=["image"]
-        )
+        torch.onnx.export(network, (torch.zeros(1, 3, side, side),), str(path), dynamo=False, input_names=["image"])
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -23,11 +23,10 @@ def build(job: dict[str, Any]) -> Contestant:
     if job["kind"] == "peer":
         import torch
 
-        from benchmarks.peers.networks import PEERS, PeerContestant
+        from benchmarks.peers.networks import PeerContestant
 
         torch.set_num_threads(threads)
-        torch.manual_seed(0)
-        return PeerContestant(PEERS[job["name"]](), job["way"], threads)
+        return PeerContestant(job["name"], job["way"], threads)
     from benchmarks.peers.students import NaiveContestant, StudentContestant
 
     if job["kind"] == "naive":
@@ -43,7 +42,16 @@ def answer(job: dict[str, Any], contestants: dict[str, Contestant]) -> dict[str,
     if job["do"] == "time":
         photos = [Path(path) for path in job["photos"]]
         contestant = contestants[job["id"]]
-        return {"photos": timed(contestant, photos, job["calls"], job["seconds"], network_once=job["network_once"])}
+        return {
+            "photos": timed(
+                contestant,
+                photos,
+                job["calls"],
+                job["seconds"],
+                network_once=job["network_once"],
+                warm_up=job["warm_up"],
+            )
+        }
     from boxpromptiml.bench import measure_peak
 
     return {"rates": measure_peak(job["precision"], job["threads"], "cpu", job["seconds"])}
