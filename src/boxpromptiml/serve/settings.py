@@ -82,12 +82,12 @@ class ModelSource:
     """Which model to serve, and by what; each worker process loads its own.
 
     Attributes:
-        model: folder or file; None for ``BOXPROMPTIML_MODEL``.
+        model: name, folder, file or hub id, see `boxpromptiml.runtime.find_model`.
         runtime, precision, device: see `Localizer.load`.
         threads: of one inference.
     """
 
-    model: Path | None = None
+    model: str | Path | None = None
     runtime: str = "auto"
     precision: str | None = None
     device: str = "cpu"

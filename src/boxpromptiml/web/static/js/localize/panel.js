@@ -28,8 +28,8 @@ export function verdictCard() {
     h("p", {
       class: "note",
       text:
-        "This is evidence, not proof. The score is the mean of the map's highest values, not the probability that the " +
-        "photo is a fake: the model misses some manipulations and flags some honest photos. Look at the regions yourself.",
+        "This is evidence, not proof. The score sums up the map's highest values; even where a model calibrates it, it is " +
+        "a probability only for photos like those it was calibrated on. Look at the regions yourself.",
     }),
   );
   const update = (answer, threshold) => {
