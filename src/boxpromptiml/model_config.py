@@ -43,10 +43,11 @@ class StudentConfig(BaseModel):
     temperature: float = Field(0.1, gt=0, le=100, description="Softmax temperature of the memory's addressing.")
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of the observed branch at the start.")
     learn_alpha: bool = Field(True, description="Whether alpha is trained along.")
-    evidence: tuple[Literal["residual", "dct"], ...] = Field(
+    evidence: tuple[Literal["input", "residual", "dct"], ...] = Field(
         (),
-        description="Further stages of the fusion beside the backbone's: residual (noise left by high-pass filters), "
-        "dct (frequencies of JPEG's blocks). For input.fit native; none is the paper's.",
+        description="Traces beside the colours. input: noise left by high-pass filters, as further input channels of "
+        "the backbone. Further stages of the fusion: residual (features of that noise), dct (frequencies of JPEG's "
+        "blocks). For input.fit native; none is the paper's.",
     )
     evidence_width: int = Field(
         32, ge=8, le=512, description="Channels of that at stride 4; twice as many at stride 8."

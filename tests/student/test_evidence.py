@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.model_config import StudentConfig
@@ -28,7 +29,12 @@ def pixels_of(x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("kinds", "channels", "strides"),
-    [(("residual",), (16, 32), (4, 8)), (("dct",), (32,), (8,)), (("residual", "dct"), (16, 32, 32), (4, 8, 8))],
+    [
+        (("input",), (), ()),
+        (("residual",), (16, 32), (4, 8)),
+        (("dct",), (32,), (8,)),
+        (("residual", "dct"), (16, 32, 32), (4, 8, 8)),
+    ],
 )
 def test_maps_have_the_sizes_that_they_promise(
     kinds: tuple[str, ...], channels: tuple[int, ...], strides: tuple[int, ...]
@@ -36,7 +42,8 @@ def test_maps_have_the_sizes_that_they_promise(
     evidence = Evidence(kinds, 16).eval()
     assert (evidence.channels, evidence.strides) == (channels, strides)
     with torch.no_grad():
-        maps = evidence(torch.randn(2, 3, 64, 96))
+        joined, maps = evidence(torch.randn(2, 3, 64, 96))
+    assert joined.shape == (2, 12 if "input" in kinds else 3, 64, 96)
     assert [tuple(m.shape) for m in maps] == [(2, c, 64 // s, 96 // s) for c, s in zip(channels, strides, strict=True)]
 
 
@@ -45,9 +52,9 @@ def test_residuals_see_noise_and_not_content() -> None:
     y, x = np.mgrid[0:64, 0:64]
     ramp = np.stack([2 * x, 2 * y, x + y], axis=2).astype(np.uint8)
     noise = np.random.default_rng(0).integers(-3, 4, ramp.shape)
-    assert evidence.residual is not None
-    plain = evidence.residual.filtered(pixels_of(normalised(ramp)))
-    grainy = evidence.residual.filtered(pixels_of(normalised((ramp + noise).clip(0, 255).astype(np.uint8))))
+    assert evidence.high_pass is not None
+    plain = evidence.high_pass(pixels_of(normalised(ramp)))
+    grainy = evidence.high_pass(pixels_of(normalised((ramp + noise).clip(0, 255).astype(np.uint8))))
     inner = np.s_[..., 4:-4, 4:-4]
     assert plain[inner].abs().max() < 1e-3
     assert grainy[inner].abs().mean() > 0.2
@@ -70,7 +77,8 @@ def test_half_precision_does_not_reach_the_fixed_filters() -> None:
     evidence = Evidence(("residual", "dct"), 8).eval()
     x = torch.randn(1, 3, 32, 32)
     assert evidence.residual is not None
-    expected = evidence.residual.filtered(pixels_of(x))
+    assert evidence.high_pass is not None
+    expected = evidence.high_pass(pixels_of(x))
     seen: list[torch.Tensor] = []
     evidence.residual.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -95,3 +103,18 @@ def test_evidence_joins_the_fusion_as_further_stages() -> None:
     loss.backward()
     assert student.evidence is not None
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in student.evidence.parameters())
+
+
+def test_residuals_join_the_input_of_a_backbone_that_is_first_what_it_was() -> None:
+    torch.manual_seed(0)
+    plain = Student(StudentConfig(backbone="test_resnet", width=16)).eval()
+    torch.manual_seed(0)
+    joined = Student(StudentConfig(backbone="test_resnet", width=16, evidence=("input",))).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(joined(x), plain(x))
+    joined.train()(x).square().mean().backward()
+    first = next(layer for layer in joined.backbone.modules() if isinstance(layer, nn.Conv2d))
+    assert first.weight.shape[1] == 12
+    assert first.weight.grad is not None
+    assert first.weight.grad[:, 3:].abs().sum() > 0

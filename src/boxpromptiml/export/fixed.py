@@ -9,7 +9,7 @@ import onnx
 from boxpromptiml.runtime.card import INPUT_NAME, OUTPUT_NAME
 
 # The weights of `boxpromptiml.student.evidence` that are not learnt, by the end of their names.
-_FIXED = ("evidence.residual.kernel", "evidence.dct.basis")
+_FIXED = ("evidence.high_pass.kernel", "evidence.dct.basis")
 _LEARNT = ("Conv", "MatMul", "Gemm")
 
 

@@ -31,6 +31,7 @@ class Backbone(nn.Module):
         name: any timm model that supports ``features_only``.
         pretrained: True loads timm's own weights (from the hub or its cache), a path loads a local ``.safetensors``
             or ``.pth`` file in timm's naming (classifier weights in it are ignored), False draws them at random.
+        extra: input channels beside R, G and B. Their weights start at 0: a pretrained backbone is first what it was.
 
     Raises:
         ModelError: unknown name, no feature maps to be had, or weights that cannot be found or do not fit.
@@ -39,12 +40,14 @@ class Backbone(nn.Module):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def __init__(self, name: str, pretrained: bool | str | Path = False) -> None:
+    def __init__(self, name: str, pretrained: bool | str | Path = False, extra: int = 0) -> None:
         super().__init__()
         if not timm.is_model(name):
             raise ModelError(f"unknown backbone {name!r}{_suggestion(name)}; `timm.list_models()` lists them all")
         self.name = name
         self.net = _create(name, pretrained)
+        if extra:
+            _widen(self.net, extra)
         channels = list(self.net.feature_info.channels())
         strides = list(self.net.feature_info.reduction())
         self._skip = max(0, len(channels) - MAX_STAGES)
@@ -56,7 +59,8 @@ class Backbone(nn.Module):
         self._cached = [module for module in self.net.modules() if hasattr(module, "attention_bias_cache")]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Feature maps of normalised images, float32 (B, 3, H, W): a list of (B, C_i, h_i, w_i), finest first."""
+        """Feature maps of normalised images, float32 (B, 3 + extra, H, W): a list of (B, C_i, h_i, w_i), finest
+        first."""
         features: Sequence[Tensor] = self.net(x)[self._skip :]
         for module in self._cached:
             module.attention_bias_cache = {}
@@ -83,6 +87,13 @@ class Backbone(nn.Module):
         layers = [m for m in self.net.modules() if _has_own_tensors(m) and (m is end or end not in set(m.modules()))]
         within = set(end.modules())
         return layers[: max(index for index, layer in enumerate(layers) if layer in within) + 1]
+
+
+def _widen(net: nn.Module, extra: int) -> None:
+    first = next(layer for layer in net.modules() if isinstance(layer, nn.Conv2d))
+    shape = (first.out_channels, extra, *first.kernel_size)
+    first.weight = nn.Parameter(torch.cat([first.weight.detach(), first.weight.new_zeros(shape)], dim=1))
+    first.in_channels += extra
 
 
 def _has_own_tensors(module: nn.Module) -> bool:

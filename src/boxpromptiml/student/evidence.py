@@ -1,8 +1,8 @@
 """Traces that a photo's content hides: noise residuals and block frequencies, as feature maps beside the backbone's.
 
 A backbone pretrained on objects looks past what a camera and a codec leave in single pixels. Fixed filters take the
-content away first; what a small network finds in the rest goes to the fusion module as further stages. It only makes
-sense where images are not resized before (``input.fit: native``).
+content away first; the rest goes to the backbone beside the colours, or what a small network finds in it to the fusion
+module as further stages. It only makes sense where images are not resized before (``input.fit: native``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from boxpromptiml.errors import ModelError
 from boxpromptiml.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
-EVIDENCE = ("residual", "dct")
+EVIDENCE = ("input", "residual", "dct")
 _BLOCK = 8  # of JPEG
 # High-pass filters of the steganalysis rich model (Fridrich and Kodovsky 2012), the three that Zhou et al. 2018
 # (Learning Rich Features for Image Manipulation Detection) chose: second order along rows, third-order 3x3, 5x5.
@@ -36,15 +36,16 @@ _BUMPS = (0.6, 2.5, 10.0)
 
 
 class Evidence(nn.Module):
-    """Feature maps of the chosen kinds of evidence, finest first.
+    """The chosen kinds of evidence: further input channels, and feature maps, finest first.
 
     Attributes:
+        inputs: channels that join the image.
         channels, strides: of each returned map.
 
     Args:
-        kinds: of `EVIDENCE`: ``residual``, high-pass residuals of R, G and B, at strides 4 and 8; ``dct``, the
-            coefficients of the luminance's 8 x 8 blocks (from the image's top left corner, where JPEG's begin), at
-            stride 8.
+        kinds: of `EVIDENCE`: ``input``, high-pass residuals of R, G and B, for the backbone; ``residual``, features of
+            the same, at strides 4 and 8; ``dct``, of the coefficients of the luminance's 8 x 8 blocks (from the image's
+            top left corner, where JPEG's begin), at stride 8.
         width: channels at stride 4; twice as many at stride 8.
         mean, std: of the normalisation that the image went through, three values each.
 
@@ -68,6 +69,8 @@ class Evidence(nn.Module):
             raise ModelError(f"evidence {unknown[0]!r} is not one of {', '.join(EVIDENCE)}")
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+        self.inputs = 9 if "input" in kinds else 0
+        self.high_pass = _HighPass() if {"input", "residual"} & set(kinds) else None
         self.residual = _ResidualBranch(width) if "residual" in kinds else None
         self.dct = _BlockBranch(2 * width) if "dct" in kinds else None
         self.channels: tuple[int, ...] = ()
@@ -77,36 +80,42 @@ class Evidence(nn.Module):
         if self.dct is not None:
             self.channels, self.strides = (*self.channels, 2 * width), (*self.strides, 8)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Feature maps of normalised images, float32 (B, 3, H, W): a list of (B, C_i, h_i, w_i)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Of normalised images, float32 (B, 3, H, W): them with the further channels, (B, 3 + inputs, H, W), and
+        feature maps, a list of (B, C_i, h_i, w_i)."""
         with _full_precision(x):
             pixels = x.float() * self.std + self.mean  # 0 .. 255
-            residual = None if self.residual is None else self.residual.filtered(pixels)
+            residual = None if self.high_pass is None else self.high_pass(pixels)
             blocks = None if self.dct is None else self.dct.filtered(pixels)
         features: list[Tensor] = []
         if self.residual is not None and residual is not None:
             features += self.residual(residual)
         if self.dct is not None and blocks is not None:
             features.append(self.dct(blocks))
-        return features
+        return (torch.cat([x, residual], dim=1) if self.inputs and residual is not None else x), features
 
 
-class _ResidualBranch(nn.Module):
+class _HighPass(nn.Module):
     kernel: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         # The filters on each colour alone: (9, 1, 5, 5), in groups of three.
         self.register_buffer("kernel", torch.from_numpy(_FILTERS).repeat(3, 1, 1)[:, None], persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Residuals (B, 9, H, W), in [-1, 1], of pixels (B, 3, H, W), 0 .. 255."""
+        padded = F.pad(pixels, (2, 2, 2, 2), mode="replicate")
+        return F.conv2d(padded, self.kernel, groups=3).clamp(-_CLIP, _CLIP) / _CLIP
+
+
+class _ResidualBranch(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
         half = max(8, width // 2)
         self.fine = nn.Sequential(_unit(9, half, 3), _unit(half, half, 3, stride=2), _Block(half))
         self.middle = nn.Sequential(_unit(half, width, 3, stride=2), _Block(width), _Block(width))
         self.coarse = nn.Sequential(_unit(width, 2 * width, 3, stride=2), _Block(2 * width))
-
-    def filtered(self, pixels: Tensor) -> Tensor:
-        """Residuals (B, 9, H, W), in [-1, 1]."""
-        padded = F.pad(pixels, (2, 2, 2, 2), mode="replicate")
-        return F.conv2d(padded, self.kernel, groups=3).clamp(-_CLIP, _CLIP) / _CLIP
 
     def forward(self, residual: Tensor) -> list[Tensor]:
         middle = self.middle(self.fine(residual))

@@ -42,8 +42,8 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig, pretrained: bool | str | Path = False) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config.backbone, pretrained)
         self.evidence = Evidence(config.evidence, config.evidence_width) if config.evidence else None
+        self.backbone = Backbone(config.backbone, pretrained, self.evidence.inputs if self.evidence is not None else 0)
         self.fusion = MemoryGuidedGatedFusion(
             self.backbone.channels + (self.evidence.channels if self.evidence is not None else ()),
             self.backbone.strides[0],
@@ -67,8 +67,12 @@ class Student(nn.Module):
 
     def _stages(self, x: Tensor) -> list[Tensor]:
         """What is fused: the backbone's maps, finest first, and the evidence behind them."""
-        features: list[Tensor] = self.backbone(x)
-        return features if self.evidence is None else features + self.evidence(x)
+        if self.evidence is None:
+            plain: list[Tensor] = self.backbone(x)
+            return plain
+        joined, traces = self.evidence(x)
+        features: list[Tensor] = self.backbone(joined)
+        return features + traces
 
     def check_input_size(self, height: int, width: int) -> None:
         """Run one blank image of that size through the network.

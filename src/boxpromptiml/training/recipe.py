@@ -299,6 +299,10 @@ class Recipe(_Section):
             raise ValueError(
                 "student.evidence needs the default input.mean and input.std: its filters count grey levels"
             )
+        if "input" in self.student.evidence and self.optimizer.frozen_stages:
+            raise ValueError(
+                "student.evidence input is learnt by the backbone's first layers; set optimizer.frozen_stages to 0"
+            )
         if self.augmentation.rotate90 > 0 and self.input.height != self.input.width:
             size = f"{self.input.height} x {self.input.width}"
             raise ValueError(f"augmentation.rotate90 needs a square input, not {size}; set it to 0")
