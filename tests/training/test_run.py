@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from boxpromptiml.dataset import Dataset, PseudoMask
-from boxpromptiml.errors import DatasetError, ModelError, RecipeError
+from boxpromptiml.errors import BoxPromptError, DatasetError, ModelError, RecipeError
 from boxpromptiml.training import Recipe, Supervision, dump_recipe, load_recipe
 from boxpromptiml.training.keeper import Keeper
 from boxpromptiml.training.processes import DivergenceError, Interrupted, RunError
@@ -261,6 +261,38 @@ def test_a_broken_image_is_named(
 
 def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind", "said"),
+    [
+        (2_000_000, BoxPromptError, r"state-000000001.pt: the state cannot be written .* make room"),
+        (50_000, OSError, None),
+    ],
+)
+def test_a_full_disk_ends_a_run_that_can_go_on(
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    limit: int,
+    kind: type[Exception],
+    said: str | None,
+) -> None:
+    """Files that may not grow fail as those on a full disk do: a state, or the weights of the best epoch."""
+    resource = pytest.importorskip("resource")
+    recipe = make_recipe(state__every_steps=1 if limit > 10**6 else 0)
+    dataset, run = make_dataset(), tmp_path / "run"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(kind, match=said):
+            train(dataset, run, recipe)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(run.glob(".*")) + list((run / "state").glob("*.pt"))
+    train(dataset, run, recipe, resume=True)
+    train(dataset, tmp_path / "whole", recipe)
+    assert_same(run, tmp_path / "whole")
 
 
 def test_a_missing_dataset(tmp_path: Path, recipe: Recipe) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from boxpromptiml.errors import ModelError
@@ -43,7 +43,8 @@ def save_checkpoint(folder: str | Path, student: Student, config: ModelConfig) -
     )
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
     with atomic_path(Path(folder) / WEIGHTS_NAME) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+        # Its own writer has errors of its own for a full disk.
+        temporary.write_bytes(save(weights, metadata={"format": "pt"}))
     complete.save(folder)
     return complete
 

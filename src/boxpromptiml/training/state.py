@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from itertools import zip_longest
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from boxpromptiml.errors import RecipeError
+from boxpromptiml.errors import BoxPromptError, RecipeError
 from boxpromptiml.files import atomic_path, write_json, write_text
 from boxpromptiml.training.recipe import Recipe, Supervision
 from boxpromptiml.training.sample import Sample
@@ -46,10 +47,21 @@ class StateFolder:
         self._keep = keep
 
     def save(self, state: Mapping[str, Any], step: int) -> Path:
-        """Write a state atomically, then remove those beyond the newest few."""
+        """Write a state atomically, then remove those beyond the newest few.
+
+        Raises:
+            BoxPromptError: it cannot be written; those before are whole.
+        """
         path = self.path / f"state-{step:09d}.pt"
-        with atomic_path(path) as temporary:
-            torch.save(dict(state), temporary)
+        try:
+            with atomic_path(path) as temporary:
+                torch.save(dict(state), temporary)
+        except (OSError, RuntimeError) as error:  # torch's own writer says nothing of disks
+            free = shutil.disk_usage(self.path).free / 2**20
+            raise BoxPromptError(
+                f"{path}: the state cannot be written ({free:.0f} MB are free there); make room, then go on with the "
+                "same command and --resume"
+            ) from error
         for old in self._files()[self._keep :]:
             old.unlink(missing_ok=True)
         return path
