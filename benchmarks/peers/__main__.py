@@ -74,6 +74,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=1, help="of a peer in a round, at least")
     parser.add_argument("--seconds", type=float, default=0.5, help="of a student and photo in a round, at least")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "processor"),
+        default="wall",
+        help="processor: its time, which hardly depends on what else the machine does",
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there as well")
     options = parser.parse_args()
     peers, ways = options.peers.split(","), options.ways.split(",")
@@ -99,8 +105,11 @@ def main() -> int:
             rounds=options.rounds,
             calls=options.calls,
             seconds=options.seconds,
+            clock=options.clock,
         )
-    order = {entry.id: number for number, entry in enumerate(sorted(taking_part, key=lambda e: (e.side, not e.ours)))}
+    order = {
+        entry.id: number for number, entry in enumerate(sorted(taking_part, key=lambda e: (e.side, not e.ours, e.name)))
+    }
     kinds = {entry.id: entry.job["kind"] for entry in taking_part}
     for row in figures["entries"]:
         row["kind"] = kinds[f"{row['name']}, {row['way']}"]
@@ -128,8 +137,8 @@ def _print(figures: dict[str, Any], photos: list[str]) -> None:
         console = Console(width=150)
     machine = figures["machine"]
     console.print(
-        f"{machine['cpu']}, {figures['threads']} threads, medians of {figures['rounds']} rounds, load "
-        f"{machine['load'][0]:.1f} before and {machine['load'][1]:.1f} after, {figures['seconds']:.0f} s",
+        f"{machine['cpu']}, {figures['threads']} threads, {figures['clock']} time, medians of {figures['rounds']} "
+        f"rounds, load {machine['load'][0]:.1f} before and {machine['load'][1]:.1f} after, {figures['seconds']:.0f} s",
         highlight=False,
     )
     for precision, peak in figures["peaks"].items():

@@ -51,6 +51,7 @@ def measure(
     rounds: int,
     calls: int,
     seconds: float,
+    clock: str = "wall",
 ) -> dict[str, Any]:
     """All figures, as JSON values: per entry facts, medians of the rounds by photo and step, and their spread.
 
@@ -62,6 +63,7 @@ def measure(
         rounds: turns of every entry.
         calls: of a peer in a round, at least.
         seconds: of a student and photo in a round, at least.
+        clock: wall or processor, see `benchmarks.peers.contestant.timed`.
     """
     with _sides(pythons, threads) as sides, progress_bar() as bar:
         order = turns(entries, rounds)
@@ -92,6 +94,7 @@ def measure(
                     network_once=peer,
                     # Seconds of a call; it was warm a round ago.
                     warm_up=not peer or number == 0,
+                    clock=clock,
                 )
                 if "error" in said:
                     facts[entry.id] = said
@@ -100,6 +103,7 @@ def measure(
             bar.advance(line)
     return {
         "threads": threads,
+        "clock": clock,
         "rounds": rounds,
         "peaks": {name: best_peak(rates) for name, rates in peaks.items()},
         "entries": [_summary(entry, facts[entry.id], found[entry.id], photos) for entry in entries],

@@ -50,6 +50,7 @@ def answer(job: dict[str, Any], contestants: dict[str, Contestant]) -> dict[str,
                 job["seconds"],
                 network_once=job["network_once"],
                 warm_up=job["warm_up"],
+                clock=job["clock"],
             )
         }
     from boxpromptiml.bench import measure_peak
