@@ -75,10 +75,15 @@ def describe(error: BoxPromptError) -> tuple[int, str]:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 400), str(error)
 
 
-def _known(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, BoxPromptError)
+def known_response(error: BoxPromptError) -> JSONResponse:
+    """The answer to a request that ended in an error of ours."""
     status, message = describe(error)
     return error_response(status, message, headers=error.headers if isinstance(error, HttpError) else None)
+
+
+def _known(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BoxPromptError)
+    return known_response(error)
 
 
 def _not_written(_: Request, error: Exception) -> JSONResponse:

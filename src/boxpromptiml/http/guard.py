@@ -16,11 +16,12 @@ import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from boxpromptiml.http.errors import HttpError, error_response
+from boxpromptiml.http.headers import request_headers, set_headers
 from boxpromptiml.http.settings import HttpSettings
 
 # Bodies that are not files: a record with ten thousand boxes has half a megabyte.
@@ -29,6 +30,8 @@ _FILES = ("image/", "application/octet-stream", "multipart/form-data")
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
+_FRESH = ((b"cache-control", b"no-cache"),)
+_UNKEPT = ((b"cache-control", b"no-store"),)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 PAGE_HEADERS = {
@@ -69,6 +72,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._settings = settings
+        self._own = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
         self._hosts = _host_names(settings) if check_host else None
         self._small = RequestBodyLimitMiddleware(app, max_body_size=min(json_bytes, settings.max_upload_bytes))
         self._large = RequestBodyLimitMiddleware(app, max_body_size=settings.max_upload_bytes)
@@ -81,6 +85,10 @@ class Guard:
         """
         return None
 
+    async def forward(self, limited: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request that may pass on to the app; `limited` is the app with a limit on the body."""
+        await limited(scope, receive, send)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "websocket":
@@ -89,7 +97,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = request_headers(scope)
         limited = self._large if headers.get("content-type", "").lower().startswith(_FILES) else self._small
         cookie: str | None = None
         started = False
@@ -98,7 +106,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                self._complete(MutableHeaders(scope=message), scope, cookie)
+                self._complete(message, scope, cookie)
             await send(message)
 
         try:
@@ -106,7 +114,7 @@ class Guard:
             cookie = self.admit(scope, headers)
             self._check_origin(scope, headers)
             _check_length(headers, limited.max_body_size)
-            await limited(scope, receive, send_guarded)
+            await self.forward(limited, scope, receive, send_guarded)
         except HttpError as error:
             # What is left of the body is not read: the connection cannot be used again.
             closing = {**error.headers, "connection": "close"}
@@ -120,13 +128,11 @@ class Guard:
                 raise
             await error_response(500, "the server failed; its own output says why")(scope, receive, send_guarded)
 
-    def _complete(self, headers: MutableHeaders, scope: Scope, cookie: str | None) -> None:
-        for name, value in self.headers.items():
-            headers[name] = value
+    def _complete(self, message: Message, scope: Scope, cookie: str | None) -> None:
         # Files of the page are asked for again, and mostly not sent again, so that an update shows.
-        headers.setdefault("cache-control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
+        set_headers(message, self._own, _FRESH if scope["path"].startswith("/static/") else _UNKEPT)
         if cookie is not None:
-            headers.append("set-cookie", cookie)
+            message["headers"].append((b"set-cookie", cookie.encode("latin-1")))
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse names that are not this server's: a page of another name would read its answers as its own.

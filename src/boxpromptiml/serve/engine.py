@@ -84,6 +84,8 @@ class Engine:
         self._decoding = 0
         self._inferring = 0
         self._ahead = settings.max_batch * settings.lanes + settings.threads
+        # Nothing is shared: an image is then handed on between threads for nothing.
+        self._straight = settings.max_batch == 1 and settings.lanes == settings.threads
         self._closed = False
         self._threads: list[threading.Thread] = []
         self.error: BoxPromptError | None = None
@@ -188,6 +190,10 @@ class Engine:
                         self._inferring += 1
                         self._changed.notify(self._settings.threads)  # there is room to decode again
                         return lambda: self._infer(batch)
+                if self._waiting and self._straight:
+                    alone = self._waiting.popleft()
+                    self._metrics.queue.dec()
+                    return lambda: self._through(alone)
                 if self._waiting and self._decoding + sum(map(len, self._fed.values())) < self._ahead:
                     upcoming = self._waiting.popleft()
                     self._metrics.queue.dec()
@@ -215,20 +221,59 @@ class Engine:
     def _oldest(self, shape: tuple[int, ...]) -> float:
         return self._fed[shape][0]._times[-1]
 
-    def _prepare(self, job: Job) -> None:
+    def _through(self, job: Job) -> None:
+        """All of an image that shares no inference: one thread, one go."""
         assert self._localizer is not None
+        times = job._times
+        times.append(time.perf_counter())
+        answer, error = None, None
+        try:
+            prepared = self._decoded(job)
+            times += [time.perf_counter()] * 2  # decoded, and not waiting for others
+            (values,) = self._localizer.maps([prepared.fed])
+            times += [time.perf_counter()] * 2
+            job._busy = times[-1] - times[1]
+            answer = self._rendered(job, prepared, values)
+        except Exception as caught:
+            error = caught
+        job.data = b""
+        times.append(time.perf_counter())
+        job._busy = times[-1] - times[1]
+        self._answer(job, answer, error)
+
+    def _decoded(self, job: Job) -> Prepared:
+        assert self._localizer is not None
+        return prepare(
+            self._localizer,
+            job.data,
+            job.name,
+            max_pixels=self._settings.max_pixels,
+            preview=job.preview,
+            large=self._large,
+        )
+
+    def _rendered(self, job: Job, prepared: Prepared, values: NDArray[np.float32]) -> Any:
+        assert self._localizer is not None
+        begun = time.perf_counter()
+        found = self._localizer.result(
+            values,
+            prepared.width,
+            prepared.height,
+            threshold=job.threshold,
+            image=job.name,
+            sha256=prepared.sha256,
+        )
+        found.seconds = job._busy + time.perf_counter() - begun
+        answer = job.render(found, prepared.preview)
+        self._metrics.images[found.verdict].inc()
+        return answer
+
+    def _prepare(self, job: Job) -> None:
         begun = time.perf_counter()
         prepared, error = None, None
         try:
             if not job.dropped:
-                prepared = prepare(
-                    self._localizer,
-                    job.data,
-                    job.name,
-                    max_pixels=self._settings.max_pixels,
-                    preview=job.preview,
-                    large=self._large,
-                )
+                prepared = self._decoded(job)
         except Exception as caught:
             error = caught
         job.data = b""
@@ -270,28 +315,17 @@ class Engine:
                 self._answer(job, None, error)
 
     def _finish(self, job: Job) -> None:
-        assert self._localizer is not None
         assert job._prepared is not None
         assert job._map is not None
         begun = time.perf_counter()
         answer, error = None, None
-        prepared = job._prepared
         try:
-            found = self._localizer.result(
-                job._map,
-                prepared.width,
-                prepared.height,
-                threshold=job.threshold,
-                image=job.name,
-                sha256=prepared.sha256,
-            )
-            found.seconds = job._busy + time.perf_counter() - begun
-            answer = job.render(found, prepared.preview)
-            self._metrics.images[found.verdict].inc()
+            answer = self._rendered(job, job._prepared, job._map)
         except Exception as caught:
             error = caught
-        job._busy += time.perf_counter() - begun
-        job._times += [begun, time.perf_counter()]
+        ended = time.perf_counter()
+        job._busy += ended - begun
+        job._times += [begun, ended]
         job._prepared = job._map = None
         self._answer(job, answer, error)
 

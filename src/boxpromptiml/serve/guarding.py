@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from boxpromptiml.http.errors import HttpError
 from boxpromptiml.http.guard import Guard, authorization
-from boxpromptiml.serve.observing import FIELDS
+from boxpromptiml.serve.observing import FIELDS, is_localize
 from boxpromptiml.serve.settings import ServeSettings
 
 # Asked by machines that look after this one, which have no keys and learn nothing.
@@ -37,6 +37,10 @@ class KeyGuard(Guard):
             check_host=settings.keys is None and not settings.public,
         )
         self._keys = settings.keys
+
+    async def forward(self, limited: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on; `read_upload` counts the body of photos itself."""
+        await (self._app if is_localize(scope) else limited)(scope, receive, send)
 
     def admit(self, scope: Scope, headers: Headers) -> str | None:
         """Refuse requests without a key; the log is told by which one it came."""

@@ -6,22 +6,29 @@ import random
 import re
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from boxpromptiml.http.headers import request_headers, set_headers
 from boxpromptiml.serve.admission import Admission
-from boxpromptiml.serve.logs import REQUESTS
+from boxpromptiml.serve.logs import log_request
 from boxpromptiml.serve.metrics import Metrics
 
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # Asked for every few seconds by machines: counted, but not worth a line where all is well.
 _QUIET = ("/healthz", "/readyz", "/metrics")
-_ROUTES = ("/v1/localize", "/v1/model", "/openapi.json", *_QUIET)
+LOCALIZE = "/v1/localize"
+_ROUTES = (LOCALIZE, "/v1/model", "/openapi.json", *_QUIET)
 
 FIELDS = "boxpromptiml.fields"
 """Key of a request's scope: what its line in the log says beside the usual."""
 VISIT = "boxpromptiml.visit"
 """Key of a request's scope: what it holds of the service's room, until its answer has gone."""
+
+
+def is_localize(scope: Scope) -> bool:
+    """Whether a request brings photos."""
+    return bool(scope["path"] == LOCALIZE and scope["method"] == "POST")
 
 
 class Observer:
@@ -40,6 +47,7 @@ class Observer:
         self._app = app
         self._admission = admission
         self._metrics = metrics
+        self._counters: dict[tuple[str, int], Counter] = {}
         self._seconds = {route: metrics.seconds.labels(route) for route in (*_ROUTES, "other")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +56,7 @@ class Observer:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = request_headers(scope).get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         fields = scope[FIELDS] = {"request_id": request_id}
         status, received, sent = 0, 0, 0
@@ -64,7 +72,7 @@ class Observer:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                set_headers(message, ((b"x-request-id", request_id.encode("ascii")),))
             else:
                 sent += len(message.get("body", b""))
             await send(message)
@@ -78,7 +86,7 @@ class Observer:
             path = scope["path"]
             route = path if path in _ROUTES else "other"
             self._metrics.in_flight.dec()
-            self._metrics.requests.labels(route, str(status)).inc()
+            self._count(route, status).inc()
             self._seconds[route].observe(seconds)
             level = 40 if status >= 500 and status not in (503, 504) else 30 if status >= 429 or status == 0 else 20
             if route not in _QUIET:
@@ -93,7 +101,10 @@ class Observer:
                     "client": client[0] if client else None,
                     **fields,
                 }
-                if REQUESTS.isEnabledFor(level):
-                    # As `log` does, which would look for the line of code that calls it.
-                    name, extra = REQUESTS.name, {"fields": line}
-                    REQUESTS.handle(REQUESTS.makeRecord(name, level, "", 0, "request", (), None, extra=extra))
+                log_request(level, line)
+
+    def _count(self, route: str, status: int) -> Counter:
+        counter = self._counters.get((route, status))
+        if counter is None:
+            counter = self._counters[route, status] = self._metrics.requests.labels(route, str(status))
+        return counter

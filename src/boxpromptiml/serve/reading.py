@@ -14,6 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from boxpromptiml.http.errors import HttpError
+from boxpromptiml.http.headers import request_headers
 from boxpromptiml.serve.admission import Visit
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Upload:
         self.single = single
 
 
-async def read_upload(request: Request, visit: Visit, name: str, max_images: int) -> Upload:
+async def read_upload(request: Request, visit: Visit, name: str, *, max_images: int, max_bytes: int) -> Upload:
     """Read the images of a request.
 
     Args:
@@ -66,36 +67,44 @@ async def read_upload(request: Request, visit: Visit, name: str, max_images: int
         visit: pays for the memory.
         name: of an image that comes as it is.
         max_images: in one request.
+        max_bytes: of the body.
 
     Raises:
-        HttpError: 400, the body is no form or JSON, cut short, or without an image; 413, too many images; 415, another
-            type of content; 422, JSON of another shape.
+        HttpError: 400, the body is no form or JSON, cut short, or without an image; 413, too many bytes or images; 415,
+            another type of content; 422, JSON of another shape.
         RefusedError: no memory is left.
         ClientDisconnect: the client has gone.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    headers = request_headers(request.scope)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise HttpError(415, "compressed bodies are not read; send it without Content-Encoding")
     if kind == "multipart/form-data":
-        data = await _body(request, visit, _COST["form"])
-        images = await _run(len(data), lambda: _form(request.headers, data, max_images))
+        data = await _body(request, visit, _COST["form"], max_bytes)
+        images = await _run(len(data), lambda: _form(headers, data, max_images))
         return Upload(images, single=False)
     if kind == "application/json" or kind.endswith("+json"):
-        data = await _body(request, visit, _COST["json"])
+        data = await _body(request, visit, _COST["json"], max_bytes)
         images = await _run(len(data), lambda: _json(data, max_images))
         return Upload(images, single=False)
     if kind.startswith("image/") or kind in ("application/octet-stream", ""):
-        data = await _body(request, visit, _COST["raw"])
+        data = await _body(request, visit, _COST["raw"], max_bytes)
         if not data:
             raise HttpError(400, f"the body is empty; {_WAYS}")
         return Upload([(name, data)], single=True)
     raise HttpError(415, f"{kind[:80]} is not read; {_WAYS}")
 
 
-async def _body(request: Request, visit: Visit, cost: int) -> bytes:
+async def _body(request: Request, visit: Visit, cost: int, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
+    size = 0
     async for chunk in request.stream():
         if chunk:
+            size += len(chunk)
+            if size > max_bytes:
+                # What is left of it is not read: the connection cannot be used again.
+                closing = {"connection": "close"}
+                raise HttpError(413, f"more than {max_bytes / 1e6:.3g} MB in one request", headers=closing)
             visit.hold_bytes(cost * len(chunk))
             chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -7,11 +7,24 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from boxpromptiml.http.headers import request_headers
 from boxpromptiml.serve import schema
 from boxpromptiml.serve.answers import choose_output
 from boxpromptiml.serve.metrics import CONTENT_TYPE
+from boxpromptiml.serve.observing import LOCALIZE
 from boxpromptiml.serve.query import read_query
 from boxpromptiml.serve.service import Service
+
+
+async def answer_localize(service: Service, request: Request) -> Response:
+    """Answer a request that brings photos.
+
+    Raises:
+        BoxPromptError: whatever is wrong with it.
+    """
+    asked = read_query(request.scope["query_string"])
+    chosen = choose_output(request_headers(request.scope).get("accept"), asked.output)
+    return await service.localize(request, asked, chosen)
 
 
 def router(service: Service) -> APIRouter:
@@ -19,7 +32,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter()
 
     @routes.post(
-        "/v1/localize",
+        LOCALIZE,
         response_class=Response,
         responses=schema.LOCALIZE_RESPONSES,
         openapi_extra=schema.LOCALIZE_REQUEST,
@@ -31,9 +44,7 @@ def router(service: Service) -> APIRouter:
         An image that comes as it is (`Content-Type: image/...`) is answered by one object; forms and JSON by
         `{"results": [...]}`, in their order, where an image that cannot be read has an `error` and a `status`.
         """
-        asked = read_query(request.scope["query_string"])
-        chosen = choose_output(request.headers.get("accept"), asked.output)
-        return await service.localize(request, asked, chosen)
+        return await answer_localize(service, request)
 
     @routes.get("/v1/model", response_model=schema.Model, tags=["localize"])
     async def model() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from boxpromptiml.http.server import Server
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.serve.app import app_of
 from boxpromptiml.serve.logs import json_logs
-from boxpromptiml.serve.protocol import HEADER_BYTES, PatientProtocol
+from boxpromptiml.serve.protocol import PatientProtocol
 from boxpromptiml.serve.service import Service
 from boxpromptiml.serve.settings import ServeSettings
 
@@ -67,6 +67,7 @@ def _config(app: Any, settings: ServeSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         lifespan="on",
+        loop="auto",  # uvloop where there is one: not on Windows
         http=protocol,  # type: ignore[arg-type]  # what makes a protocol will do
         ws="none",
         log_config=None,
@@ -74,7 +75,6 @@ def _config(app: Any, settings: ServeSettings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # handed on to call_later
         timeout_graceful_shutdown=int(settings.timeout) + _GRACE_SECONDS,
         backlog=2048,

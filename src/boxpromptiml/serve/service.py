@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from types import MappingProxyType
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -29,6 +29,7 @@ from boxpromptiml.serve.settings import ServeSettings
 _PIECE = 64 * 1024
 _GONE = 499  # as nginx calls it in logs: nobody is there to be answered
 _LOADING_SECONDS = 2
+_WATCH_SECONDS = 0.05
 
 Outcome = tuple[Answer | None, Exception | None]
 
@@ -101,7 +102,13 @@ class Service:
             async with asyncio.timeout(seconds):
                 self.model()
                 visit.hold_images(1)
-                upload = await read_upload(request, visit, asked.name, self.settings.max_images)
+                upload = await read_upload(
+                    request,
+                    visit,
+                    asked.name,
+                    max_images=self.settings.max_images,
+                    max_bytes=self.settings.max_upload_bytes,
+                )
                 reading = False
                 visit.hold_images(len(upload.images))
                 if output != "json" and len(upload.images) > 1:
@@ -132,29 +139,24 @@ class Service:
         """Have all images of a request looked at, for as long as its client is there."""
         loop = asyncio.get_running_loop()
         render = renderer(output, asked.include)
-        futures: list[asyncio.Future[Outcome]] = []
+        preview = output == "overlay" or "overlay" in asked.include
+        outcomes = _Outcomes(len(upload.images), loop.create_future())
         jobs = []
-        for name, data in upload.images:
-            future: asyncio.Future[Outcome] = loop.create_future()
-            futures.append(future)
-            settle: Callable[..., None] = partial(_settle, future)
+        for index, (name, data) in enumerate(upload.images):
+            settle: Callable[..., None] = partial(outcomes.settle, index)
             done = partial(loop.call_soon_threadsafe, settle)
-            preview = output == "overlay" or "overlay" in asked.include
             jobs.append(Job(data, name, asked.threshold, preview, render, done))
         upload.images = [(name, b"") for name, _ in upload.images]
-        gone = asyncio.ensure_future(_gone(request))
-        everything: asyncio.Future[Any] = futures[0] if len(futures) == 1 else asyncio.gather(*futures)
+        # Most answers are there before it is worth a task to see whether anybody waits for them.
+        watch = loop.call_later(_WATCH_SECONDS, outcomes.watch, request)
         try:
             self.engine.submit(jobs)
-            await asyncio.wait({everything, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
-                raise ClientDisconnect
-            return [future.result() for future in futures]
+            return await outcomes.all
         finally:
-            gone.cancel()
-            unfinished = [job for job, future in zip(jobs, futures, strict=True) if not future.done()]
+            watch.cancel()
+            outcomes.end()
+            unfinished = [job for job, outcome in zip(jobs, outcomes.each, strict=True) if outcome is None]
             if unfinished:
-                everything.cancel()
                 self.engine.drop(unfinished)
 
     def _later(self) -> dict[str, str]:
@@ -164,23 +166,61 @@ class Service:
 class PiecewiseResponse(Response):
     """A response that hands on its body in pieces: what the client has not taken yet is not copied to the network."""
 
+    def __init__(
+        self, content: bytes, status: int, kind: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        # Not the base's: it does for all kinds of content what is known here.
+        self.status_code = status
+        self.body = content
+        self.background = None
+        self.raw_headers = [(b"content-length", b"%d" % len(content)), (b"content-type", kind.encode("latin-1"))]
+        self.raw_headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if len(self.body) <= _PIECE:
+            await send({"type": "http.response.body", "body": self.body})
+            return
         body = memoryview(self.body)
         for start in range(0, len(body), _PIECE):
             more = start + _PIECE < len(body)
             await send({"type": "http.response.body", "body": bytes(body[start : start + _PIECE]), "more_body": more})
 
 
-def _settle(future: asyncio.Future[Outcome], answer: Answer | None, error: Exception | None) -> None:
-    if not future.done():
-        future.set_result((answer, error))
+class _Outcomes:
+    """What becomes of the images of a request.
 
+    Attributes:
+        each: per image what came of it; None for nothing yet.
+        all: done as soon as there is something for each, or the client has gone (`ClientDisconnect`).
+    """
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    def __init__(self, count: int, everything: asyncio.Future[list[Outcome]]) -> None:
+        self.each: list[Outcome | None] = [None] * count
+        self.all = everything
+        self._left = count
+        self._watching: asyncio.Task[None] | None = None
+
+    def settle(self, index: int, answer: Answer | None, error: Exception | None) -> None:
+        self.each[index] = answer, error
+        self._left -= 1
+        if not self._left and not self.all.done():
+            self.all.set_result([outcome for outcome in self.each if outcome is not None])
+
+    def watch(self, request: Request) -> None:
+        """Notice when the client goes away, from now on."""
+        self._watching = asyncio.ensure_future(self._watch(request))
+
+    def end(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _watch(self, request: Request) -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        if not self.all.done():
+            self.all.set_exception(ClientDisconnect())
 
 
 def _single(answer: Answer | None, error: Exception | None, output: Output) -> Response:
@@ -188,7 +228,7 @@ def _single(answer: Answer | None, error: Exception | None, output: Output) -> R
         raise error
     assert answer is not None
     kind = "application/json" if output == "json" else "image/png"
-    return PiecewiseResponse(answer.content, media_type=kind, headers=answer.headers)
+    return PiecewiseResponse(answer.content, 200, kind, answer.headers)
 
 
 def _listed(upload: Upload, outcomes: list[Outcome]) -> Response:
@@ -207,4 +247,4 @@ def _listed(upload: Upload, outcomes: list[Outcome]) -> Response:
         line = " ".join(message.split()).encode("utf-8", "replace").decode()  # as `error_response` does
         parts.append(json.dumps({"image": name, "error": line, "status": status}).encode())
     status = 200 if 200 in statuses else statuses[0]
-    return PiecewiseResponse(b'{"results":[' + b",".join(parts) + b"]}", status, media_type="application/json")
+    return PiecewiseResponse(b'{"results":[' + b",".join(parts) + b"]}", status, "application/json")

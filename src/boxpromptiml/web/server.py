@@ -38,6 +38,9 @@ def serve(
     config = uvicorn.Config(
         app,
         lifespan="off",
+        # Not what happens to be installed: these two are everywhere, and h11 limits what a request's head may take.
+        http="h11",
+        loop="asyncio",
         log_level="warning",
         access_log=False,
         server_header=False,
