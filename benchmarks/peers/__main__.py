@@ -64,7 +64,7 @@ def main() -> int:
     )
     parser.add_argument("--peers", default=",".join(PEERS), help="default: all")
     parser.add_argument(
-        "--ways", default="fp32,bf16", help="of the peers: fp32, bf16 (autocast), onnx; default both first"
+        "--ways", default="fp32,bf16", help="of the peers: fp32, bf16 (autocast), onnx; default: fp32,bf16"
     )
     parser.add_argument("--runtimes", help="of the students; default: onnx, and openvino, openvino-bf16 if installed")
     parser.add_argument(
