@@ -263,7 +263,7 @@ def test_time_runs_out(start: Start, photo: bytes, localizer: Localizer, monkeyp
     client = start()
     held = threading.Event()
     maps = localizer.maps
-    monkeypatch.setattr(localizer, "maps", lambda fed: held.wait(20) and maps(fed))
+    monkeypatch.setattr(localizer, "maps", lambda fed, **options: held.wait(20) and maps(fed, **options))
     try:
         answer = client.post("/v1/localize?timeout=0.2", content=photo, headers=JPEG)
         assert (answer.status_code, answer.json()["error"]) == (504, "not done within 0.2 s")
@@ -283,7 +283,7 @@ def test_a_full_queue_is_told_so_and_empties(
     client = start(max_queue=2)
     held = threading.Event()
     maps = localizer.maps
-    monkeypatch.setattr(localizer, "maps", lambda fed: held.wait(20) and maps(fed))
+    monkeypatch.setattr(localizer, "maps", lambda fed, **options: held.wait(20) and maps(fed, **options))
     answers: list[int] = []
     threads = [
         threading.Thread(
@@ -362,7 +362,9 @@ def test_openapi_has_examples(start: Start) -> None:
     assert opened(base64.b64decode(example["images"][0]["data"])).shape == (1, 1, 3)
     assert {"200", "400", "401", "413", "415", "422", "429", "503", "504"} <= set(post["responses"])
     assert "image/png" in post["responses"]["200"]["content"]
-    assert {one["name"] for one in post["parameters"]} == {"threshold", "output", "include", "name", "timeout"}
+    assert {one["name"] for one in post["parameters"]} == {
+        *("threshold", "output", "include", "detail", "tta", "name", "timeout")
+    }
     assert set(api["paths"]) == {"/v1/localize", "/v1/model", "/healthz", "/readyz", "/metrics"}
 
 

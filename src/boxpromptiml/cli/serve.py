@@ -74,6 +74,12 @@ def serve(
         int, typer.Option(min=1, help="Images inside at once, waiting or at work; more are answered with 429.")
     ] = 64,
     max_images: Annotated[int, typer.Option(min=1, help="Images in one request.")] = 32,
+    max_tiles: Annotated[
+        int,
+        typer.Option(
+            min=0, max=4096, help="Tiles of one photo with detail=true; larger ones are cut smaller. 0 refuses."
+        ),
+    ] = 64,
     max_upload_mb: MaxUploadOption = 64.0,
     max_megapixels: MaxPixelsOption = 100.0,
     body_memory_mb: Annotated[
@@ -115,6 +121,7 @@ def serve(
         max_wait=max_wait_ms / 1e3,
         max_queue=max_queue,
         max_images=max_images,
+        max_tiles=max_tiles,
         timeout=timeout,
         body_bytes=int(body_memory_mb * 1e6),
         max_connections=max_connections,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +227,7 @@ class Localizer:
         *,
         tta: bool = False,
         max_tiles: int = MAX_TILES,
+        proceed: Callable[[], object] = lambda: None,
     ) -> NDArray[np.float32]:
         """The map of a photo on a finer grid: tiles at the photo's own size, beside its map as a whole.
 
@@ -235,6 +236,7 @@ class Localizer:
             overall: its map as a whole, by `maps`.
             tta: look at each tile four times, see `maps`.
             max_tiles: a photo that would need more is cut at a smaller size.
+            proceed: called before every few tiles; what it raises ends the work.
 
         Returns:
             float32 (rows, columns), see `boxpromptiml.runtime.tiling`; `overall` itself where the network sees the
@@ -243,7 +245,12 @@ class Localizer:
         tiling = plan_tiles(*picture.size, self.config.preprocessing, max_tiles)
         if tiling is None:
             return overall
-        return detail_map(picture, overall, tiling, lambda tiles: self.maps(tiles, tta=tta))
+
+        def run(tiles: Sequence[Fed]) -> list[NDArray[np.float32]]:
+            proceed()
+            return self.maps(tiles, tta=tta)
+
+        return detail_map(picture, overall, tiling, run)
 
     def localize(
         self,

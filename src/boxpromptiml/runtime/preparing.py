@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from boxpromptiml.images import DEFAULT_MAX_PIXELS, Enough, Photo, decode_photo
 from boxpromptiml.preprocessing import Fed
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.overlay import OVERLAY_SIDE, shrink
+from boxpromptiml.runtime.tiling import MAX_TILES
 
 LARGE_PIXELS = 50_000_000  # larger images (5 bytes a pixel while they are decoded) are decoded one at a time
 
@@ -53,6 +55,8 @@ def prepare(
     large: AbstractContextManager[Any] | None = None,
     detail: bool = False,
     tta: bool = False,
+    max_tiles: int = MAX_TILES,
+    proceed: Callable[[], object] = lambda: None,
 ) -> Prepared:
     """Decode and resize one image; with `detail`, run the network on it too.
 
@@ -67,6 +71,7 @@ def prepare(
             None for no such limit.
         detail: look at tiles of the photo at its own size, see `Localizer.detailed`.
         tta: with `detail`, look at everything four times, see `Localizer.maps`.
+        max_tiles, proceed: of `detail`, see `Localizer.detailed`.
 
     Raises:
         ImageError: it cannot be decoded.
@@ -90,7 +95,8 @@ def prepare(
         values = None
         if detail:
             photo = photo if photo.picture.size == (width, height) else decode(lambda width, height: None)
-            values = localizer.detailed(photo.picture, localizer.maps([fed], tta=tta)[0], tta=tta)
+            overall = localizer.maps([fed], tta=tta)[0]
+            values = localizer.detailed(photo.picture, overall, tta=tta, max_tiles=max_tiles, proceed=proceed)
         least = _preview_size(width, height)
         if preview and max(photo.picture.size) < max(least):
             # Smaller than people want to look at: decoded again, at a part of its size as well.

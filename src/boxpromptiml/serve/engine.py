@@ -12,15 +12,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import BoxPromptError, ModelError
-from boxpromptiml.runtime import Localization, Localizer
+from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.preparing import Prepared, prepare
+from boxpromptiml.serve.job import Job, warm
 from boxpromptiml.serve.metrics import Metrics
 from boxpromptiml.serve.settings import ServeSettings
 
@@ -30,33 +30,6 @@ _log = logging.getLogger("boxpromptiml.serve")
 _PACE_SHARE = 0.05
 # Seconds to wait for a model that is still being loaded when all shall end.
 _PATIENCE = 5.0
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One image to look at.
-
-    Attributes:
-        data: its encoded bytes.
-        name: for errors and the answer.
-        threshold: for pixels and verdict; None takes the model's.
-        preview: whether `render` needs a copy to draw on.
-        render: makes the answer, in a thread of the engine.
-        done: told the answer or what went wrong, from such a thread; never called for a job that was dropped.
-        dropped: nobody waits for it any more.
-    """
-
-    data: bytes
-    name: str
-    threshold: float | None
-    preview: bool
-    render: Callable[[Localization, NDArray[np.uint8] | None], Any]
-    done: Callable[[Any, Exception | None], object]
-    dropped: bool = False
-    _times: list[float] = field(default_factory=list)
-    _prepared: Prepared | None = None
-    _map: NDArray[np.float32] | None = None
-    _busy: float = 0.0
 
 
 class Engine:
@@ -190,15 +163,18 @@ class Engine:
                         self._inferring += 1
                         self._changed.notify(self._settings.threads)  # there is room to decode again
                         return lambda: self._infer(batch)
-                if self._waiting and self._straight:
-                    alone = self._waiting.popleft()
-                    self._metrics.queue.dec()
-                    return lambda: self._through(alone)
-                if self._waiting and self._decoding + sum(map(len, self._fed.values())) < self._ahead:
-                    upcoming = self._waiting.popleft()
+                first = self._waiting[0] if self._waiting else None
+                if first is not None and (self._straight or first.detail or first.tta):
+                    if self._straight or self._inferring < self._settings.lanes:
+                        self._waiting.popleft()
+                        self._metrics.queue.dec()
+                        self._inferring += not self._straight
+                        return lambda: self._through(first)
+                elif first is not None and self._decoding + sum(map(len, self._fed.values())) < self._ahead:
+                    self._waiting.popleft()
                     self._metrics.queue.dec()
                     self._decoding += 1
-                    return lambda: self._prepare(upcoming)
+                    return lambda: self._prepare(first)
                 if self._closed and not (self._waiting or self._fed or self._decoding or self._inferring):
                     self._changed.notify_all()
                     return None
@@ -222,15 +198,17 @@ class Engine:
         return self._fed[shape][0]._times[-1]
 
     def _through(self, job: Job) -> None:
-        """All of an image that shares no inference: one thread, one go."""
+        """All of an image that shares no inference, or is looked at many times: one thread, one go."""
         assert self._localizer is not None
         times = job._times
         times.append(time.perf_counter())
         answer, error = None, None
         try:
-            prepared = self._decoded(job)
+            prepared = self._decoded(job)  # with detail this is nearly all of it
             times += [time.perf_counter()] * 2  # decoded, and not waiting for others
-            (values,) = self._localizer.maps([prepared.fed])
+            values = prepared.values
+            if values is None:
+                (values,) = self._localizer.maps([prepared.fed], tta=job.tta)
             times += [time.perf_counter()] * 2
             job._busy = times[-1] - times[1]
             answer = self._rendered(job, prepared, values)
@@ -239,6 +217,10 @@ class Engine:
         job.data = b""
         times.append(time.perf_counter())
         job._busy = times[-1] - times[1]
+        if not self._straight:
+            with self._changed:
+                self._inferring -= 1
+                self._changed.notify()
         self._answer(job, answer, error)
 
     def _decoded(self, job: Job) -> Prepared:
@@ -250,6 +232,10 @@ class Engine:
             max_pixels=self._settings.max_pixels,
             preview=job.preview,
             large=self._large,
+            detail=job.detail,
+            tta=job.tta,
+            max_tiles=self._settings.max_tiles,
+            proceed=job.check,
         )
 
     def _rendered(self, job: Job, prepared: Prepared, values: NDArray[np.float32]) -> Any:
@@ -262,6 +248,8 @@ class Engine:
             threshold=job.threshold,
             image=job.name,
             sha256=prepared.sha256,
+            detail=job.detail,
+            tta=job.tta,
         )
         found.seconds = job._busy + time.perf_counter() - begun
         answer = job.render(found, prepared.preview)
@@ -332,21 +320,7 @@ class Engine:
     def _answer(self, job: Job, answer: Any, error: Exception | None) -> None:
         self.pace += _PACE_SHARE * (job._busy / self._settings.threads - self.pace)
         self._metrics.stages(job._times)
-        if error is not None:
+        if error is not None and not job.dropped:
             self._metrics.images["error"].inc()
         if not job.dropped:
             job.done(answer, error)
-
-
-def warm(localizer: Localizer, max_batch: int) -> None:
-    """Run a model once for each size of batch that matters, from bytes to an answer: the first request is quick.
-
-    Raises:
-        ModelError: the network failed.
-    """
-    from boxpromptiml.images import encode_png
-
-    spec = localizer.config.preprocessing
-    localizer.localize(encode_png(np.zeros((spec.height, spec.width, 3), np.uint8)))
-    for size in sorted({1, max_batch}):
-        localizer.probabilities(np.zeros((size, 3, spec.height, spec.width), np.uint8))

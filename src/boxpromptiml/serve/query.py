@@ -35,6 +35,10 @@ class Asked(BaseModel):
         description="Pictures to put into JSON as base64 of PNG: mask_png, map_png, overlay_png. Several separated by "
         "commas, or by repeating it.",
     )
+    detail: bool = Field(
+        False, description="Look at tiles of each photo at its own size too: finer masks, many times the work."
+    )
+    tta: bool = Field(False, description="Look at everything four times, as it is and mirrored, and average.")
     name: str = Field("image", max_length=255, description="What a single image is called in the answer.")
     timeout: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Seconds after which an answer is of no use; the service's own limit holds too."

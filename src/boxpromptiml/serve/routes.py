@@ -64,6 +64,7 @@ def router(service: Service) -> APIRouter:
                 "pixels": service.settings.max_pixels,
                 "images": min(service.settings.max_images, service.settings.max_queue),
                 "seconds": service.settings.timeout,
+                "tiles": service.settings.max_tiles,
             },
         }
 

@@ -37,6 +37,8 @@ class Result(BaseModel):
     verdict: Literal["tampered", "authentic"] = Field(description="tampered where the score is above the threshold.")
     threshold: float
     regions: list[Region] = Field(description="Largest first.")
+    detail: bool = Field(False, description="Whether tiles at the photo's own size were looked at too.")
+    tta: bool = Field(False, description="Whether all was looked at four times, mirrored.")
     model: str = Field(description="First 16 digits of the SHA-256 of the network's file.")
     seconds: float = Field(description="Work on this image, without waiting.")
     mask_png: str | None = Field(None, description="With include=mask: base64 of an 8-bit grey PNG, 0 or 255.")
@@ -73,6 +75,7 @@ class Limits(BaseModel):
     pixels: int = Field(description="Of one image.")
     images: int
     seconds: float
+    tiles: int = Field(description="Of one photo with detail=true, which is refused where this is 0.")
 
 
 class Model(BaseModel):

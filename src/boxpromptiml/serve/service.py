@@ -18,7 +18,8 @@ from boxpromptiml.http.errors import HttpError, describe
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.serve.admission import Admission, RefusedError, Visit
 from boxpromptiml.serve.answers import Answer, Output, renderer
-from boxpromptiml.serve.engine import Engine, Job
+from boxpromptiml.serve.engine import Engine
+from boxpromptiml.serve.job import Job
 from boxpromptiml.serve.metrics import Metrics
 from boxpromptiml.serve.observing import FIELDS, VISIT
 from boxpromptiml.serve.query import Asked
@@ -95,6 +96,8 @@ class Service:
         Raises:
             HttpError: whatever is wrong with it, 408 or 504 where time ran out, 429 or 503 where there is no room.
         """
+        if asked.detail and not self.settings.max_tiles:
+            raise HttpError(422, "detail: this service looks at no tiles (--max-tiles 0)")
         visit: Visit = request.scope[VISIT]
         seconds = min(asked.timeout or self.settings.timeout, self.settings.timeout)
         reading = True
@@ -145,7 +148,7 @@ class Service:
         for index, (name, data) in enumerate(upload.images):
             settle: Callable[..., None] = partial(outcomes.settle, index)
             done = partial(loop.call_soon_threadsafe, settle)
-            jobs.append(Job(data, name, asked.threshold, preview, render, done))
+            jobs.append(Job(data, name, asked.threshold, preview, render, done, asked.detail, asked.tta))
         upload.images = [(name, b"") for name, _ in upload.images]
         # Most answers are there before it is worth a task to see whether anybody waits for them.
         watch = loop.call_later(_WATCH_SECONDS, outcomes.watch, request)

@@ -24,6 +24,7 @@ class ServeSettings(HttpSettings):
         max_wait: seconds that an image may wait for others to share an inference with.
         max_queue: images that are inside at once, from the arrival of their bytes to the departure of their answer.
         max_images: in one request.
+        max_tiles: of one photo that is looked at in detail; one that needs more is cut at a smaller size. 0 refuses.
         timeout: seconds from a request's first byte to its answer.
         body_bytes: memory for requests' bodies, all together.
         max_connections: at once.
@@ -43,6 +44,7 @@ class ServeSettings(HttpSettings):
     max_wait: float = 0.005
     max_queue: int = 64
     max_images: int = 32
+    max_tiles: int = 64
     timeout: float = 30.0
     body_bytes: int = 512 * 2**20
     max_connections: int = 1000
@@ -59,7 +61,7 @@ class ServeSettings(HttpSettings):
         for name in ("timeout", "idle_seconds", "header_seconds"):
             if not getattr(self, name) > 0:
                 raise BoxPromptError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("max_wait", "drain"):
+        for name in ("max_wait", "drain", "max_tiles"):
             if getattr(self, name) < 0:
                 raise BoxPromptError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.inference_threads > self.threads:
