@@ -292,11 +292,51 @@ def test_a_restarted_server_is_asked_again(
     server.stop()
     page.locator("[data-file='mask.png']").click()
     page.get_by_text("the server does not answer").first.wait_for()
-    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Close", exact=True).click()
     server.restart()
     name, mask = download(page, "mask.png")
     assert name == "a-mask.png"
     assert np.asarray(Image.open(io.BytesIO(mask)))[90, 140] == 255
+
+
+def test_looking_closer_and_back(open_view: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_view()
+    speck = paint(tmp_path / "speck.png", Box(300, 200, 305, 205), width=640, height=480)
+    drop(page, speck, paint(tmp_path / "other.png", RED))
+    page.get_by_role("heading", name="Regions", exact=True).wait_for()
+
+    page.get_by_role("button", name="Look closer").click()  # all photos are asked about again, this one first
+    page.get_by_role("heading", name="Regions (1)").wait_for()
+    page.get_by_text("looked at closely").wait_for()
+    _, data = download(page, "result.json")
+    assert json.loads(data)["detail"] is True
+
+    page.keyboard.press("t")
+    page.get_by_text("looked at closely mirrored too").wait_for()
+    page.keyboard.press("d")
+    page.keyboard.press("t")
+    page.get_by_role("heading", name="Regions", exact=True).wait_for()
+    assert page.locator("[data-pass='detail']").get_attribute("aria-pressed") == "false"
+
+
+def test_where_looking_closer_takes_too_long_it_can_be_taken_back(
+    open_view: Callable[..., Page], tmp_path: Path
+) -> None:
+    page = open_view(detail_timeout=0.001)
+    drop(page, paint(tmp_path / "a.png", RED, width=640, height=480))
+    verdict(page)
+    page.get_by_role("button", name="Look closer").click()
+    page.get_by_text("looking closer takes more than").first.wait_for()
+    page.get_by_role("button", name="Look closer").click()
+    assert verdict(page) == "Signs of manipulation"
+
+
+def test_without_tiles_there_is_no_looking_closer(open_view: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_view(max_tiles=0)
+    drop(page, paint(tmp_path / "a.png", RED))
+    verdict(page)
+    assert page.locator("[data-pass='tta']").is_visible()
+    assert page.locator("[data-pass='detail']").count() == 0
 
 
 def test_without_a_model_the_view_says_what_to_do(

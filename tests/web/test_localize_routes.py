@@ -173,3 +173,49 @@ def test_memory_is_bounded_and_the_oldest_go_first() -> None:
     assert [key for key in (first, second, third) if answers.get(key)] == [first, third]
     tiny = Answers(limit=1)
     assert tiny.get(tiny.add(answer("too large"))) is not None, "the newest is kept whatever its size"
+
+
+SPECK = Box(300, 200, 305, 205)  # lost in the cells of the whole, 10 x 7.5 pixels
+
+
+@pytest.mark.parametrize("passes", [{}, {"detail": True}, {"tta": True}, {"detail": True, "tta": True}])
+def test_looking_closer_is_what_localize_does(
+    client: TestClient, localizer: Localizer, passes: dict[str, bool]
+) -> None:
+    photo = encoded(640, 480, SPECK)
+    expected = localizer.localize(photo, **passes)
+
+    answer = client.post("/api/localize", params=passes, content=photo).json()
+
+    assert [region["box"] for region in answer["regions"]] == [list(region.box) for region in expected.regions]
+    assert bool(answer["regions"]) == ("detail" in passes)
+    result = client.get(f"/api/localize/{answer['id']}/result.json").json()
+    assert result | {"seconds": 0, "image": None} == expected.to_json() | {"seconds": 0}
+    heat = picture(client.get(f"/api/localize/{answer['id']}/map.png").content)
+    np.testing.assert_array_equal(heat, expected.map16)
+    assert picture(answer["map"]).shape == ((120, 160) if "detail" in passes else (64, 64))
+
+
+def test_looking_closer_has_limits(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = encoded(640, 480, SPECK)
+
+    def ask(query: str, **limits: Any) -> Any:
+        state = WebState(localizer=localizer, settings=WebSettings(**limits))
+        with TestClient(create_app(state), **HOME) as client:
+            return client.post(f"/api/localize?{query}", content=photo)
+
+    refused = ask("detail=true", max_tiles=0)
+    assert (refused.status_code, refused.json()["error"]) == (
+        422,
+        "detail: this server looks at no tiles (--max-tiles 0)",
+    )
+    assert ask("tta=true", max_tiles=0).status_code == 200
+    late = ask("detail=true&name=a.png", detail_seconds=1e-9)
+    assert late.status_code == 504
+    assert late.json()["error"].startswith("a.png: looking closer takes more than")
+
+    looked: list[int] = []
+    maps = localizer.maps
+    monkeypatch.setattr(localizer, "maps", lambda fed, **how: looked.append(len(fed)) or maps(fed, **how))
+    assert ask("detail=true", max_tiles=6).json()["detail"] is True
+    assert 1 < sum(looked) <= 1 + 6

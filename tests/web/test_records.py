@@ -268,7 +268,7 @@ def test_the_session_says_what_there_is(client: TestClient) -> None:
         "model": None,
         "read_only": False,
         "version": __version__,
-        "limits": {"upload_bytes": 64 * 2**20, "pixels": 200_000_000},
+        "limits": {"upload_bytes": 64 * 2**20, "pixels": 200_000_000, "tiles": 512},
     }
 
 

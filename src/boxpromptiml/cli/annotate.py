@@ -25,8 +25,10 @@ from boxpromptiml.cli.serving import (
     AllowOriginOption,
     BrowserOption,
     CacheOption,
+    DetailSecondsOption,
     HostOption,
     MaxPixelsOption,
+    MaxTilesOption,
     MaxUploadOption,
     PortOption,
     TokenOption,
@@ -89,6 +91,8 @@ def annotate(
     max_upload_mb: MaxUploadOption = 64.0,
     max_megapixels: MaxPixelsOption = 200.0,
     cache_mb: CacheOption = 256.0,
+    max_tiles: MaxTilesOption = 512,
+    detail_timeout: DetailSecondsOption = 120.0,
 ) -> None:
     """Annotate and review a dataset in the browser.
 
@@ -123,6 +127,8 @@ def annotate(
         max_upload_mb=max_upload_mb,
         max_megapixels=max_megapixels,
         cache_mb=cache_mb,
+        max_tiles=max_tiles,
+        detail_seconds=detail_timeout,
     )
     # What can fail at once does so before a large folder is looked through.
     localizer = (

@@ -10,8 +10,10 @@ from boxpromptiml.cli.serving import (
     AllowOriginOption,
     BrowserOption,
     CacheOption,
+    DetailSecondsOption,
     HostOption,
     MaxPixelsOption,
+    MaxTilesOption,
     MaxUploadOption,
     PortOption,
     TokenOption,
@@ -39,6 +41,8 @@ def page(
     max_upload_mb: MaxUploadOption = 64.0,
     max_megapixels: MaxPixelsOption = 200.0,
     cache_mb: CacheOption = 256.0,
+    max_tiles: MaxTilesOption = 512,
+    detail_timeout: DetailSecondsOption = 120.0,
 ) -> None:
     """Localize photos in the browser: drop one, see the model's map over it.
 
@@ -58,6 +62,8 @@ def page(
         max_upload_mb=max_upload_mb,
         max_megapixels=max_megapixels,
         cache_mb=cache_mb,
+        max_tiles=max_tiles,
+        detail_seconds=detail_timeout,
     )
     localizer = Localizer.load(model, runtime=runtime, precision=precision, device=device, threads=threads)
     with listen(settings) as listening:

@@ -39,6 +39,18 @@ MaxPixelsOption = Annotated[
 CacheOption = Annotated[
     float, typer.Option("--cache-mb", min=0.0, help="Memory for pictures; teachers get twice as much.")
 ]
+MaxTilesOption = Annotated[
+    int,
+    typer.Option(
+        "--max-tiles",
+        min=0,
+        max=4096,
+        help="Tiles of a photo that is looked at in detail; one that needs more is cut at a smaller size. 0: none.",
+    ),
+]
+DetailSecondsOption = Annotated[
+    float, typer.Option("--detail-timeout", min=0.001, help="Seconds that looking at a photo's tiles may take.")
+]
 BrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
 
 
@@ -52,6 +64,8 @@ def make_settings(
     max_upload_mb: float,
     max_megapixels: float,
     cache_mb: float = 256.0,
+    max_tiles: int = 512,
+    detail_seconds: float = 120.0,
 ) -> WebSettings:
     """Settings of a server from what the command line says; a token is made where one is needed and none is given.
 
@@ -74,4 +88,6 @@ def make_settings(
         max_upload_bytes=int(max_upload_mb * 1e6),
         max_pixels=int(max_megapixels * 1e6),
         cache_bytes=int(cache_mb * 1e6),
+        max_tiles=max_tiles,
+        detail_seconds=detail_seconds,
     )

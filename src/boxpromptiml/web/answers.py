@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import secrets
 import threading
 import time
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images import encode_png
 from boxpromptiml.runtime import Localization, Localizer, draw_overlay
 from boxpromptiml.runtime.preparing import prepare
+from boxpromptiml.runtime.tiling import MAX_TILES
 
 # Two photos are decoded at once at most: one of 200 megapixels takes a gigabyte while it is.
 _decoding = threading.BoundedSemaphore(2)
@@ -32,6 +35,7 @@ class Answer:
         map: probability that a pixel is tampered, float32 (H, W) in [0, 1] on the network's grid.
         preview: the upright photo, RGB, uint8 (h, w, 3), longer side at most 2048.
         seconds: spent on it, from decoding to its regions.
+        detail, tta: how it was looked at, see `Localizer.localize`.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Answer:
     map: NDArray[np.float32]
     preview: NDArray[np.uint8]
     seconds: float
+    detail: bool = False
+    tta: bool = False
 
     @property
     def size(self) -> int:
@@ -50,7 +56,14 @@ class Answer:
     def at(self, localizer: Localizer, threshold: float | None) -> Localization:
         """Mask, verdict and regions at a threshold; None for the model's. Masks are made anew: they are large."""
         found = localizer.result(
-            self.map, self.width, self.height, threshold=threshold, image=self.name, sha256=self.sha256
+            self.map,
+            self.width,
+            self.height,
+            threshold=threshold,
+            image=self.name,
+            sha256=self.sha256,
+            detail=self.detail,
+            tta=self.tta,
         )
         found.seconds = self.seconds
         return found
@@ -92,7 +105,16 @@ class Answers:
 
 
 def look_at(
-    localizer: Localizer, data: bytes, name: str, *, threshold: float | None, max_pixels: int
+    localizer: Localizer,
+    data: bytes,
+    name: str,
+    *,
+    threshold: float | None,
+    max_pixels: int,
+    detail: bool = False,
+    tta: bool = False,
+    max_tiles: int = MAX_TILES,
+    detail_seconds: float = math.inf,
 ) -> tuple[Answer, Localization]:
     """Localize an encoded photo.
 
@@ -102,6 +124,9 @@ def look_at(
         name: of the file, for messages and results.
         threshold: for pixels and verdict; None for the model's.
         max_pixels: larger photos are refused before they are decoded.
+        detail, tta: see `Localizer.localize`.
+        max_tiles: see `Localizer.detailed`.
+        detail_seconds: that looking at tiles may take.
 
     Returns:
         What to keep of it, and the answer at that threshold.
@@ -109,17 +134,41 @@ def look_at(
     Raises:
         ImageError: the photo cannot be read.
         ModelError: the network failed.
+        HttpError: 504, looking at tiles takes too long.
     """
     start = time.perf_counter()
     with _decoding:
-        photo = prepare(localizer, data, name, max_pixels=max_pixels, preview=True)
-        values = localizer.maps([photo.fed])[0]
+        end = time.perf_counter() + detail_seconds
+
+        def proceed() -> None:
+            if time.perf_counter() > end:
+                raise HttpError(504, f"{name}: looking closer takes more than {detail_seconds:g} s; leave it out")
+
+        photo = prepare(
+            localizer,
+            data,
+            name,
+            max_pixels=max_pixels,
+            preview=True,
+            detail=detail,
+            tta=tta,
+            max_tiles=max_tiles,
+            proceed=proceed,
+        )
+        values = localizer.maps([photo.fed], tta=tta)[0] if photo.values is None else photo.values
         found = localizer.result(
-            values, photo.width, photo.height, threshold=threshold, image=name, sha256=photo.sha256
+            values,
+            photo.width,
+            photo.height,
+            threshold=threshold,
+            image=name,
+            sha256=photo.sha256,
+            detail=detail,
+            tta=tta,
         )
         assert photo.preview is not None
     found.seconds = time.perf_counter() - start
-    answer = Answer(name, photo.sha256, found.width, found.height, found.map, photo.preview, found.seconds)
+    answer = Answer(name, photo.sha256, found.width, found.height, found.map, photo.preview, found.seconds, detail, tta)
     return answer, found
 
 

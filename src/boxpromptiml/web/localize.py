@@ -51,10 +51,26 @@ def router(state: WebState) -> APIRouter:
 
     @routes.post("/api/localize")
     def localize(
-        data: Annotated[bytes, Depends(_body)], threshold: Threshold = None, name: Name = "photo"
+        data: Annotated[bytes, Depends(_body)],
+        threshold: Threshold = None,
+        name: Name = "photo",
+        detail: Annotated[bool, Query(description="Look at tiles of the photo at its own size too.")] = False,
+        tta: Annotated[bool, Query(description="Look four times, mirrored, and average.")] = False,
     ) -> dict[str, Any]:
-        localizer = localizer_of(state)
-        answer, found = look_at(localizer, data, name, threshold=threshold, max_pixels=state.settings.max_pixels)
+        localizer, settings = localizer_of(state), state.settings
+        if detail and not settings.max_tiles:
+            raise HttpError(422, "detail: this server looks at no tiles (--max-tiles 0)")
+        answer, found = look_at(
+            localizer,
+            data,
+            name,
+            threshold=threshold,
+            max_pixels=settings.max_pixels,
+            detail=detail,
+            tta=tta,
+            max_tiles=settings.max_tiles,
+            detail_seconds=settings.detail_seconds,
+        )
         return {"id": answers.add(answer), "name": name, **_summary(found), "map": map_base64(answer.map)}
 
     @routes.get("/api/localize/{key}/result.json")

@@ -33,7 +33,11 @@ def router(state: WebState) -> APIRouter:
             "model": _model(state),
             "read_only": settings.read_only,
             "version": __version__,
-            "limits": {"upload_bytes": settings.max_upload_bytes, "pixels": settings.max_pixels},
+            "limits": {
+                "upload_bytes": settings.max_upload_bytes,
+                "pixels": settings.max_pixels,
+                "tiles": settings.max_tiles,
+            },
         }
 
     return routes

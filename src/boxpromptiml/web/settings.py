@@ -26,6 +26,8 @@ class WebSettings(HttpSettings):
         token: what every request must carry; None for none, which is possible on the loopback address only.
         read_only: nothing is written, neither to the dataset nor beside it.
         cache_bytes: memory for pictures that were made for the page.
+        max_tiles: of a photo that is looked at in detail; one that needs more is cut at a smaller size. 0: none is.
+        detail_seconds: that looking at tiles may take.
 
     Raises:
         BoxPromptError: another host than the loopback address without a token, a token that is short or has
@@ -35,6 +37,8 @@ class WebSettings(HttpSettings):
     token: str | None = None
     read_only: bool = False
     cache_bytes: int = 256 * 2**20
+    max_tiles: int = 512
+    detail_seconds: float = 120.0
 
     def __post_init__(self) -> None:
         HttpSettings.__post_init__(self)  # super() does not know this class: slots make another one of it

@@ -9,17 +9,31 @@ const TOGGLES = {
   only: { text: "Mask alone", keys: "K", on: false },
 };
 
+// How photos are looked at.
+const PASSES = {
+  detail: { text: "Look closer", keys: "D", title: "Tiles at the photo's own size too: finer, more false alarms, many times slower" },
+  tta: { text: "Mirrored too", keys: "T", title: "Four looks, mirrored, averaged: four times slower" },
+};
+
 export class Controls {
   onThreshold = () => {};
+  onPasses = () => {}; // another way of looking
   onShow = () => {}; // a toggle, or the opacity
   threshold;
   opacity = 0.7;
   #own;
   #toggles = {};
+  #passes = {};
 
-  /** @param own the model's threshold. */
-  constructor(own) {
+  /** @param own the model's threshold. @param passes `{detail, tta}`, without what cannot be had. */
+  constructor(own, passes) {
     this.#own = own;
+    for (const [name, on] of Object.entries(passes)) {
+      const { text, keys, title } = PASSES[name];
+      this.#passes[name] = button({ text, title: `${title} (${keys})`, "aria-pressed": String(on), "data-pass": name, onClick: () => this.togglePass(name) });
+    }
+    // Apart from the rest: what takes too long, or fails, must be possible to take back.
+    this.passElement = h("div", { class: "toggles passes", role: "group", "aria-label": "How photos are looked at" }, Object.values(this.#passes));
     this.threshold = own;
     for (const [name, { text, keys, on }] of Object.entries(TOGGLES)) {
       this.#toggles[name] = button({ text, keys, "aria-pressed": String(on), "data-toggle": name, onClick: () => this.toggle(name) });
@@ -48,6 +62,17 @@ export class Controls {
     this.onShow();
   }
 
+  /** `{detail, tta}`. */
+  get passes() {
+    const is = (name) => this.#passes[name]?.getAttribute("aria-pressed") === "true";
+    return { detail: is("detail"), tta: is("tta") };
+  }
+
+  togglePass(name) {
+    this.#passes[name].setAttribute("aria-pressed", String(!this.passes[name]));
+    this.onPasses();
+  }
+
   setOpacity(value) {
     this.opacity = tidy(value);
     this.#write();
@@ -60,10 +85,12 @@ export class Controls {
     this.onThreshold();
   }
 
-  /** M, O, B, K, comma, full stop and brackets. Returns whether it was one of them. */
+  /** M, O, B, K, D, T, comma, full stop and brackets. Returns whether it was one of them. */
   handleKey(key) {
     const toggle = Object.keys(TOGGLES).find((name) => TOGGLES[name].keys.toLowerCase() === key.toLowerCase());
+    const pass = Object.keys(this.#passes).find((name) => PASSES[name].keys.toLowerCase() === key.toLowerCase());
     if (toggle) this.toggle(toggle);
+    else if (pass) this.togglePass(pass);
     else if (key === ",") this.setThreshold(this.threshold - 0.01);
     else if (key === ".") this.setThreshold(this.threshold + 0.01);
     else if (key === "[") this.setOpacity(this.opacity - 0.1);

@@ -16,6 +16,7 @@ class Photo {
     this.answer = null;
     this.field = null;
     this.error = null;
+    this.passes = null; // how the answer was looked for
   }
 }
 
@@ -25,6 +26,8 @@ export class Photos {
   #api;
   #limit;
   #busy = false;
+  #passes = { detail: false, tta: false }; // how they are looked at
+  #first = null;
 
   /** @param limit bytes that the server takes at once. */
   constructor(api, limit) {
@@ -38,6 +41,17 @@ export class Photos {
     this.list.push(...added);
     this.#work();
     return added;
+  }
+
+  get passes() {
+    return this.#passes;
+  }
+
+  /** Look at all photos in another way, `{detail, tta}`, at `first` before the others. */
+  setPasses(passes, first) {
+    this.#passes = passes;
+    this.#first = first;
+    for (const photo of this.list) if (photo.state !== "asking") this.retry(photo);
   }
 
   remove(photo) {
@@ -72,7 +86,7 @@ export class Photos {
     } catch (error) {
       if (error.status !== 404) throw error;
       // The server keeps answers for as long as it has room, and forgets them when it starts anew.
-      await this.#ask(photo);
+      await this.#ask(photo, photo.passes);
       return this.#api.request(address(), { query: { threshold }, signal });
     }
   }
@@ -81,13 +95,15 @@ export class Photos {
     if (this.#busy) return;
     this.#busy = true;
     for (;;) {
-      const photo = this.list.find(({ state }) => state === "waiting");
-      if (!photo) break;
+      const waiting = this.list.filter(({ state }) => state === "waiting");
+      if (!waiting.length) break;
+      const photo = waiting.includes(this.#first) ? this.#first : waiting[0];
       photo.state = "asking";
       this.onChange(photo);
       try {
-        await this.#ask(photo);
-        photo.state = "done";
+        const passes = this.#passes;
+        await this.#ask(photo, passes);
+        photo.state = passes === this.#passes ? "done" : "waiting"; // it has been asked for in another way since
       } catch (error) {
         photo.state = "failed";
         photo.error = error;
@@ -97,7 +113,7 @@ export class Photos {
     this.#busy = false;
   }
 
-  async #ask(photo) {
+  async #ask(photo, passes) {
     const { file, name } = photo;
     if (file.size > this.#limit) {
       const size = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
@@ -111,10 +127,11 @@ export class Photos {
     }
     photo.answer = await this.#api.json("/api/localize", {
       method: "POST",
-      query: { name: name.slice(0, 255) },
+      query: { name: name.slice(0, 255), detail: passes.detail || null, tta: passes.tta || null },
       body: content,
       headers: { "Content-Type": "application/octet-stream" },
     });
+    photo.passes = passes;
     const bytes = Uint8Array.from(atob(photo.answer.map), (character) => character.charCodeAt(0));
     photo.field = { ...(await decodeGrey(new Blob([bytes], { type: "image/png" }))), smooth: true };
     delete photo.answer.map;

@@ -15,6 +15,7 @@ const SHORTCUTS = [
   { keys: "O", text: "outline of the mask on or off" },
   { keys: "B", text: "boxes of the regions on or off" },
   { keys: "K", text: "mask alone" },
+  { keys: "D T", text: "look closer, mirrored too" },
   { keys: ", .", text: "lower, raise the threshold" },
   { keys: "[ ]", text: "less, more of the map" },
   { keys: "+ - 0 1", text: "zoom in, out, fit, 100 %" },
@@ -28,7 +29,7 @@ export function mount(root, { api, session, announce }) {
     return { unmount() {}, shortcuts: [] };
   }
   kept ??= new Photos(api, session.limits.upload_bytes);
-  const view = new LocalizeView(root, kept, session.model, announce);
+  const view = new LocalizeView(root, kept, session, announce);
   return { unmount: () => view.destroy(), shortcuts: SHORTCUTS };
 }
 
@@ -47,11 +48,13 @@ class LocalizeView {
   #heat = new Overlay();
   #mask = new Overlay();
 
-  constructor(root, photos, model, announce) {
+  constructor(root, photos, { model, limits }, announce) {
     this.#photos = photos;
     this.#model = model;
     this.#announce = announce;
-    this.#controls = new Controls(model.threshold);
+    const { detail, tta } = photos.passes;
+    this.#controls = new Controls(model.threshold, limits.tiles ? { detail, tta } : { tta });
+    this.#controls.onPasses = () => this.#photos.setPasses(this.#controls.passes, this.#photo);
     this.#controls.onThreshold = () => this.#follow();
     this.#controls.onShow = () => this.#draw();
     this.#heat.mode = "heat";
@@ -99,7 +102,7 @@ class LocalizeView {
       downloads((file) => this.#save(file)),
       this.about,
     );
-    this.panel = h("aside", { class: "panel", "aria-label": "Result" }, h("div", { class: "photos-bar" }, chooser("Add photos", take)), this.list.element, this.answer);
+    this.panel = h("aside", { class: "panel", "aria-label": "Result" }, h("div", { class: "photos-bar" }, chooser("Add photos", take)), this.list.element, this.#controls.passElement, this.answer);
     const zoom = h(
       "div",
       { class: "zoom-bar", role: "group", "aria-label": "Zoom" },
@@ -174,10 +177,11 @@ class LocalizeView {
       this.#say("warning", photo.error.message, photo.error.temporary && again);
     } else if (photo.state !== "done") this.#say("search", `Looking at ${photo.name} …`);
     else {
-      const { width, height, seconds, model } = photo.answer;
+      const { width, height, seconds, model, detail, tta } = photo.answer;
+      const how = [detail && "looked at closely", tta && "mirrored too"].filter(Boolean).join(" ");
       this.message.hidden = true;
       this.#heat.field = this.#mask.field = photo.field;
-      this.about.textContent = `${width} × ${height} pixels, ${seconds.toFixed(2)} s, model ${[this.#model.name, model].filter(Boolean).join(" ")}. ${privacy()}`;
+      this.about.textContent = `${[`${width} × ${height} pixels`, how, `${seconds.toFixed(2)} s`].filter(Boolean).join(", ")}, model ${[this.#model.name, model].filter(Boolean).join(" ")}. ${privacy()}`;
       this.#follow();
     }
   }
