@@ -67,7 +67,7 @@ def test_without_train_and_val_there_is_nothing_to_calibrate_on(tmp_path: Path) 
 @pytest.mark.parametrize("fit", ["stretch", "native"])
 def test_int8(write_student: Callable[..., Path], tmp_path: Path, dataset: Path, form: str, fit: str) -> None:
     spec = PreprocessingSpec(height=96, width=96, fit=fit)  # type: ignore[arg-type]
-    config = {"evidence": ("residual", "dct"), "evidence_width": 8} if fit == "native" else {}
+    config = {"evidence": ("input", "residual", "dct"), "evidence_width": 8} if fit == "native" else {}
     folder = write_student(tmp_path / "model", spec, backbone="test_resnet", **config)
     given = Calibration(dataset, max_f1_loss=1.0, images=4)
     made = export_model(folder, form, "int8", calibration=given)  # type: ignore[arg-type]
@@ -84,10 +84,10 @@ def test_int8(write_student: Callable[..., Path], tmp_path: Path, dataset: Path,
 
 def test_fixed_filters_and_the_last_layers_stay_in_float(write_student: Callable[..., Path], tmp_path: Path) -> None:
     spec = PreprocessingSpec(height=64, width=64, fit="native")
-    write_student(tmp_path, spec, backbone="test_resnet", evidence=("residual", "dct"), evidence_width=8)
+    write_student(tmp_path, spec, backbone="test_resnet", evidence=("input", "residual", "dct"), evidence_width=8)
     proto = onnx.load(export_model(tmp_path).path)
     kept = set(float_nodes(proto.graph))
-    fixed = [n for n in proto.graph.node if any(i.endswith(("residual.kernel", "dct.basis")) for i in n.input)]
+    fixed = [n for n in proto.graph.node if any(i.endswith(("high_pass.kernel", "dct.basis")) for i in n.input)]
     assert len(fixed) == 2
     assert {node.name for node in fixed} <= kept
     assert all(node.name in kept for node in proto.graph.node if node.op_type == "Exp")

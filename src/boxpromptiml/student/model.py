@@ -70,6 +70,7 @@ class Student(nn.Module):
         if self.evidence is None:
             plain: list[Tensor] = self.backbone(x)
             return plain
+        traces: list[Tensor]
         joined, traces = self.evidence(x)
         features: list[Tensor] = self.backbone(joined)
         return features + traces
