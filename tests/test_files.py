@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from boxpromptiml.files import atomic_path, sha256_of, try_lock, write_bytes, write_json, write_text
+from boxpromptiml.files import atomic_path, os_reason, sha256_of, try_lock, write_bytes, write_json, write_text
 
 
 def test_writes_into_new_folders(tmp_path: Path) -> None:
@@ -110,3 +111,44 @@ def test_a_lock_keeps_other_processes_out_until_the_file_is_closed(tmp_path: Pat
         assert try_lock(stream)
         assert taken_by_another() == "False"
     assert taken_by_another() == "True"
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/full", "/dev/stdout", "pipe"])
+def test_devices_and_pipes_are_not_replaced(name: str, tmp_path: Path) -> None:
+    """Root could: a file would take the place of /dev/null for all programs."""
+    path = tmp_path / name
+    if name == "pipe":
+        os.mkfifo(path)
+    before = os.lstat(path)
+
+    with pytest.raises(OSError, match=r"is not a regular file; choose another path") as caught:
+        write_bytes(path, b"x")
+
+    assert caught.value.filename == str(path)
+    assert os.lstat(path).st_ino == before.st_ino
+
+
+def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught, atomic_path(tmp_path / "a.bin") as temporary:
+        raise OSError(errno.ENOSPC, "No space left on device", str(temporary))
+    assert caught.value.filename == str(tmp_path / "a.bin")
+
+    with pytest.raises(OSError) as caught, atomic_path(tmp_path / "a.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as writing to an open file raises it
+    assert caught.value.filename == str(tmp_path / "a.bin")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room and run the same"),
+        (OSError(errno.ENOSPC, "Error writing: [errno 28]"), "No space left on device; make room and run the same"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system; choose a path that can be written to"),
+        (OSError(errno.EEXIST, "File exists"), "File exists; a file is in the way; choose another path"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError("something else"), "something else"),
+    ],
+)
+def test_what_to_do_about_it(error: OSError, expected: str) -> None:
+    assert os_reason(error).startswith(expected)

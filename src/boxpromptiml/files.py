@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+_DEVICES = (Path("/dev"), Path("/dev/fd"))  # where names such as stdout lead to whatever they are redirected to
+
+
+def os_reason(error: OSError) -> str:
+    """What the system says of a file, and what to do about it, in a few words."""
+    # Libraries put a sentence of their own there, around the system's words.
+    own = error.errno is not None and (not error.strerror or "errno" in error.strerror)
+    said = os.strerror(error.errno) if own and error.errno else error.strerror or str(error)
+    advice = {
+        errno.ENOSPC: "make room and run the same command again",
+        errno.EDQUOT: "make room and run the same command again",
+        errno.EACCES: "choose a path that can be written to",
+        errno.EPERM: "choose a path that can be written to",
+        errno.EROFS: "choose a path that can be written to",
+        errno.EEXIST: "a file is in the way; choose another path",
+        errno.ENOTDIR: "a file is in the way; choose another path",
+        errno.EISDIR: "choose a path that is no folder",
+    }
+    return f"{said}; {advice[error.errno]}" if error.errno in advice else said
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Make an OSError within the block name `path` where it names no file, as those of writing to an open one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -20,21 +52,28 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     Missing parent folders are made. Without `durable` the file survives the end of the process in any way, but a
     machine that loses power may leave it empty: for files that can be made again, where waiting for the disk costs
     more than making them.
+
+    Raises:
+        OSError: it cannot be written; names `path`. Devices and pipes are refused: a file would take their place.
     """
     target = Path(path)
+    if target.absolute().parent in _DEVICES or (target.exists() and not target.is_file() and not target.is_dir()):
+        raise OSError(errno.EINVAL, "is not a regular file; choose another path", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     # 40 characters are at most 160 bytes, of the 255 that a name may have.
     temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(8)}{target.suffix}")
     # Not mkstemp: its files are private, and asking for the umask to mend that would change it for all threads.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         if durable:
             with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(target), None
         raise
     if durable:
         _sync_folder(target.parent)

@@ -190,7 +190,7 @@ class ModelConfig(BaseModel):
             raise ModelError(f"{folder}: no {CONFIG_NAME} there; a model is a folder that `boxpromptiml train` wrote")
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{path}: not JSON ({error}); restore it or train again") from error
         version = raw.get("format_version") if isinstance(raw, dict) else None
         if version != FORMAT_VERSION:
@@ -203,7 +203,11 @@ class ModelConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise ModelError(f"{path}: {where}: {first['msg']}") from error
+            if first["type"] == "extra_forbidden":
+                raise ModelError(
+                    f"{path}: {where} is unknown to this version; update boxpromptiml, or restore the file"
+                ) from error
+            raise ModelError(f"{path}: {where}: {first['msg']}; restore it or train again") from error
 
 
 def count_weights(path: str | Path) -> int:

@@ -14,7 +14,7 @@ from boxpromptiml.bulk.inputs import Source
 from boxpromptiml.bulk.operator import Failed, Operator
 from boxpromptiml.bulk.results import ResultsFile
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.files import write_bytes
+from boxpromptiml.files import os_reason, write_bytes
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, encode_png
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.runtime.localizer import Localizer
@@ -141,7 +141,7 @@ class _Writer:
         try:
             self._write_files(found, item, names)
         except OSError as error:
-            raise BoxPromptError(f"{error.filename or self.results.path.parent}: {error.strerror or error}") from error
+            raise BoxPromptError(f"{error.filename or self.results.path.parent}: {os_reason(error)}") from error
         found.seconds += time.perf_counter() - start
         line = found.to_json()
         model, seconds = line.pop("model"), line.pop("seconds")

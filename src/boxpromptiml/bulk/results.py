@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.files import atomic_path, try_lock
+from boxpromptiml.files import atomic_path, os_reason, try_lock
 
 RESULTS_NAME = "results.jsonl"
 
@@ -203,15 +203,16 @@ class ResultsFile:
     def close(self) -> None:
         """Close the file as it is."""
         if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+            stream, self._stream = self._stream, None
+            with self._writing():  # of what a full disk has not taken before, either
+                stream.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise BoxPromptError(f"{error.filename or self.path}: {error.strerror or error}") from error
+            raise BoxPromptError(f"{error.filename or self.path}: {os_reason(error)}") from error
 
     def _read(self, entry: _Entry) -> bytes:
         # A handle of its own: threads that look for finished images leave the writer's position alone.

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from boxpromptiml import __version__
 from boxpromptiml.errors import BoxPromptError, Stopped
+from boxpromptiml.files import os_reason
 
 app = typer.Typer(
     name="boxpromptiml",
@@ -93,7 +94,7 @@ def main() -> None:
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written to
         where = error.filename2 or error.filename or "file system"
-        errors.print(f"error: {where}: {error.strerror or error}; make room, or choose a path that can be written to")
+        errors.print(f"error: {where}: {os_reason(error)}")
         sys.exit(2)
     if code == 130:  # what Typer makes of Ctrl-C
         errors.print("interrupted; run the same command again to go on where it stopped")

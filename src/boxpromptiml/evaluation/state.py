@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.evaluation.table import ROW_WIDTH
-from boxpromptiml.files import atomic_path, try_lock
+from boxpromptiml.files import atomic_path, naming, os_reason, try_lock
 
 Arrays = Mapping[str, NDArray[Any]]
 ROWS_NAME = "rows.bin"
@@ -64,9 +64,7 @@ class RunState:
             path.mkdir(parents=True, exist_ok=True)
             stream = (path / ROWS_NAME).open("a+b")
         except OSError as error:
-            raise BoxPromptError(
-                f"{error.filename or path}: {error.strerror or error}; choose a path that can be written to"
-            ) from error
+            raise BoxPromptError(f"{error.filename or path}: {os_reason(error)}") from error
         try:
             if not try_lock(stream):
                 raise BoxPromptError(f"{path}: another evaluation is writing there; wait for it or choose another")
@@ -97,8 +95,9 @@ class RunState:
         """
         start = time.monotonic()
         data = b"".join(row.astype("<f8").tobytes() for row in self._waiting)
-        self._stream.write(data)
-        self._stream.flush()
+        with naming(self._folder / ROWS_NAME):
+            self._stream.write(data)
+            self._stream.flush()
         self._count += len(self._waiting)
         self._crc = zlib.crc32(data, self._crc)
         self._waiting.clear()
@@ -111,7 +110,8 @@ class RunState:
 
     def close(self) -> None:
         """Leave the folder as it is."""
-        self._stream.close()
+        with naming(self._folder / ROWS_NAME):
+            self._stream.close()
 
     def discard(self) -> None:
         """Remove the state: the run is finished."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,7 @@ def export_model(
     what = f"{target.name}, backbone {config.student.backbone}"
     # Beside the target, so that moving it there is one step.
     target.parent.mkdir(parents=True, exist_ok=True)
+    _check_room(target, (source / WEIGHTS_NAME).stat().st_size)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as workshop:
         # The runtime compares a file with the weights beside it.
         Path(workshop, WEIGHTS_NAME).symlink_to((source / WEIGHTS_NAME).resolve())
@@ -129,6 +131,7 @@ def export_model(
     return Exported(target, size, *exported)
 
 
+_ROOM = 2  # times the weights, for the file and what is made on the way
 _Measured = tuple[Difference, F1Loss | None, str | None]
 
 
@@ -246,6 +249,16 @@ def _keep(form: FileFormat, made: Path, target: Path) -> int:
     with atomic_path(target) as temporary:
         made.replace(temporary)
     return size
+
+
+def _check_room(target: Path, weights: int) -> None:
+    """Refuse a disk without room: the libraries that write the files end in their own ways there, one by aborting."""
+    needed, free = _ROOM * weights + 2**20, shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise ModelError(
+            f"{target}: {free / 1e6:.1f} MB are free there, {needed / 1e6:.1f} MB are needed; "
+            "make room, or choose another place with --output"
+        )
 
 
 def _check(

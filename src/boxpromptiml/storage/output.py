@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.files import atomic_path, try_lock
+from boxpromptiml.files import atomic_path, os_reason, try_lock
 from boxpromptiml.storage import locations as storage
 
 # What a local writer that was killed leaves behind (see `files.atomic_path`).
@@ -130,5 +130,6 @@ class OutputFolder:
             raise
         except (OSError, NotImplementedError) as error:
             place = f"{self.name.rstrip('/')}/{name}" if name else self.name
-            reason = getattr(error, "strerror", None) or storage.one_line(error)
+            told = isinstance(error, OSError) and error.errno is not None
+            reason = os_reason(error) if told else storage.one_line(error)  # type: ignore[arg-type]
             raise storage.StorageError(f"{place}: {reason}") from error

@@ -50,10 +50,13 @@ def check_folder(folder: Path) -> None:
         raise BoxPromptError(f"{folder}: is a file, not a folder; choose another --out")
     if not folder.is_dir() or (folder / LEVELS / _IDENTITY).is_file():
         return
-    taken = [name for name in (*OUTPUTS, LEVELS) if (folder / name).exists()]
+    there = {entry.name for entry in folder.iterdir()}
+    if LEVELS in there and (folder / LEVELS).is_dir() and not any((folder / LEVELS).iterdir()):
+        there.remove(LEVELS)  # a full disk has stopped it at once
+    taken = [name for name in (*OUTPUTS, LEVELS) if name in there]
     if taken:
         raise BoxPromptError(f"{folder / taken[0]}: not of a run that can go on; choose another --out")
-    strangers = sorted(entry.name for entry in folder.iterdir())
+    strangers = sorted(there)
     if strangers:
         raise BoxPromptError(f"{folder}: not of a robustness run (it holds {strangers[0]}); choose another --out")
 
