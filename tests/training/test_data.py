@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -106,6 +107,33 @@ def test_synthesis_on_the_fly(make_dataset: MakeDataset, make_recipe: MakeRecipe
         assert bool(mask.any()) == tampered
     assert torch.equal(pickle.loads(pickle.dumps(images))[0, 4][0], made[4][0])
     assert not torch.equal(images[1, 4][0], made[4][0])
+
+
+def test_synthesis_takes_the_training_images_beside_given_photographs(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    pytest.importorskip("cv2")
+    from boxpromptiml.images import save_png
+
+    for i in range(2):
+        dark = np.random.default_rng(i).integers(0, 30, (12, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        save_png(tmp_path / f"photos/{i}.png", dark)
+    settings = {"fraction": 0.5, "authentic": 1.0, "photos": [str(tmp_path / "photos")]}
+    only, both = (make_recipe(synthesis=settings | {"training_photos": wanted}) for wanted in (False, True))
+    bright = np.random.default_rng(2).integers(100, 256, (12, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    save_png(tmp_path / "bright.png", bright)
+    train = gather_samples([make_dataset()], only, "pseudo").train
+    train = [sample if sample.tampered else replace(sample, path=tmp_path / "bright.png") for sample in train]
+
+    def brightness(recipe: Recipe) -> list[float]:
+        source = SyntheticSource.of(recipe, train)
+        assert source is not None
+        return [float(source.make(np.random.default_rng(seed))[0].mean()) for seed in range(20)]
+
+    assert max(brightness(only)) < 40
+    assert min(brightness(both)) < 40 < max(brightness(both))
+    with pytest.raises(RecipeError, match=r"no authentic training images"):
+        SyntheticSource.of(both, [])
 
 
 def test_synthesis_needs_photographs(make_recipe: MakeRecipe) -> None:

@@ -226,6 +226,9 @@ class OnTheFlyConfig(_Section):
         description="Photo files or folders to make them from; empty: the authentic training images. Never give "
         "photographs that test images were made from.",
     )
+    training_photos: bool = Field(
+        False, description="Make them from the authentic training images too, where photos are given."
+    )
     objects: list[str] = Field(
         default_factory=list, description="Folders of object cut-outs to paste (images/ and instances/)."
     )

@@ -48,15 +48,16 @@ class SyntheticSource:
         """
         if recipe.synthesis.fraction == 0:
             return None
-        photos: list[Path | Given] = [Path(photo) for photo in recipe.synthesis.photos]
-        if not photos:
+        given = recipe.synthesis.photos
+        photos: list[Path | Given] = []
+        if not given or recipe.synthesis.training_photos:
             photos = [_given(sample) for sample in train if not sample.tampered]
             if not photos:
                 raise RecipeError(
                     "synthesis.fraction is above 0, but there are no authentic training images to make tampered ones "
                     "from; give photographs in synthesis.photos"
                 )
-        return cls(photos, recipe)
+        return cls([*photos, *map(Path, given)], recipe)
 
     def make(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
         """Image, uint8 (h, w, 3), mask, uint8 (h, w) 0 or 255, and whether the image is tampered."""
