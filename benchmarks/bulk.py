@@ -11,6 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -88,19 +89,42 @@ def decoding_cost(spec: PreprocessingSpec, names: Sequence[str]) -> float:
     return 1000 * (time.process_time() - start) / len(names)
 
 
-def run_cost(localizer: Localizer, names: Sequence[str], batch_size: int) -> float:
+def run_cost(localizer: Localizer, names: Sequence[str], batch_size: int, digests: bool = True) -> float:
     """Processor milliseconds of an image in a run into a table, beyond what starting the worker takes."""
     costs = []
     for some in (names[:1], names):
         start = _processor_seconds()
-        table(localizer, some, 1, batch_size)
+        table(localizer, some, 1, batch_size, digests)
         costs.append(_processor_seconds() - start)
     return 1000 * (costs[1] - costs[0]) / (len(names) - 1)
 
 
-def table(localizer: Localizer, names: Sequence[str], cores: int, batch_size: int) -> tuple[float, float]:
+def costs(localizer: Localizer, names: Sequence[str], batch_size: int, rounds: int) -> dict[str, float]:
+    """Processor milliseconds of an image, in turns: decoding alone, a run, a run without digests; and the shares.
+
+    Medians over the rounds: of the figures, and of the shares of each round.
+    """
+    spec = localizer.config.preprocessing
+    turns: list[dict[str, float]] = []
+    before = decoding_cost(spec, names)
+    for _ in range(rounds):
+        turn = {}
+        for name, digests in (("", True), ("_without_digests", False)):
+            cost = run_cost(localizer, names, batch_size, digests)
+            after = decoding_cost(spec, names)
+            alone, before = (before + after) / 2, after
+            turn |= {f"processor_ms{name}": cost, f"share_of_bound_by_processor_time{name}": alone / cost}
+        turns.append(turn | {"decoding_processor_ms": alone})
+    return {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
+
+
+def table(
+    localizer: Localizer, names: Sequence[str], cores: int, batch_size: int, digests: bool = True
+) -> tuple[float, float]:
     """Images a second of a run into a table once its workers are at work, and bytes of the table per image."""
-    options = TableOptions(batch_size=batch_size, shard_images=max(1, min(1000, len(names) // (2 * cores))))
+    options = TableOptions(
+        batch_size=batch_size, shard_images=max(1, min(1000, len(names) // (2 * cores))), digests=digests
+    )
     with tempfile.TemporaryDirectory() as folder:
         out = OutputFolder(folder)
         run = prepare_table(localizer, expand_inputs(["-"], lines=names), out, options)
@@ -115,7 +139,13 @@ def table(localizer: Localizer, names: Sequence[str], cores: int, batch_size: in
 
 
 def benchmark(
-    model: Path, inputs: Sequence[str], *, repeat: int = 1, cores: int | None = None, batch_size: int = 4
+    model: Path,
+    inputs: Sequence[str],
+    *,
+    repeat: int = 1,
+    cores: int | None = None,
+    batch_size: int = 4,
+    rounds: int = 1,
 ) -> dict[str, Any]:
     """All figures; `repeat` copies of the images (as links) make a longer run of a few files."""
     cores = cores or usable_cores()
@@ -130,22 +160,30 @@ def benchmark(
                 names.append(str(link))
         step_times = stages(localizer, [str(path) for path in sources], batch_size)
         spec = localizer.config.preprocessing
-        decode_cost, cost = decoding_cost(spec, names), run_cost(localizer, names, batch_size)
-        bound = decoding(spec, names, cores)
-        rate, size = table(localizer, names, cores, batch_size)
+        # Processor time, unlike the clock, hardly depends on what else a machine does meanwhile.
+        spent = costs(localizer, names, batch_size, rounds)
+        rates: list[dict[str, float]] = []
+        for _ in range(rounds):
+            bound = decoding(spec, names, cores)
+            rate, size = table(localizer, names, cores, batch_size)
+            bare, _ = table(localizer, names, cores, batch_size, digests=False)
+            rates.append(
+                {
+                    "decoding_images_per_second": bound,
+                    "images_per_second": rate,
+                    "images_per_second_without_digests": bare,
+                    "share_of_bound": rate / bound,
+                    "share_of_bound_without_digests": bare / bound,
+                }
+            )
         command = ["localize", folder, "--out", f"{folder}/out", "--format", "parquet", "--model", str(model)]
         seconds, peak = run_command([*command, "--threads", str(cores), "--batch-size", str(batch_size)])
     return {
         "images": len(names),
         "cores": cores,
         "steps_ms": step_times,
-        "decoding_images_per_second": bound,
-        "images_per_second": rate,
-        "share_of_bound": rate / bound,
-        # Processor time, unlike the clock, hardly depends on what else a machine does meanwhile.
-        "decoding_processor_ms": decode_cost,
-        "processor_ms": cost,
-        "share_of_bound_by_processor_time": decode_cost / cost,
+        **{key: statistics.median(one[key] for one in rates) for key in rates[0]},
+        **spent,
         "bytes_per_row": size,
         "command_seconds": seconds,
         "driver_peak_memory_mib": peak,
@@ -160,6 +198,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1, help="so many copies of the images")
     parser.add_argument("--cores", type=int)
     parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=1, help="turns of all; medians are given")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     figures = benchmark(
@@ -168,6 +207,7 @@ def main() -> None:
         repeat=options.repeat,
         cores=options.cores,
         batch_size=options.batch_size,
+        rounds=options.rounds,
     )
     if options.json:
         print(json.dumps(figures))
@@ -180,10 +220,14 @@ def main() -> None:
     )
     print(f"{f'a run into a table, {cores} processes':<56}{figures['images_per_second']:>10.1f} images/s")
     print(f"{'share of the bound that decoding sets':<56}{100 * figures['share_of_bound']:>10.0f} %")
+    bare = figures["share_of_bound_without_digests"]
+    print(f"{'... with --no-digests':<56}{100 * bare:>10.0f} %")
     print(f"{'processor time: reading and decoding alone':<56}{figures['decoding_processor_ms']:>10.2f} ms/image")
     print(f"{'processor time: the run':<56}{figures['processor_ms']:>10.2f} ms/image")
     share = figures["share_of_bound_by_processor_time"]
     print(f"{'share of the bound by processor time':<56}{100 * share:>10.0f} %")
+    share = figures["share_of_bound_by_processor_time_without_digests"]
+    print(f"{'... with --no-digests':<56}{100 * share:>10.0f} %")
     print(f"{'the table':<56}{figures['bytes_per_row']:>10.0f} bytes/image")
     print(f"{'the whole command, cold start':<56}{figures['command_seconds']:>10.2f} s")
     print(f"{'peak memory of its driver':<56}{figures['driver_peak_memory_mib']:>10.0f} MiB")

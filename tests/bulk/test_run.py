@@ -122,6 +122,7 @@ def test_detail_finds_what_the_whole_does_not_show(localizer: Localizer, tmp_pat
     [
         ({"threshold": 0.25}, "another threshold"),
         ({"masks": False}, "another choice of masks"),
+        ({"digests": False}, "another choice of --digests"),
         ({"max_pixels": 10_000}, "another --max-megapixels"),
         ({"detail": True}, "another choice of --detail and --tta"),
         ({"tta": True}, "another choice of --detail and --tta"),
@@ -153,6 +154,14 @@ def test_results_of_another_question_are_refused(
     table, _ = run(localizer, inputs, out, overwrite=True, **options)
     assert table.counts.images == 1
     assert len(rows(out)) == 1
+
+
+def test_digests_may_be_left_out(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
+    run(localizer, [photos], tmp_path / "with")
+    run(localizer, [photos], tmp_path / "without", digests=False)
+
+    assert {row["sha256"] for row in rows(tmp_path / "without")} == {None}
+    assert [row | {"sha256": None} for row in rows(tmp_path / "with")] == rows(tmp_path / "without")
 
 
 def test_parts_of_something_else_are_left_alone(localizer: Localizer, photos: Path, tmp_path: Path) -> None:

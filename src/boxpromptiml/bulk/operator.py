@@ -61,6 +61,7 @@ class Operator:
         large: AbstractContextManager[Any] | None = None,
         detail: bool = False,
         tta: bool = False,
+        digests: bool = True,
     ) -> None:
         """Put a model to work.
 
@@ -74,6 +75,8 @@ class Operator:
             detail: look at tiles of each photo at its own size too, see `Localizer.localize`. The network then runs in
                 the workers' threads, so that no more photos are held at full size than there are workers.
             tta: look at everything four times, mirrored, and average.
+            digests: take the SHA-256 of every image, 5 % of the work on large photos; without it that of an image is
+                empty, and `run` asks for no earlier answer.
         """
         self.localizer = localizer
         self.threshold = localizer.config.decision.threshold if threshold is None else threshold
@@ -83,6 +86,7 @@ class Operator:
         self._large = threading.Lock() if large is None else large
         self._detail = detail
         self._tta = tta
+        self._digests = digests
 
     def prepare(self, image: InputImage, data: bytes, digest: str | None = None) -> Prepared:
         """Decode and resize one image; with `detail`, run the network on it too.
@@ -190,11 +194,12 @@ class Operator:
         digest = None
         try:
             data = image.read(self._base) if reading is None else reading.result()
-            digest = hashlib.sha256(data).hexdigest()
-            answer = known(image, digest)
-            if answer is not None:
-                return _Known(answer)
-            prepared = self.prepare(image, data, digest)
+            if self._digests:
+                digest = hashlib.sha256(data).hexdigest()
+                answer = known(image, digest)
+                if answer is not None:
+                    return _Known(answer)
+            prepared = self.prepare(image, data, digest or "")
         except ImageError as error:
             return Failed(error.reason, digest)
         return replace(prepared, seconds=time.perf_counter() - start)

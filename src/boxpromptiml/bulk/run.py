@@ -40,6 +40,7 @@ _NAMES = {
     "masks": "another choice of masks",
     "columns": "other columns",
     "passes": "another choice of --detail and --tta",
+    "digests": "another choice of --digests",
     "format": "another version of this program",
 }
 
@@ -59,7 +60,7 @@ class TableOptions:
         shard_images: images that become one part.
         overwrite: begin anew, whatever the folder holds of an earlier run.
         retry_failed: do parts again that hold rows with an error.
-        detail, tta: see `Operator`.
+        detail, tta, digests: see `Operator`.
     """
 
     threshold: float | None = None
@@ -72,6 +73,7 @@ class TableOptions:
     retry_failed: bool = False
     detail: bool = False
     tta: bool = False
+    digests: bool = True
 
 
 @dataclass
@@ -168,6 +170,8 @@ def prepare_table(
             "columns": [options.columns.image, options.columns.id],
         }
         # Not where there are none: runs that were begun before they could be asked for are still the same.
+        if not options.digests:
+            identity["digests"] = False
         if passes := [name for name in ("detail", "tta") if getattr(options, name)]:
             identity["passes"] = passes
         run = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -203,6 +207,7 @@ def prepare_table(
         device=localizer.choice.device,
         detail=options.detail,
         tta=options.tta,
+        digests=options.digests,
     )
     pending, done = _pending(plan, out, run, files, options.retry_failed)
     return TableRun(plan, pending, done, job, out)

@@ -34,7 +34,7 @@ class Job:
         masks: whether the table holds the masks.
         columns: where tables hold their images.
         runtime, precision, device: that the network is run with, see `Localizer.load`.
-        detail, tta: see `Operator`.
+        detail, tta, digests: see `Operator`.
     """
 
     run: str
@@ -52,6 +52,7 @@ class Job:
     device: str = "cpu"
     detail: bool = False
     tta: bool = False
+    digests: bool = True
 
 
 class ShardWorker:
@@ -92,6 +93,7 @@ class ShardWorker:
             large=large,
             detail=job.detail,
             tta=job.tta,
+            digests=job.digests,
         )
 
     def run(self, shard: Shard, progress: Callable[[int], None] = lambda images: None) -> Counts:

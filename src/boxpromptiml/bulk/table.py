@@ -80,7 +80,7 @@ def table_row(
         return {"image": name, "sha256": item.sha256, "model": model, "error": item.error}
     return {
         "image": name,
-        "sha256": found.sha256,
+        "sha256": found.sha256 or None,
         "width": found.width,
         "height": found.height,
         "score": found.score,

@@ -80,6 +80,13 @@ def localize(
     masks: Annotated[
         bool, typer.Option("--masks/--no-masks", help="Masks at the image's own size: PNG, 0/255, or a column of RLE.")
     ] = True,
+    digests: Annotated[
+        bool,
+        typer.Option(
+            "--digests/--no-digests",
+            help="Parquet: the SHA-256 of each image as a column; 5 % of the time on large photos.",
+        ),
+    ] = True,
     heatmaps: Annotated[
         bool | None,
         typer.Option(
@@ -149,6 +156,7 @@ def localize(
             "--engine ray": (engine is _Engine.ray, True),
             "--retry-failed": (retry_failed, True),
             "--shard-size": (shard_size is not None, True),
+            "--no-digests": (not digests, True),
             "--heatmaps": (bool(heatmaps), False),
             "--overlays": (bool(overlays), False),
         },
@@ -176,6 +184,7 @@ def localize(
             retry_failed=retry_failed,
             detail=detail,
             tta=tta,
+            digests=digests,
         )
         localizer = Localizer.load(model, threads=1, **network)  # to know it by its id; the workers have their own
         work = {"engine": engine.value, "cores": threads, "ray_address": ray_address}
