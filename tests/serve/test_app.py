@@ -330,8 +330,9 @@ def test_request_ids_are_taken_where_they_are_sound(start: Start) -> None:
     assert client.get("/nothing").headers["x-request-id"] != made
 
 
-def test_metrics(start: Start, photo: bytes, grey: bytes) -> None:
-    client = start()
+@pytest.mark.parametrize("max_batch", [1, 4])
+def test_metrics(start: Start, photo: bytes, grey: bytes, max_batch: int) -> None:
+    client = start(max_batch=max_batch)
     client.post("/v1/localize", content=batch(photo, grey, b"x"), headers=JSON)
     client.post("/v1/localize", content=b"x", headers=JPEG)
     client.get("/any/path/that/somebody/tries")

@@ -209,6 +209,7 @@ class Engine:
             values = prepared.values
             if values is None:
                 (values,) = self._localizer.maps([prepared.fed], tta=job.tta)
+                self._metrics.batch_size.observe(1)
             times += [time.perf_counter()] * 2
             job._busy = times[-1] - times[1]
             answer = self._rendered(job, prepared, values)
