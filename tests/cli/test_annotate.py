@@ -45,10 +45,10 @@ def taken_port() -> Iterator[int]:
         (["{folder}", "--weights", "x", "--teacher", "none"], "--weights is for the sam teacher"),
         (["{folder}", "--teacher-device", "cpu"], "--teacher-device is for the sam teacher"),
         (
-            ["{folder}", "--device", "cpu"],
+            ["{folder}", "--model", "none", "--device", "cpu"],
             "--device is for a student, and there is none; add --model FOLDER (--teacher",
         ),
-        (["{folder}", "--threads", "2"], "--threads is for a student"),
+        (["{folder}", "--model", "none", "--threads", "2"], "--threads is for a student"),
         (["{folder}", "--teacher", "x"], "'x' is not one of"),
         (["{folder}", "--model", "nowhere"], "nowhere: no such model folder"),
         (["{folder}", "--read-only"], "is no dataset yet; leave --read-only out once"),

@@ -158,7 +158,6 @@ def test_options(boxpromptiml: Command, red_model: Path, photos: Path, tmp_path:
         (["-", "-o", "out", "-m", "MODEL"], "error: standard input: no paths there"),
         (["photos", "-o", "out", "-m", "nowhere"], "error: nowhere: no such model folder"),
         (["photos", "-o", "out", "-m", "empty"], "error: empty: no config.json there"),
-        (["photos", "-o", "out"], "give --model FOLDER"),
         (["photos", "-o", "a-file", "-m", "MODEL"], "a-file"),
         (["photos", "-o", "out", "-m", "MODEL", "--threshold", "2"], "Invalid value for '--threshold'"),
         (["-o", "out", "-m", "MODEL"], "Missing argument 'INPUT...'"),

@@ -167,7 +167,7 @@ def test_localize_takes_the_default(
 
     source = Path(boxpromptiml.__file__).parent
     target = tmp_path / "site" / "boxpromptiml"
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "default", "paper"))
     make_red_model(target / "models" / "default")
     monkeypatch.delenv("BOXPROMPTIML_MODEL", raising=False)
     program = (
