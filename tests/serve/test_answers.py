@@ -68,7 +68,7 @@ def test_queries(query: str, asked: dict[str, object]) -> None:
         ("include=everything", "include: "),
         ("timeout=0", "timeout: Input should be greater than 0"),
         ("name=" + "x" * 256, "name: "),
-        ("treshold=0.5", "treshold: there is no such parameter; there are threshold, output, include, detail, tta, name, timeout"),
+        ("treshold=0.5", "treshold: there is no such parameter; there are threshold, output, include, detail, tta"),
         ("threshold=%ff", "threshold: "),
     ],
 )
