@@ -49,7 +49,7 @@ def test_provenance_keeps_what_a_later_version_adds(tmp_path: Path) -> None:
         ({"format_version": 2}, "format version 2, this program reads 1"),
         ({"format_version": None}, "format version None"),
         ({"format": "other"}, "format: Input should be 'boxpromptiml'"),
-        ({"student": {"widht": 64}}, "student.widht: Extra inputs are not permitted"),
+        ({"student": {"widht": 64}}, "student.widht"),
         ({"decision": {"threshold": 1.5}}, "decision.threshold: Input should be less than or equal to 1"),
         ({"preprocessing": {"height": "tall"}}, "preprocessing.height: Input should be a valid integer"),
     ],

@@ -119,6 +119,7 @@ def test_refuses_a_network_with_another_input(model: Path) -> None:
 
 def test_without_a_model_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BOXPROMPTIML_MODEL", raising=False)
+    monkeypatch.setattr("boxpromptiml.models.packaged.packaged_root", lambda: tmp_path)
     with pytest.raises(ModelError, match=r"no model: .*BOXPROMPTIML_MODEL.*boxpromptiml demo.*boxpromptiml train"):
         Localizer.load()
     with pytest.raises(ModelError, match="no such model folder"):

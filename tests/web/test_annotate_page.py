@@ -119,7 +119,7 @@ def desk(desk_at: Callable[..., Desk]) -> Desk:
 
 @pytest.fixture
 def server(live_server: Callable[..., Any], folder: Path) -> Any:
-    return live_server(folder, teacher="none")
+    return live_server(folder, teacher="none", model="none")
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------

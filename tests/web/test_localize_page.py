@@ -261,7 +261,7 @@ def test_the_keyboard_is_enough(open_view: Callable[..., Page], tmp_path: Path, 
     paint(tmp_path / "a.png", RED)
     paint(tmp_path / "b.png")
     page.keyboard.press("Tab")  # the link that skips to the view
-    for _ in range(12):
+    for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.type") == "file":
             break
@@ -343,7 +343,7 @@ def test_without_a_model_the_view_says_what_to_do(
     page: Page, live_server: Callable[..., str], make_photos: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
     make_photos(tmp_path / "set", 1)
-    page.goto(live_server(tmp_path / "set", teacher="none") + "/#/localize")
+    page.goto(live_server(tmp_path / "set", teacher="none", model="none") + "/#/localize")
     page.get_by_role("heading", name="No model is loaded").wait_for()
     page.get_by_text("--model FOLDER").wait_for()
 
