@@ -54,7 +54,7 @@ def test_a_folder_is_no_model_until_it_is_complete(
         raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(ModelConfig, "save", full_disk)
-    with pytest.raises(OSError, match="(?i)no space"):
+    with pytest.raises(OSError, match=r"(?i)no space"):
         save_checkpoint(tmp_path, make_student(), CONFIG)
     with pytest.raises(ModelError, match=r"no config\.json there"):
         load_checkpoint(tmp_path)
@@ -72,7 +72,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(
         raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="(?i)no space"):
+    with pytest.raises(OSError, match=r"(?i)no space"):
         save_checkpoint(tmp_path, make_student(memory=False), CONFIG)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
