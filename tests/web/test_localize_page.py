@@ -260,6 +260,7 @@ def test_the_keyboard_is_enough(open_view: Callable[..., Page], tmp_path: Path, 
     page = open_view()
     paint(tmp_path / "a.png", RED)
     paint(tmp_path / "b.png")
+    page.locator("input[type=file]").first.wait_for(state="attached")
     page.keyboard.press("Tab")  # the link that skips to the view
     for _ in range(30):
         page.keyboard.press("Tab")
