@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -118,6 +119,23 @@ class StopAfter:
             original(keeper, *args)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Keeper, "on_train_batch_end", stop)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_signals_are_given_back(
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted: bool,
+) -> None:
+    """The program that trained can be stopped as before, and so can the processes that it forks."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    if interrupted:
+        StopAfter(monkeypatch, 1)
+    with pytest.raises(Interrupted) if interrupted else contextlib.nullcontext():
+        train(make_dataset(), tmp_path / "run", make_recipe(epochs=1))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 RESUMES = [

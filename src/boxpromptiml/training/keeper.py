@@ -104,7 +104,8 @@ class Keeper(L.Callback):
         if stop and pl_module.epoch < self._recipe.epochs:
             raise Interrupted(self._signal or signal.SIGINT)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Here and no later: the trainer gives back what it found next, and what was before it must stay.
         self._give_back_signals()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
