@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -103,9 +102,7 @@ def annotate(
     from dataclasses import replace
 
     from boxpromptiml.http.server import listen
-    from boxpromptiml.models import DEFAULT_NAME, packaged_names
-    from boxpromptiml.runtime import Localizer
-    from boxpromptiml.runtime.localizer import MODEL_VARIABLE
+    from boxpromptiml.runtime import Localizer, is_there_a_model
     from boxpromptiml.web import WebState, create_app, serve
     from boxpromptiml.web.opening import open_folder
 
@@ -113,9 +110,7 @@ def annotate(
         raise TeacherError("--weights is for the sam teacher; leave --teacher none out")
     if teacher_device is not None and teacher != "sam" and weights is None:
         raise TeacherError("--teacher-device is for the sam teacher; give --teacher sam, or --weights")
-    with_model = model != NO_MODEL and (
-        model is not None or bool(os.environ.get(MODEL_VARIABLE)) or DEFAULT_NAME in packaged_names()
-    )
+    with_model = model != NO_MODEL and is_there_a_model(model)
     if not with_model:
         check_without_model(runtime, precision, device, threads)
     settings = make_settings(

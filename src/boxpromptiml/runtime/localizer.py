@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,57 +16,15 @@ from PIL import Image
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, read_image_file
 from boxpromptiml.model_config import ModelConfig
-from boxpromptiml.models import (
-    CARD_NAME,
-    DEFAULT_NAME,
-    NAMES,
-    file_digests,
-    hub_folder,
-    is_hub_id,
-    packaged_folder,
-    packaged_names,
-)
+from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed
 from boxpromptiml.runtime.card import export_command, file_name, parse_name
+from boxpromptiml.runtime.finding import find_model
 from boxpromptiml.runtime.result import Localization, Verdict, find_regions, image_score
 from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
 from boxpromptiml.runtime.tiling import MAX_TILES, detail_map, plan_tiles
 
-MODEL_VARIABLE = "BOXPROMPTIML_MODEL"
-
 _FLIPS = ((False, False), (True, False), (False, True), (True, True))  # across, down
-
-
-def find_model(model: str | Path | None = None) -> Path:
-    """The model folder to use.
-
-    Args:
-        model: ``default`` or ``paper``, which come with the package; a folder, or a runtime file in one; or a hub id,
-            ``owner/name`` or ``owner/name@revision``, which is downloaded once. None takes the environment variable
-            ``BOXPROMPTIML_MODEL``, or else ``default``. A folder of one of those names is ``./default``.
-
-    Raises:
-        ModelError: there is no such model.
-        MissingExtraError: a hub id without huggingface_hub.
-    """
-    chosen = model if model is not None else os.environ.get(MODEL_VARIABLE)
-    if not chosen:
-        if DEFAULT_NAME in packaged_names():
-            return packaged_folder(DEFAULT_NAME)
-        raise ModelError(
-            f"no model: this version of the package comes without one; give --model FOLDER or set {MODEL_VARIABLE}; "
-            "`boxpromptiml demo` makes a small one in minutes, `boxpromptiml train` makes your own"
-        )
-    if isinstance(chosen, str) and chosen in NAMES:
-        return packaged_folder(chosen)
-    folder = Path(chosen)
-    if parse_name(folder.name) is not None and not folder.is_dir():
-        folder = folder.parent
-    if folder.is_dir():
-        return folder
-    if isinstance(chosen, str) and is_hub_id(chosen):
-        return hub_folder(chosen)
-    raise ModelError(f"{chosen}: no such model folder; `boxpromptiml train` or `boxpromptiml demo` makes one")
 
 
 class Localizer:

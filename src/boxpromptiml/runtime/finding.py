@@ -1,0 +1,48 @@
+"""Which model folder is meant."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from boxpromptiml.errors import ModelError
+from boxpromptiml.models import DEFAULT_NAME, NAMES, hub_folder, is_hub_id, packaged_folder, packaged_names
+from boxpromptiml.runtime.card import parse_name
+
+_VARIABLE = "BOXPROMPTIML_MODEL"
+
+
+def is_there_a_model(model: str | Path | None) -> bool:
+    """Whether `find_model` has something to look for: a model was given, the environment names one, or the package
+    comes with one."""
+    return bool(model) or bool(os.environ.get(_VARIABLE)) or DEFAULT_NAME in packaged_names()
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """The model folder to use.
+
+    Args:
+        model: ``default`` or ``paper``, which come with the package; a folder, or a runtime file in one; or a hub id,
+            ``owner/name`` or ``owner/name@revision``, which is downloaded once. None takes the environment variable
+            ``BOXPROMPTIML_MODEL``, or else ``default``. A folder of one of those names is ``./default``.
+
+    Raises:
+        ModelError: there is no such model.
+        MissingExtraError: a hub id without huggingface_hub.
+    """
+    if not is_there_a_model(model):
+        raise ModelError(
+            f"no model: this version of the package comes without one; give --model FOLDER or set {_VARIABLE}; "
+            "`boxpromptiml demo` makes a small one in minutes, `boxpromptiml train` makes your own"
+        )
+    chosen = model or os.environ.get(_VARIABLE) or DEFAULT_NAME
+    if isinstance(chosen, str) and chosen in NAMES:
+        return packaged_folder(chosen)
+    folder = Path(chosen)
+    if parse_name(folder.name) is not None and not folder.is_dir():
+        folder = folder.parent
+    if folder.is_dir():
+        return folder
+    if isinstance(chosen, str) and is_hub_id(chosen):
+        return hub_folder(chosen)
+    raise ModelError(f"{chosen}: no such model folder; `boxpromptiml train` or `boxpromptiml demo` makes one")
