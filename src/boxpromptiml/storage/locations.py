@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -134,17 +135,11 @@ def open_stream(name: str, base: str | Path = "") -> IO[bytes]:
     Raises:
         StorageError: it cannot be opened.
     """
-    try:
+    with _said_of(name, "cannot be opened"):
         if is_url(name):
             stream: IO[bytes] = retried(lambda: filesystem(name).open(name, "rb", cache_type="readahead"))
             return stream
         return local_path(name, base).open("rb")
-    except BoxPromptError:
-        raise
-    except FileNotFoundError as error:
-        raise StorageError(f"{name}: no such file") from error
-    except Exception as error:
-        raise StorageError(f"{name}: cannot be opened: {one_line(error)}") from error
 
 
 def read_bytes(name: str, start: int = 0, end: int | None = None) -> bytes:
@@ -153,18 +148,12 @@ def read_bytes(name: str, start: int = 0, end: int | None = None) -> bytes:
     Raises:
         StorageError: no such file, or it cannot be read.
     """
-    try:
+    with _said_of(name, "cannot be read"):
         if is_url(name):
             return bytes(retried(lambda: filesystem(name).cat_file(name, start, end)))
         with local_path(name).open("rb") as stream:
             stream.seek(start)
             return stream.read() if end is None else stream.read(end - start)
-    except BoxPromptError:
-        raise
-    except FileNotFoundError as error:
-        raise StorageError(f"{name}: no such file") from error
-    except Exception as error:
-        raise StorageError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or one_line(error)}") from error
 
 
 def size_of(name: str, base: str | Path = "") -> int | None:
@@ -173,17 +162,11 @@ def size_of(name: str, base: str | Path = "") -> int | None:
     Raises:
         StorageError: no such file, or the store cannot be reached.
     """
-    try:
+    with _said_of(name, "its size cannot be told"):
         if is_url(name):
             size = retried(lambda: filesystem(name).info(name)).get("size")
             return None if size is None else int(size)
         return local_path(name, base).stat().st_size
-    except BoxPromptError:
-        raise
-    except FileNotFoundError as error:
-        raise StorageError(f"{name}: no such file") from error
-    except Exception as error:
-        raise StorageError(f"{name}: {one_line(error)}") from error
 
 
 def is_folder(name: str) -> bool:
@@ -232,11 +215,19 @@ def matches(pattern: str) -> list[str]:
 
 
 def _listed(name: str, action: Callable[[], Any]) -> Any:
-    try:
+    with _said_of(name, "cannot be listed", missing="no such file or folder"):
         return retried(action)
+
+
+@contextmanager
+def _said_of(name: str, failure: str, missing: str = "no such file") -> Iterator[None]:
+    """Whatever goes wrong inside, said as a StorageError of one line that names the file."""
+    try:
+        yield
     except BoxPromptError:
         raise
     except FileNotFoundError as error:
-        raise StorageError(f"{name}: no such file or folder") from error
+        raise StorageError(f"{name}: {missing}") from error
     except Exception as error:  # drivers share no base class
-        raise StorageError(f"{name}: cannot be listed: {one_line(error)}") from error
+        local = None if is_url(name) else getattr(error, "strerror", None)
+        raise StorageError(f"{name}: {failure}: {local or one_line(error)}") from error
