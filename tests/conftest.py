@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before the first import of huggingface_hub, timm or transformers: set later, it is ignored.
@@ -27,6 +27,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the research data sets are not at {folder}")
     return folder
+
+
+@pytest.fixture
+def make_small_disk() -> Iterator[Callable[[Path, int], Path]]:
+    """A function that mounts a disk of so many kB on a new folder, which only root can do; skips elsewhere."""
+    mounted = []
+
+    def make(folder: Path, kilobytes: int) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a small disk can be mounted by root only")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 # Sends its own process a signal right after the nth call of a method: no race between a test that waits for progress
