@@ -94,12 +94,11 @@ def latency(
     """
     from boxpromptiml.bench import Effort, measure_speed
     from boxpromptiml.bench.tables import latency_tables
-    from boxpromptiml.runtime import find_model
 
     counts = None if threads is None else _numbers(threads, "--threads")
     state = _partial(json_file)
     result = measure_speed(
-        [find_model(model) for model in models] if models else [find_model()],
+        _folders(models),
         runtimes=_names(runtimes),
         threads=counts,
         device=device,
@@ -141,13 +140,12 @@ def throughput(
     from boxpromptiml.bench import Effort, measure_speed
     from boxpromptiml.bench.tables import throughput_tables
     from boxpromptiml.machine import usable_cores
-    from boxpromptiml.runtime import find_model
 
     counts, sizes = _numbers(threads, "--threads"), _numbers(batches, "--batch")
     several = [1, usable_cores()] if processes is None else _numbers(processes, "--processes")
     state = _partial(json_file)
     result = measure_speed(
-        [find_model(model) for model in models] if models else [find_model()],
+        _folders(models),
         runtimes=_names(runtimes),
         threads=counts,
         batches=sizes,
@@ -160,6 +158,12 @@ def throughput(
         state=state,
     )
     _show(result, throughput_tables(result), json_file, state, as_markdown)
+
+
+def _folders(models: list[str] | None) -> list[Path]:
+    from boxpromptiml.runtime import find_model
+
+    return [find_model(model) for model in models] if models else [find_model()]
 
 
 def _names(words: str | None) -> list[str] | None:
