@@ -47,7 +47,10 @@ FILES = [
 ]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=["stretch", pytest.param("native", marks=pytest.mark.torture), "native with evidence"],
+)
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, write_student: Callable[..., Path]
 ) -> Path:

@@ -276,7 +276,7 @@ def pixel_figures(out: Path) -> list[Any]:
     return [(item["name"], item["n"], item["ci95"], item["figures"]["pixel"]) for item in sets]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_run_that_is_killed_three_times_ends_as_one_that_is_not(
     root: Path,
     protocol_file: Path,

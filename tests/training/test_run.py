@@ -404,7 +404,7 @@ def test_two_processes_share_the_images(
     assert figures_of(StudentTraining, run, dataset, recipe, supervision) == pytest.approx(summary.validation, abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_two_processes_resume(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     recipe = make_recipe(epochs=3, data__batch_size=2, state__every_steps=1)
     dataset, file = make_dataset(images=24), tmp_path / "recipe.yaml"

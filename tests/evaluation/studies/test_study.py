@@ -132,7 +132,7 @@ def test_box_quality_end_to_end(make_dataset: MakeDataset, recipe_file: Path, tm
     assert sha256_of(data / "dataset.db") == before
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.torture)])
 def test_a_killed_study_goes_on_where_it_stopped(
     make_dataset: MakeDataset, recipe_file: Path, tmp_path: Path, run_signalled: Callable[..., object], sign: int
 ) -> None:
@@ -149,6 +149,7 @@ def test_a_killed_study_goes_on_where_it_stopped(
     assert stamps(out)["mask-seed0"] == before["mask-seed0"]
 
 
+@pytest.mark.torture
 def test_a_training_that_was_killed_with_the_study_resumes(
     make_dataset: MakeDataset, recipe_file: Path, tmp_path: Path, run_signalled: Callable[..., object]
 ) -> None:
