@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,13 @@ from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.images import save_png
 from boxpromptiml.regions import Box
 from boxpromptiml.training import Recipe
+from boxpromptiml.training.keeper import Keeper
+from boxpromptiml.training.processes import Interrupted
 
 SIZE = (48, 64)
 
 MakeDataset = Callable[..., Path]
+InterruptedAfter = Callable[[int], AbstractContextManager[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +67,28 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         return folder
 
     return make
+
+
+@pytest.fixture
+def interrupted_after(monkeypatch: pytest.MonkeyPatch) -> InterruptedAfter:
+    """``with interrupted_after(3): train(...)``: a Ctrl-C behind the third batch, for which the run must stop."""
+
+    @contextmanager
+    def interrupted(batches: int) -> Iterator[None]:
+        original, left = Keeper.on_train_batch_end, [batches]
+
+        def stop(keeper: Keeper, *args: object) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                signal.raise_signal(signal.SIGINT)
+            original(keeper, *args)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Keeper, "on_train_batch_end", stop)
+            with pytest.raises(Interrupted):
+                yield
+
+    return interrupted
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +20,13 @@ from boxpromptiml.metrics import get_preset
 from boxpromptiml.preprocessing import PreprocessingSpec, resize_image
 from boxpromptiml.student import load_checkpoint
 from boxpromptiml.training import Recipe
-from boxpromptiml.training.keeper import Keeper
-from boxpromptiml.training.processes import Interrupted
 from boxpromptiml.training.recorder import Recorder
 from boxpromptiml.training.run import train
 from boxpromptiml.training.samples import gather_samples
 
 MakeRecipe = Callable[..., Recipe]
 MakeDataset = Callable[..., Path]
+InterruptedAfter = Callable[[int], contextlib.AbstractContextManager[None]]
 
 
 def only_labels(folder: Path) -> Path:
@@ -161,7 +160,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     make_dataset: MakeDataset,
     make_recipe: MakeRecipe,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    interrupted_after: InterruptedAfter,
     changes: dict[str, object],
 ) -> None:
     if "synthesis__fraction" in changes:
@@ -174,18 +173,8 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
         changes = changes | {"synthesis__photos": [str(tmp_path / "photos")]}
     dataset, recipe = make_dataset(), make_recipe(epochs=3, **changes)
     train(dataset, tmp_path / "whole", recipe, supervision="label")
-    original, left = Keeper.on_train_batch_end, [4]
-
-    def stop(keeper: Keeper, *args: object) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            signal.raise_signal(signal.SIGINT)
-        original(keeper, *args)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "on_train_batch_end", stop)
-        with pytest.raises(Interrupted):
-            train(dataset, tmp_path / "broken", recipe, supervision="label")
+    with interrupted_after(4):
+        train(dataset, tmp_path / "broken", recipe, supervision="label")
     train(dataset, tmp_path / "broken", resume=True, supervision="label")
     ours, theirs = (load_file(tmp_path / run / "model.safetensors") for run in ("broken", "whole"))
     for name, value in theirs.items():

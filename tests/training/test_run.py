@@ -20,14 +20,14 @@ from safetensors.torch import load_file
 from boxpromptiml.dataset import Dataset, PseudoMask
 from boxpromptiml.errors import BoxPromptError, DatasetError, ModelError, RecipeError
 from boxpromptiml.training import Recipe, Supervision, dump_recipe, load_recipe
-from boxpromptiml.training.keeper import Keeper
-from boxpromptiml.training.processes import DivergenceError, Interrupted, RunError
+from boxpromptiml.training.processes import DivergenceError, RunError
 from boxpromptiml.training.run import train
 from boxpromptiml.training.state import StateFolder
 from boxpromptiml.training.summary import TrainingSummary
 
 MakeRecipe = Callable[..., Recipe]
 MakeDataset = Callable[..., Path]
+InterruptedAfter = Callable[[int], contextlib.AbstractContextManager[None]]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -105,35 +105,17 @@ def test_without_validation_the_last_epoch_is_kept(
     assert summary.validation == {}
 
 
-class StopAfter:
-    """Raises the signal of a Ctrl-C behind so many batches."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-        self.left = batches
-        original = Keeper.on_train_batch_end
-
-        def stop(keeper: Keeper, *args: object) -> None:
-            self.left -= 1
-            if self.left == 0:
-                signal.raise_signal(signal.SIGINT)
-            original(keeper, *args)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Keeper, "on_train_batch_end", stop)
-
-
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_signals_are_given_back(
     make_dataset: MakeDataset,
     make_recipe: MakeRecipe,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    interrupted_after: InterruptedAfter,
     interrupted: bool,
 ) -> None:
     """The program that trained can be stopped as before, and so can the processes that it forks."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    if interrupted:
-        StopAfter(monkeypatch, 1)
-    with pytest.raises(Interrupted) if interrupted else contextlib.nullcontext():
+    with interrupted_after(1) if interrupted else contextlib.nullcontext():
         train(make_dataset(), tmp_path / "run", make_recipe(epochs=1))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -154,16 +136,14 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     make_dataset: MakeDataset,
     make_recipe: MakeRecipe,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    interrupted_after: InterruptedAfter,
     batches: int,
     changes: dict[str, object],
 ) -> None:
     dataset, recipe = make_dataset(), make_recipe(epochs=3, **changes)
     train(dataset, tmp_path / "whole", recipe)
-    with monkeypatch.context() as patch:
-        StopAfter(patch, batches)
-        with pytest.raises(Interrupted):
-            train(dataset, tmp_path / "broken", recipe)
+    with interrupted_after(batches):
+        train(dataset, tmp_path / "broken", recipe)
     train(dataset, tmp_path / "broken", resume=True)
     assert_same(tmp_path / "broken", tmp_path / "whole")
 
@@ -182,16 +162,14 @@ def test_a_damaged_state_is_passed_over(
     make_dataset: MakeDataset,
     make_recipe: MakeRecipe,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    interrupted_after: InterruptedAfter,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     dataset, recipe = make_dataset(), make_recipe(epochs=3)
     train(dataset, tmp_path / "whole", recipe)
     run = tmp_path / "broken"
-    with monkeypatch.context() as patch:
-        StopAfter(patch, 5)
-        with pytest.raises(Interrupted):
-            train(dataset, run, recipe)
+    with interrupted_after(5):
+        train(dataset, run, recipe)
     newest = max((run / "state").glob("state-*.pt"))
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 255
@@ -209,11 +187,10 @@ def test_states_that_are_all_damaged(tmp_path: Path) -> None:
 
 
 def test_resume_refuses_another_recipe_or_dataset(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, interrupted_after: InterruptedAfter
 ) -> None:
     dataset, run = make_dataset(), tmp_path / "run"
-    StopAfter(monkeypatch, 1)
-    with pytest.raises(Interrupted):
+    with interrupted_after(1):
         train(dataset, run, make_recipe())
     with pytest.raises(RecipeError, match=r"optimizer.lr was 0.003 and is now 0.5"):
         train(dataset, run, make_recipe(optimizer__lr=0.5), resume=True)
@@ -228,13 +205,11 @@ def test_resume_refuses_another_recipe_or_dataset(
 
 
 def test_a_run_of_a_version_with_fewer_settings_goes_on(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, interrupted_after: InterruptedAfter
 ) -> None:
     dataset, run = make_dataset(), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        StopAfter(patch, 1)
-        with pytest.raises(Interrupted):
-            train(dataset, run, make_recipe())
+    with interrupted_after(1):
+        train(dataset, run, make_recipe())
     path = run / "state/run.json"
     stored = json.loads(path.read_text())
     del stored["recipe"]["loss"]["top_fraction"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,14 +17,14 @@ from boxpromptiml.errors import DatasetError, RecipeError
 from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.shards import write_shards
 from boxpromptiml.training import Recipe, Supervision
-from boxpromptiml.training.keeper import Keeper
-from boxpromptiml.training.processes import Interrupted, RunError
+from boxpromptiml.training.processes import RunError
 from boxpromptiml.training.run import train
 from boxpromptiml.training.sampler import Layout, ResumableSampler
 from boxpromptiml.training.samples import gather_samples
 
 MakeRecipe = Callable[..., Recipe]
 MakeDataset = Callable[..., Path]
+InterruptedAfter = Callable[[int], contextlib.AbstractContextManager[None]]
 REMOTE = "memory://store/shards"
 
 
@@ -103,38 +103,21 @@ def test_images_targets_and_parts_are_those_of_the_folder(
 SPEC = PreprocessingSpec(height=32, width=32)
 
 
-class Stop:
-    """A Ctrl-C behind so many batches."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-        left = [batches]
-        original = Keeper.on_train_batch_end
-
-        def stop(keeper: Keeper, *args: object) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                signal.raise_signal(signal.SIGINT)
-            original(keeper, *args)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Keeper, "on_train_batch_end", stop)
-
-
 def test_a_run_of_many_windows_goes_on_in_the_middle_of_one(
     make_dataset: MakeDataset,
     make_recipe: MakeRecipe,
     make_shards: Callable[..., str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    interrupted_after: InterruptedAfter,
 ) -> None:
     """Also with another number of loading processes, and with copies instead of single reads."""
     monkeypatch.setattr("boxpromptiml.training.data.MEGABYTE", 20_000)
     shards = make_shards(make_dataset(images=24), remote=True)
     recipe = make_recipe(data__shuffle_mb=1, data__shard_cache_mb=0)
     train(shards, tmp_path / "whole", recipe)
-    with monkeypatch.context() as patch:
-        Stop(patch, 4)
-        with pytest.raises(Interrupted):
-            train(shards, tmp_path / "broken", recipe)
+    with interrupted_after(4):
+        train(shards, tmp_path / "broken", recipe)
     again = make_recipe(data__shuffle_mb=1, data__workers=2, data__shard_cache=str(tmp_path / "copies"))
     train(shards, tmp_path / "broken", again, resume=True)
     assert_equal(tmp_path / "broken", tmp_path / "whole")
