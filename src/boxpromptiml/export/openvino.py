@@ -12,7 +12,7 @@ import onnx
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import atomic_path, sha256_of
 from boxpromptiml.runtime.card import OUTPUT_NAME, SIZE_NAME, Card
-from boxpromptiml.runtime.openvino_session import BIN_KEY, import_openvino
+from boxpromptiml.runtime.openvino_session import BIN_KEY, import_openvino, openvino_core
 
 
 def to_openvino(proto: onnx.ModelProto) -> Any:
@@ -22,13 +22,12 @@ def to_openvino(proto: onnx.ModelProto) -> Any:
         ModelError: an operator that OpenVINO does not know.
         MissingExtraError: OpenVINO is not installed.
     """
-    openvino = import_openvino()
     with tempfile.TemporaryDirectory(prefix="boxpromptiml-") as folder:
         path = Path(folder, "model.onnx")
         onnx.save(proto, path)
         try:
             # Cloned: the file is mapped, and its folder will be gone.
-            return openvino.Core().read_model(str(path), config={"ENABLE_MMAP": False})
+            return openvino_core().read_model(str(path), config={"ENABLE_MMAP": False})
         except Exception as error:  # RuntimeError and others
             raise ModelError(f"OpenVINO does not take the graph ({' '.join(str(error).split())[:200]})") from error
 

@@ -53,6 +53,25 @@ def import_openvino() -> Any:
     return openvino
 
 
+_CORE_LOCK = threading.Lock()
+_cores: list[Any] = []
+
+
+def openvino_core() -> Any:
+    """OpenVINO's `Core`, one for the process and never given up.
+
+    Each core's CPU plugin has a stack of its own for signal handlers, and puts back, when it ends, the stack that it
+    found. Of two cores, the second puts back what the first has freed: the next signal, as Ctrl-C, kills the process.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    with _CORE_LOCK:
+        if not _cores:
+            _cores.append(import_openvino().Core())
+        return _cores[0]
+
+
 class OpenVinoSession:
     """A network in OpenVINO.
 
@@ -68,8 +87,7 @@ class OpenVinoSession:
     """
 
     def __init__(self, path: Path, config: ModelConfig, choice: Choice, remedy: str) -> None:
-        openvino = import_openvino()
-        core = openvino.Core()
+        core = openvino_core()
         device = choice.device.upper()
         if device not in {name.partition(".")[0] for name in core.available_devices}:
             raise ModelError(f"OpenVINO finds no {choice.device} here, only {', '.join(core.available_devices)}")
