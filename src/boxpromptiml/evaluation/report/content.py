@@ -9,16 +9,11 @@ import numpy as np
 from boxpromptiml.evaluation.groups import Group
 from boxpromptiml.evaluation.plan import Plan
 from boxpromptiml.evaluation.report import markup, plots
-from boxpromptiml.evaluation.report.pictures import draw
-from boxpromptiml.evaluation.result import EvaluationResult, Figures, Interval, environment
-from boxpromptiml.evaluation.table import ImageResult
+from boxpromptiml.evaluation.report.examples import Section, examples
+from boxpromptiml.evaluation.report.words import interval, number
+from boxpromptiml.evaluation.result import EvaluationResult, Figures, environment
 from boxpromptiml.metrics import get_preset
-from boxpromptiml.progress import track
 from boxpromptiml.runtime import Localizer
-
-_EXAMPLES = 20
-_AUTHENTIC_EXAMPLES = 10
-Section = tuple[str, str, str]  # name, title, HTML
 
 # Key of an interval, title, meaning. The order is that of the page.
 _HEADLINES = (
@@ -57,7 +52,7 @@ def sections(result: EvaluationResult, plan: Plan, localizer: Localizer) -> list
         ("images", "Whole images", _image_level(result)),
         ("pixels", "Pixels", _pixel_level(result)),
         ("groups", "Which manipulations are found", _groups(result)),
-        *_pictures(result, plan, localizer),
+        *examples(result, plan, localizer),
         ("meaning", "What the numbers mean", _meaning(result)),
     ]
     return [(name, title, inner) for name, title, inner in parts if inner]
@@ -248,57 +243,6 @@ def _group_part(groups: Sequence[Group], title: str, caption: str) -> str:
     return markup.beside(drawn, caption, side)
 
 
-def _pictures(result: EvaluationResult, plan: Plan, localizer: Localizer) -> Iterator[Section]:
-    table = result.images
-    usable = np.flatnonzero(table.tampered & table.scored & ~np.isnan(table.pixels[:, 0]))
-    f1, share = table.pixels[usable, 0], table.region_share[usable]
-    order = usable[np.lexsort((-share, f1))]  # of several at 0 the largest regions: these should have been found
-    best = usable[np.lexsort((share, -f1))]
-    authentic = np.flatnonzero(~table.tampered)
-    false = authentic[np.argsort(-table.positive_area[authentic], kind="stable")]
-    false = false[table.positive_area[false] > 0]
-    halves = max(1, min(_EXAMPLES, len(usable) // 2))  # no image on both sides
-    legend = "Photograph, true outline (cyan), heat map of the model with the outline: dark is 0, pale yellow is 1."
-    chosen = [
-        (
-            "worst",
-            "Worst tampered images",
-            order[:halves] if len(usable) > 1 else order[:0],
-            f"{legend} Lowest pixel F1 first.",
-        ),
-        ("best", "Best tampered images", best[:halves], f"{legend} Highest pixel F1 first."),
-        (
-            "false",
-            "Authentic images with the largest false area",
-            false[:_AUTHENTIC_EXAMPLES],
-            "Photograph and heat map; nothing is tampered here.",
-        ),
-    ]
-    total = sum(len(places) for _, _, places, _ in chosen)
-    looked_at = iter(track((int(place) for _, _, places, _ in chosen for place in places), "pictures", total=total))
-    for name, title, places, words in chosen:
-        drawn = [_example(table[next(looked_at)], plan, localizer, "tta" in result.model) for _ in places]
-        yield name, title, markup.paragraph(words) + markup.examples(drawn) if drawn else ""
-    next(looked_at, None)  # closes the progress bar
-
-
-def _example(image: ImageResult, plan: Plan, localizer: Localizer, tta: bool) -> str:
-    pictures = draw(plan.task(image.dataset, image.image), localizer, tta=tta)
-    shown = [(pictures.photo, "photograph")]
-    if image.tampered and pictures.truth is not None:
-        shown.append((pictures.truth, "true outline"))
-    shown.append((pictures.heat, "heat map"))
-    details = [f"score {image.score:.3f}"]
-    if image.tampered:
-        headline = f"F1 {image.pixels.f1:.3f}" if image.pixels is not None else ""
-        details.append(f"{share(image.region_share)} of the image tampered")
-        if image.kind:
-            details.append(image.kind)
-    else:
-        headline = f"{share(image.positive_area)} falsely marked"
-    return markup.example(shown, headline, f"· {' · '.join(details)}", image.image)
-
-
 def _meaning(result: EvaluationResult) -> str:
     pooled = result.figures.pooled_all_images
     items = [
@@ -343,18 +287,3 @@ def _by_key(figures: Figures) -> dict[str, float]:
         **{f"image.{name}": value for name, value in figures.image._asdict().items()},
         "false_positive_area": figures.false_positive_area,
     }
-
-
-def number(value: float) -> str:
-    """A figure for people."""
-    return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def interval(ends: Interval | None) -> str:
-    """An interval for people; nothing where there is none."""
-    return "" if ends is None else f"{ends[0]:.3f} – {ends[1]:.3f}"
-
-
-def share(value: float) -> str:
-    """A share of an image for people."""
-    return f"{value:.1%}" if value >= 0.01 or value == 0 else f"{value:.2%}"
