@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from boxpromptiml.bulk import OutputFolder, TableOptions, TableRun, expand_inputs, prepare_table
+from boxpromptiml.bulk import OutputFolder, ResultsFile, TableOptions, TableRun, expand_inputs, prepare_table
 from boxpromptiml.bulk.processes import WorkerError
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.runtime import Localizer
@@ -173,6 +173,16 @@ def test_parts_of_something_else_are_left_alone(localizer: Localizer, photos: Pa
     (tmp_path / "out" / "_run.json").write_text("[]")
     with pytest.raises(BoxPromptError, match="is no state of a run"):
         run(localizer, [photos], tmp_path / "out")
+
+
+def test_lines_and_tables_do_not_share_a_folder(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
+    ResultsFile.open(tmp_path / "lines").close()
+    with pytest.raises(BoxPromptError, match=r"lines: holds results.jsonl of --format files; choose another folder"):
+        run(localizer, [photos], tmp_path / "lines")
+    run(localizer, [photos], tmp_path / "table")
+    with pytest.raises(BoxPromptError, match=r"table: holds a table of --format parquet; choose another folder"):
+        ResultsFile.open(tmp_path / "table")
+    assert not (tmp_path / "table" / "results.jsonl").exists()
 
 
 def test_failed_images_are_tried_again_on_request(localizer: Localizer, photos: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from boxpromptiml.bulk.containers import Columns, InputImage, RowGroups, read_so
 from boxpromptiml.bulk.inputs import Source
 
 PLAN_FOLDER = "_plan"
+RUN_NAME = "_run.json"  # of a run into a table; where it is, all of the plan is
 _SHARDS_A_FILE = 1000
 
 

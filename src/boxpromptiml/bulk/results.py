@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from boxpromptiml.bulk.plan import RUN_NAME
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import atomic_path, os_reason, try_lock
 
@@ -90,9 +91,11 @@ class ResultsFile:
         """Open the results of an output folder for appending; makes both where they are missing.
 
         Raises:
-            BoxPromptError: the folder cannot be made or written to.
+            BoxPromptError: the folder cannot be made or written to, or holds a table.
         """
         results = cls(Path(folder) / RESULTS_NAME)
+        if Path(folder, RUN_NAME).exists():
+            raise BoxPromptError(f"{folder}: holds a table of --format parquet; choose another folder")
         with results._writing():
             results.path.parent.mkdir(parents=True, exist_ok=True)
             stream = results.path.open("a+b")

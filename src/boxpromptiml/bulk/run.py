@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns
 from boxpromptiml.bulk.inputs import Source
-from boxpromptiml.bulk.plan import Plan, Shard, make_plan
+from boxpromptiml.bulk.plan import RUN_NAME, Plan, Shard, make_plan
+from boxpromptiml.bulk.results import RESULTS_NAME
 from boxpromptiml.bulk.shards import Job
 from boxpromptiml.bulk.table import Counts, part_counts
 from boxpromptiml.errors import BoxPromptError
@@ -24,7 +25,6 @@ from boxpromptiml.machine import usable_cores
 from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.storage import OutputFolder
 
-RUN_NAME = "_run.json"
 SUMMARY_NAME = "_summary.json"
 
 _FORMAT = 1
@@ -179,6 +179,8 @@ def prepare_table(
         if options.overwrite:
             _clear(out, files)
             files = set()
+        if RESULTS_NAME in files:
+            raise BoxPromptError(f"{out.name}: holds {RESULTS_NAME} of --format files; choose another folder")
         if RUN_NAME in files:
             _check_same(out, identity)
         else:

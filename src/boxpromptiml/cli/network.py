@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-MODEL_HELP = "Model: default or paper, which come with the package, a folder, or a hub id owner/name[@revision]."
+MODEL_HELP = "Model: default, which comes with the package, a folder, or a hub id owner/name[@revision]."
 NO_MODEL = "none"  # of verbs that can do without
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 ModelOption = Annotated[

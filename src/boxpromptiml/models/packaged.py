@@ -1,4 +1,4 @@
-"""The models that come with the package, in folders of this room: ``default`` and ``paper``."""
+"""The models that come with the package, in folders of this room: ``default``; ``paper`` has its name kept."""
 
 from __future__ import annotations
 

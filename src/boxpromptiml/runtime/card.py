@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import sha256_of
 from boxpromptiml.model_config import FORMAT_VERSION, ONNX_NAME, WEIGHTS_NAME, ModelConfig
+from boxpromptiml.models import packaged_root
 from boxpromptiml.preprocessing import PreprocessingSpec
 
 FileFormat = Literal["onnx", "openvino", "torch"]
@@ -46,13 +47,16 @@ def parse_name(name: str) -> tuple[FileFormat, Precision] | None:
 
 def export_command(folder: Path, form: FileFormat = "onnx", precision: Precision = "fp32") -> str:
     """The command that makes a runtime file, for messages."""
-    words = ["boxpromptiml export", str(folder)]
+    packaged = folder.absolute().parent == packaged_root()  # not to be written to: an upgrade would undo it
+    words = ["boxpromptiml export", "COPY" if packaged else str(folder)]
     if form != "onnx":
         words.append(f"--format {form}")
     if precision != "fp32":
         words.append(f"--precision {precision}")
     if precision == "int8":
         words.append("--calibrate DATASET")
+    if packaged:
+        words.append(f"(COPY: a copy of {folder}; then --model COPY)")
     return " ".join(words)
 
 
@@ -124,4 +128,5 @@ class Card:
             raise ModelError(f"{path}: is {self.precision} inside, not {precision} as its name says; {remedy}")
         weights = path.parent / WEIGHTS_NAME
         if weights.is_file() and sha256_of(weights) != self.weights_sha256:
-            raise ModelError(f"{path}: was exported from other weights than {WEIGHTS_NAME}; {remedy}")
+            what = f"was exported from other weights than {WEIGHTS_NAME}"
+            raise ModelError(f"{path}: {what}; put back those that belong to it, or {remedy}")

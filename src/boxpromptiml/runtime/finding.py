@@ -22,7 +22,7 @@ def find_model(model: str | Path | None = None) -> Path:
     """The model folder to use.
 
     Args:
-        model: ``default`` or ``paper``, which come with the package; a folder, or a runtime file in one; or a hub id,
+        model: the name of a packaged model, as ``default``; a folder, or a runtime file in one; or a hub id,
             ``owner/name`` or ``owner/name@revision``, which is downloaded once. None takes the environment variable
             ``BOXPROMPTIML_MODEL``, or else ``default``. A folder of one of those names is ``./default``.
 
@@ -45,4 +45,5 @@ def find_model(model: str | Path | None = None) -> Path:
         return folder
     if isinstance(chosen, str) and is_hub_id(chosen):
         return hub_folder(chosen)
-    raise ModelError(f"{chosen}: no such model folder; `boxpromptiml train` or `boxpromptiml demo` makes one")
+    names = ", ".join(packaged_names()) or "none"
+    raise ModelError(f"{chosen}: no such model folder (packaged models: {names}); `boxpromptiml train` makes one")
