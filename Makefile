@@ -8,6 +8,8 @@ PARITY := .venv-parity
 # One BLAS thread a test process: two processes share two cores without fighting.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
+# A worker that crashes is a failure; replaced, it would leave the others waiting for ever (pytest-xdist with loadfile).
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 .PHONY: demo test unit browser torture lint format bench peers parity clean
 
@@ -15,13 +17,13 @@ demo: $(VENV)/.demo
 	$(BIN)/boxpromptiml demo --out demo-output
 
 test: $(VENV)/.test $(VENV)/.chromium lint
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not torture"
+	$(TEST_ENV) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not torture"
 
 unit: $(VENV)/.test
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not torture"
+	$(TEST_ENV) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not torture"
 
 browser: $(VENV)/.test $(VENV)/.chromium
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m browser
+	$(TEST_ENV) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m browser
 
 torture: $(VENV)/.test
 	$(TEST_ENV) $(BIN)/python -m pytest -m torture
