@@ -18,7 +18,7 @@ from boxpromptiml.rle import decode
 from boxpromptiml.runtime import Localizer
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FileChooser, Page
 
 RED = Box(96, 60, 192, 120)
 
@@ -261,15 +261,19 @@ def test_the_keyboard_is_enough(open_view: Callable[..., Page], tmp_path: Path, 
     paint(tmp_path / "a.png", RED)
     paint(tmp_path / "b.png")
     page.locator("input[type=file]").first.wait_for(state="attached")
+    choosers: list[FileChooser] = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
 
-    def next_is_the_file() -> bool:
+    def chooser_is_open() -> bool:
+        # Again and again: the browser may not listen yet when the first key comes.
         page.keyboard.press("Tab")
-        return bool(page.evaluate("document.activeElement.type") == "file")
+        if page.evaluate("document.activeElement.type") == "file":
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(500)
+        return bool(choosers)
 
-    wait_until(next_is_the_file)
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files([tmp_path / "a.png", tmp_path / "b.png"])
+    wait_until(chooser_is_open, 60)
+    choosers[0].set_files([tmp_path / "a.png", tmp_path / "b.png"])
     assert verdict(page) == "Signs of manipulation"
     status = page.locator("#announcements")
     wait_until(lambda: "signs of manipulation" in status.inner_text())
