@@ -22,12 +22,13 @@ def to_openvino(proto: onnx.ModelProto) -> Any:
         ModelError: an operator that OpenVINO does not know.
         MissingExtraError: OpenVINO is not installed.
     """
+    core = openvino_core()
     with tempfile.TemporaryDirectory(prefix="boxpromptiml-") as folder:
         path = Path(folder, "model.onnx")
         onnx.save(proto, path)
         try:
             # Cloned: the file is mapped, and its folder will be gone.
-            return openvino_core().read_model(str(path), config={"ENABLE_MMAP": False})
+            return core.read_model(str(path), config={"ENABLE_MMAP": False})
         except Exception as error:  # RuntimeError and others
             raise ModelError(f"OpenVINO does not take the graph ({' '.join(str(error).split())[:200]})") from error
 
