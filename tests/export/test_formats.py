@@ -51,7 +51,7 @@ FILES = [
 
 @pytest.fixture(
     scope="module",
-    params=["stretch", pytest.param("native", marks=pytest.mark.torture), "native with evidence"],
+    params=[pytest.param(name, marks=pytest.mark.torture if name == "native" else ()) for name in KINDS],
 )
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, write_student: Callable[..., Path]
