@@ -141,6 +141,12 @@ class DecisionRule(BaseModel):
         default_factory=Scaling, description="Calibration of the score, so that it is the probability of tampering."
     )
 
+    copies: bool = Field(
+        False,
+        description="Whether parts of an image that are there twice (copy-move) are looked for, by matching keypoints, "
+        "and marked. For input.fit native.",
+    )
+
     @property
     def is_calibrated(self) -> bool:
         """Whether the score is meant to be a probability."""
@@ -173,6 +179,12 @@ class ModelConfig(BaseModel):
     trained_on: Provenance = Field(default_factory=Provenance)
     params: int = Field(0, description="Trainable parameters.")
     flops: int = Field(0, description="Multiply-adds for one image at the input size.")
+
+    @model_validator(mode="after")
+    def _copies_can_be_seen(self) -> ModelConfig:
+        if self.decision.copies and self.preprocessing.fit != "native":
+            raise ValueError("decision.copies is for models that are fed images at their own size (fit: native)")
+        return self
 
     def save(self, folder: str | Path) -> None:
         """Write ``config.json`` into `folder`, atomically."""

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from boxpromptiml.copymove import Copy
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CELL = 32  # the coarsest stride of a backbone: images at their own size are padded to multiples of it
@@ -47,11 +49,18 @@ class Fed(NamedTuple):
     Attributes:
         pixels: uint8 (3, H, W), RGB.
         rows, columns: the part of the answer, from the top left corner, that is about the image; the rest is padding.
+        copies: parts of the image that are there twice, where they were looked for: what the network cannot see.
     """
 
     pixels: NDArray[np.uint8]
     rows: int
     columns: int
+    copies: tuple[Copy, ...] = ()
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """The pixels without padding, uint8 (rows, columns, 3)."""
+        return self.pixels[:, : self.rows, : self.columns].transpose(1, 2, 0)
 
 
 class PreprocessingSpec(BaseModel):
@@ -127,8 +136,7 @@ class PreprocessingSpec(BaseModel):
 
     def flipped(self, fed: Fed, *, across: bool = False, down: bool = False) -> Fed:
         """The input for the mirror image, left to right (`across`) and top to bottom (`down`): padded anew."""
-        pixels = fed.pixels[:, : fed.rows, : fed.columns].transpose(1, 2, 0)
-        return self._padded(pixels[:: -1 if down else 1, :: -1 if across else 1])
+        return self._padded(fed.picture[:: -1 if down else 1, :: -1 if across else 1])
 
     def _padded(self, pixels: NDArray[np.uint8]) -> Fed:
         rows, columns = pixels.shape[:2]

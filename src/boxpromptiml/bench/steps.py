@@ -46,14 +46,17 @@ def answer_photos(localizer: Localizer, photos: Sequence[str | Path]) -> tuple[l
         done("read and hash")
         photo = decode_photo(data, path, enough=spec.enough)
         done("decode")
-        fed.append(spec.feed(photo))
+        item = spec.feed(photo)
         sizes.append((photo.width, photo.height))
         del photo
         done("resize")
+        fed.append(localizer.with_copies(item))
+        if localizer.config.decision.copies:
+            done("copies")
     maps = localizer.maps(fed)
     done("network")
-    for path, digest, (width, height), values in zip(photos, digests, sizes, maps, strict=True):
-        answer = localizer.result(values, width, height, image=str(path), sha256=digest)
+    for path, digest, item, (width, height), values in zip(photos, digests, fed, sizes, maps, strict=True):
+        answer = localizer.result(values, width, height, image=str(path), sha256=digest, copies=item.copies)
         answers.append(answer)
         done("score, mask, regions")
         native_mask(answer.map, answer.threshold, height, width)

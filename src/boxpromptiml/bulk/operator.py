@@ -124,6 +124,7 @@ class Operator:
             sha256=item.sha256,
             detail=self._detail,
             tta=self._tta,
+            copies=item.fed.copies,
         )
 
     def run(

@@ -210,6 +210,7 @@ def prepare_table(
         detail=options.detail,
         tta=options.tta,
         digests=options.digests,
+        copies=localizer.config.decision.copies,
     )
     pending, done = _pending(plan, out, run, files, options.retry_failed)
     return TableRun(plan, pending, done, job, out)

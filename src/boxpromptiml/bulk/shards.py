@@ -33,7 +33,7 @@ class Job:
         batch_size: images per inference.
         masks: whether the table holds the masks.
         columns: where tables hold their images.
-        runtime, precision, device: that the network is run with, see `Localizer.load`.
+        runtime, precision, device, copies: that the model is loaded with, see `Localizer.load`.
         detail, tta, digests: see `Operator`.
     """
 
@@ -53,6 +53,7 @@ class Job:
     detail: bool = False
     tta: bool = False
     digests: bool = True
+    copies: bool = False
 
 
 class ShardWorker:
@@ -78,7 +79,12 @@ class ShardWorker:
             ModelError: the model cannot be loaded, or is another one.
         """
         localizer = Localizer.load(
-            model or job.model, runtime=job.runtime, threads=threads, device=job.device, precision=job.precision
+            model or job.model,
+            runtime=job.runtime,
+            threads=threads,
+            device=job.device,
+            precision=job.precision,
+            copies=job.copies,
         )
         if localizer.model_id != job.model_id:
             raise ModelError(f"{job.model}: was changed during the run; start anew in another folder")

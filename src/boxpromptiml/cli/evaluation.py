@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
-from boxpromptiml.cli.network import DeviceOption, ModelArgument, PrecisionOption, RuntimeOption, ThreadsOption
+from boxpromptiml.cli.network import (
+    CopiesOption,
+    DeviceOption,
+    ModelArgument,
+    PrecisionOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 
 if TYPE_CHECKING:
     from boxpromptiml.evaluation import EvaluationResult
@@ -72,6 +79,7 @@ def evaluate(
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
+    copies: CopiesOption = None,
 ) -> None:
     """Score a model against true masks, through the runtime that `localize` uses.
 
@@ -92,7 +100,9 @@ def evaluate(
     if mode not in PRESETS[preset].modes:
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     outputs = Outputs.checked(json_file, report)
-    localizer = Localizer.load(model, runtime=runtime, precision=precision, device=device, threads=threads)
+    localizer = Localizer.load(
+        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies
+    )
     try:
         with open_plan(list(datasets), split=split, on_mismatch=on_mismatch) as plan:
             result = run(

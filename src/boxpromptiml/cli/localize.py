@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boxpromptiml.cli.network import DeviceOption, ModelOption, PrecisionOption, RuntimeOption, ThreadsOption
+from boxpromptiml.cli.network import (
+    CopiesOption,
+    DeviceOption,
+    ModelOption,
+    PrecisionOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 
 if TYPE_CHECKING:
     from boxpromptiml.bulk import Outputs, Source, Summary, TableOptions
@@ -113,6 +120,7 @@ def localize(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
+    copies: CopiesOption = None,
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 4,
     shard_size: Annotated[
@@ -169,7 +177,7 @@ def localize(
     # Pillow's remarks on odd metadata would tear the progress bar; what matters becomes an error line.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     columns = Columns(image_column, id_column)
-    network: dict[str, Any] = {"runtime": runtime, "precision": precision, "device": device}
+    network: dict[str, Any] = {"runtime": runtime, "precision": precision, "device": device, "copies": copies}
     max_pixels = int(max_megapixels * 1e6)
     sources = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None)
     if parquet:

@@ -48,6 +48,14 @@ ThreadsOption = Annotated[
         show_default="all usable ones",
     ),
 ]
+CopiesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--copies/--no-copies",
+        help="Look for parts of an image that are there twice, by matching keypoints; half the speed.",
+        show_default="as the model says",
+    ),
+]
 # Of verbs that have a model only if one is named.
 StudentDeviceOption = Annotated[
     str | None,

@@ -75,6 +75,12 @@ def package(
             show_default="chosen",
         ),
     ] = None,
+    copies: Annotated[
+        bool,
+        typer.Option(
+            "--copies", help="The model also looks for parts of an image that are there twice, see docs/copies.md."
+        ),
+    ] = False,
     max_mb: Annotated[
         float, typer.Option(min=0.001, help="Refuse more than that, together with the models beside it.")
     ] = 25.0,
@@ -111,6 +117,7 @@ def package(
         weights=weights,
         max_false_area=max_false_area,
         cut=cut,
+        copies=copies,
         max_bytes=int(max_mb * 1e6),
     )
     if as_json:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from boxpromptiml.cli.network import DeviceOption, ModelOption, PrecisionOption, RuntimeOption, ThreadsOption
+from boxpromptiml.cli.network import (
+    CopiesOption,
+    DeviceOption,
+    ModelOption,
+    PrecisionOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 from boxpromptiml.cli.serving import (
     AllowHostOption,
     AllowOriginOption,
@@ -32,6 +39,7 @@ def page(
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
+    copies: CopiesOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 0,
     token: TokenOption = None,
@@ -65,7 +73,9 @@ def page(
         max_tiles=max_tiles,
         detail_seconds=detail_timeout,
     )
-    localizer = Localizer.load(model, runtime=runtime, precision=precision, device=device, threads=threads)
+    localizer = Localizer.load(
+        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies
+    )
     with listen(settings) as listening:
         app = create_app(WebState(settings=settings, localizer=localizer))
         serve(app, settings, open_browser=not no_browser, listening=listening)

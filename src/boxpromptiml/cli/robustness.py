@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
-from boxpromptiml.cli.network import DeviceOption, ModelArgument, PrecisionOption, RuntimeOption, ThreadsOption
+from boxpromptiml.cli.network import (
+    CopiesOption,
+    DeviceOption,
+    ModelArgument,
+    PrecisionOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 
 if TYPE_CHECKING:
     from boxpromptiml.evaluation.robustness import LevelResult, RobustnessResult
@@ -63,6 +70,7 @@ def robustness(
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
+    copies: CopiesOption = None,
 ) -> None:
     """Score a model on blurred, noisy and compressed images: curves, areas under them, and what is kept of clean F1.
 
@@ -82,7 +90,9 @@ def robustness(
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     if json_file is not None:
         check_json(json_file)
-    localizer = Localizer.load(model, runtime=runtime, precision=precision, device=device, threads=threads)
+    localizer = Localizer.load(
+        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies
+    )
     result = run(
         localizer,
         list(datasets),

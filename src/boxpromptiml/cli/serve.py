@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from boxpromptiml.cli.network import DeviceOption, ModelOption, PrecisionOption, RuntimeOption
+from boxpromptiml.cli.network import CopiesOption, DeviceOption, ModelOption, PrecisionOption, RuntimeOption
 from boxpromptiml.cli.serving import AllowHostOption, AllowOriginOption, MaxPixelsOption, MaxUploadOption, PortOption
 
 
@@ -44,6 +44,7 @@ def serve(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
+    copies: CopiesOption = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
@@ -128,7 +129,14 @@ def serve(
         drain=drain,
     )
     find_model(model)  # a wrong path is told before a port is taken
-    load = ModelSource(model=model, runtime=runtime, precision=precision, device=device, threads=inference_threads)
+    load = ModelSource(
+        model=model,
+        runtime=runtime,
+        precision=precision,
+        device=device,
+        threads=inference_threads,
+        copies=copies,
+    )
     with listen(settings) as listening:
         place = base_address(settings, listening.getsockname()[1])
 

@@ -219,11 +219,12 @@ class _Run:
                     if not loading:
                         break
                     batch = [loading.popleft() for _ in range(min(self.batch_size, len(loading)))]
-                    maps = self.scorer.localizer.maps([future.result() for _, future in batch], tta=self.scorer.tta)
+                    fed = [future.result() for _, future in batch]
+                    maps = self.scorer.localizer.maps(fed, tta=self.scorer.tta)
                     scoring.append(
                         [
-                            (task, pool.submit(self.scorer.score, task, values))
-                            for (task, _), values in zip(batch, maps, strict=True)
+                            (task, pool.submit(self.scorer.score, task, values, item.copies))
+                            for (task, _), item, values in zip(batch, fed, maps, strict=True)
                         ]
                     )
                     while len(scoring) > 1:

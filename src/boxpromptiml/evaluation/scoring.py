@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from boxpromptiml.copymove import Copy
 from boxpromptiml.errors import ImageError
 from boxpromptiml.evaluation.plan import Task
 from boxpromptiml.evaluation.pooled import ImagePixels
@@ -53,16 +54,17 @@ class Scorer:
 
     def load(self, task: Task) -> Fed:
         """The network's input for an image."""
-        spec = self.localizer.config.preprocessing
         image: NDArray[np.uint8] | Photo
         if self.transform is None:
-            image = decode_photo(read_image_file(task.image), task.image, enough=spec.enough)
+            image = decode_photo(
+                read_image_file(task.image), task.image, enough=self.localizer.config.preprocessing.enough
+            )
         else:
             image = self.transform(open_image(task.image), task.name)
-        return spec.feed(image)
+        return self.localizer.feed(image)
 
-    def score(self, task: Task, values: Map) -> Scored:
-        """Compare a map of the network, float32 (H, W), with the image's truth.
+    def score(self, task: Task, values: Map, copies: Sequence[Copy] = ()) -> Scored:
+        """Compare a map, float32 (H, W), and what the image's score is besides it, with the image's truth.
 
         The mask is read here and not with the image, so that masks at the size of large photographs do not wait in
         memory for the network.
@@ -80,17 +82,17 @@ class Scorer:
             pixels = ImagePixels.of(np.float32(1) - answer if self.mode == "reverse" else answer, truth)
         row = make_row(
             scores,
-            score=self._image_score(values, answer),
+            score=self._image_score(values, answer, copies),
             positive_area=float(np.count_nonzero(self.preset.marked(answer))) / answer.size,
             region_share=share,
             tampered=tampered,
         )
         return Scored(row, tampered, pixels)
 
-    def _image_score(self, values: Map, answer: Map) -> float:
+    def _image_score(self, values: Map, answer: Map, copies: Sequence[Copy]) -> float:
         if self.preset.image_rule == "max":
             return float(answer.max())
-        return image_score(values, self.localizer.config.decision)
+        return image_score(values, self.localizer.config.decision, copies)
 
     def _truth(self, task: Task, height: int, width: int) -> tuple[NDArray[np.bool_] | None, float]:
         """The truth on the preset's grid, and the share of the image that it covers at the image's own size."""

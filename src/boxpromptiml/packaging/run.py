@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from boxpromptiml import __version__
+from boxpromptiml.copymove import SCORE
 from boxpromptiml.errors import ModelError
 from boxpromptiml.evaluation.run import evaluate
 from boxpromptiml.export import export_model
@@ -56,6 +57,7 @@ def package_model(
     weights: Weights = "fp32",
     max_false_area: float | None = None,
     cut: float | None = None,
+    copies: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> Packaged:
     """Package a model: weights, ONNX file, calibrated config and card.
@@ -73,6 +75,8 @@ def package_model(
         weights: how matrices are stored, in both files; the network computes in fp32 with what is stored.
         max_false_area: bound of the threshold's choice, see `boxpromptiml.packaging.fitting.choose_cut`.
         cut: the threshold of the network's own map; None to choose it. 0.5 gives the map a temperature and no bias.
+        copies: whether the model also looks for parts of an image that are there twice; threshold and calibration are
+            the network's own.
         max_bytes: of all models in the folder that the new one lies in, together; more is refused.
 
     Raises:
@@ -111,7 +115,7 @@ def package_model(
             max_false_area=max_false_area,
             fixed_cut=cut,
         )
-        final = plain.model_copy(update={"decision": fitted.rule})
+        final = plain.model_copy(update={"decision": fitted.rule.model_copy(update={"copies": copies})})
         final.save(stage)
         localizer = Localizer.load(stage)
         measured = [
@@ -167,7 +171,8 @@ def _input_text(config: ModelConfig) -> str:
 
 def _score_text(rule: DecisionRule) -> str:
     what = "logits" if rule.score_pooling == "logit" else "probabilities"
-    return f"mean of the {what} of the highest {rule.score_fraction:.3g} of the map's pixels, then Platt scaling"
+    found = f"; at least {SCORE:g} where a copied part was found" if rule.copies else ""
+    return f"mean of the {what} of the highest {rule.score_fraction:.3g} of the map's pixels, then Platt scaling{found}"
 
 
 def _check_size(stage: Path, target: Path, max_bytes: int) -> None:

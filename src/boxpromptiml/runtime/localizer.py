@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from boxpromptiml.copymove import Copy, mark_copies
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, read_image_file
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
-from boxpromptiml.preprocessing import Fed
+from boxpromptiml.preprocessing import Fed, PhotoLike
 from boxpromptiml.runtime.card import export_command, file_name, parse_name
 from boxpromptiml.runtime.finding import find_model
-from boxpromptiml.runtime.result import Localization, Verdict, find_regions, image_score
+from boxpromptiml.runtime.result import Localization, Verdict, describe_copy, find_regions, image_score
 from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
 from boxpromptiml.runtime.tiling import MAX_TILES, detail_map, plan_tiles
 
@@ -39,7 +40,7 @@ class Localizer:
     Attributes:
         config: the model's configuration.
         model_id: first 16 digits of the SHA-256 of the runtime file, and of the calibration where there is one:
-            another network, format, precision or calibration has another.
+            another network, format, precision or calibration has another, and so has the same without copies.
         folder: where the model lies.
         session: the network.
         choice: runtime, precision, threads and device that it was opened with.
@@ -61,6 +62,7 @@ class Localizer:
         threads: int | None = None,
         device: str = "cpu",
         precision: str | None = None,
+        copies: bool | None = None,
     ) -> Localizer:
         """Load a model.
 
@@ -71,6 +73,7 @@ class Localizer:
             threads: threads of one inference; None for all usable cores.
             device: ``cpu``, ``cuda`` (torch) or ``gpu`` (Intel graphics, OpenVINO).
             precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``; None takes fp32 where it is there.
+            copies: whether to look for parts of an image that are there twice; None leaves it to the model.
 
         Raises:
             ModelError: no model, an incomplete or damaged one, a network at odds with its config or weights, or no
@@ -82,7 +85,7 @@ class Localizer:
         if named is not None:
             runtime = named[0] if runtime == "auto" else runtime
             precision = named[1] if precision is None else precision
-        config = ModelConfig.load(folder)
+        config = _with_copies(ModelConfig.load(folder), copies)
         choice = choose(folder, runtime, precision, threads, device)
         session = open_session(folder, config, choice)
         file = file_name(choice.format, choice.precision)
@@ -107,6 +110,18 @@ class Localizer:
             ModelError, MissingExtraError: as `load`.
         """
         return cls.load(model, **options)
+
+    def feed(self, image: NDArray[np.uint8] | Image.Image | PhotoLike) -> Fed:
+        """Prepare an image, as `config.preprocessing.feed`, and look for copies in it where the model says so."""
+        return self.with_copies(self.config.preprocessing.feed(image))
+
+    def with_copies(self, fed: Fed) -> Fed:
+        """A prepared image with the copies in it, where the model says that they be looked for."""
+        if not self.config.decision.copies:
+            return fed
+        from boxpromptiml.copymove.search import find_copies  # OpenCV takes a tenth of a second to import
+
+        return fed._replace(copies=find_copies(fed.picture, self.choice.threads))
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network.
@@ -140,7 +155,7 @@ class Localizer:
         return np.clip(values[:, 0], 0.0, 1.0)
 
     def maps(self, fed: Sequence[Fed], *, tta: bool = False) -> list[NDArray[np.float32]]:
-        """Run the network on images that `config.preprocessing.feed` has prepared; those of one size share a batch.
+        """Run the network on images that `feed` has prepared; those of one size share a batch.
 
         Args:
             fed: the images.
@@ -149,14 +164,17 @@ class Localizer:
 
         Returns:
             Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, calibrated by
-            ``config.decision.map_scaling``, without padding.
+            ``config.decision.map_scaling``, without padding; with the copies that `feed` found, see
+            `boxpromptiml.copymove.mark_copies`.
 
         Raises:
             ValueError: one has a size that the network does not take.
             ModelError: the network failed or gave values that are not finite.
         """
-        if not tta:
-            return self._maps(fed)
+        values = self._mirrored_maps(fed) if tta else self._maps(fed)
+        return [mark_copies(map_, item.copies) for map_, item in zip(values, fed, strict=True)]
+
+    def _mirrored_maps(self, fed: Sequence[Fed]) -> list[NDArray[np.float32]]:
         spec = self.config.preprocessing
         means = [np.zeros((item.rows, item.columns), np.float32) for item in fed]
         for across, down in _FLIPS:
@@ -236,7 +254,7 @@ class Localizer:
         if isinstance(image, np.ndarray):
             pixels = _checked(image)
             height, width = image.shape[:2]
-            fed, picture = spec.feed(pixels), Image.fromarray(pixels) if detail else None
+            fed, picture = self.feed(pixels), Image.fromarray(pixels) if detail else None
         else:
             if isinstance(image, bytes):
                 data = image
@@ -246,7 +264,7 @@ class Localizer:
             digest = hashlib.sha256(data).hexdigest()
             photo = decode_photo(data, name or "<bytes>", enough=spec.enough, max_pixels=max_pixels)
             width, height = photo.width, photo.height
-            fed, picture = spec.feed(photo), photo.picture if detail else None
+            fed, picture = self.feed(photo), photo.picture if detail else None
             if detail and photo.picture.size != (width, height):
                 picture = decode_picture(data, name or "<bytes>", max_pixels=max_pixels)
             del photo
@@ -255,7 +273,15 @@ class Localizer:
             values = self.detailed(picture, values, tta=tta)
             del picture
         result = self.result(
-            values, width, height, threshold=threshold, image=name, sha256=digest, detail=detail, tta=tta
+            values,
+            width,
+            height,
+            threshold=threshold,
+            image=name,
+            sha256=digest,
+            detail=detail,
+            tta=tta,
+            copies=fed.copies,
         )
         result.seconds = time.perf_counter() - start
         return result
@@ -271,18 +297,20 @@ class Localizer:
         sha256: str | None = None,
         detail: bool = False,
         tta: bool = False,
+        copies: Sequence[Copy] = (),
     ) -> Localization:
-        """Turn a map of the network, float32 (H, W), into the answer for an image of width x height pixels.
+        """Turn a map, float32 (H, W), into the answer for an image of width x height pixels.
 
-        `detail` and `tta` say how the map was made; they are noted in the answer.
+        `detail`, `tta` and `copies` say how the map was made; they are noted in the answer.
         """
         limit = self.config.decision.threshold if threshold is None else threshold
         if not 0 <= limit <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {limit}")
-        score = image_score(values, self.config.decision)
+        score = image_score(values, self.config.decision, copies)
         verdict: Verdict = "tampered" if score > limit else "authentic"
         answer = Localization(image, sha256, width, height, score, verdict, limit, [], values, self.model_id, 0.0)
         answer.detail, answer.tta = detail, tta
+        answer.copies = [describe_copy(copy, values, width, height) for copy in copies]
         if (values > limit).any():  # or the mask is empty: resizing never exceeds the highest value
             answer.regions = find_regions(answer.mask, values)
         return answer
@@ -291,10 +319,18 @@ class Localizer:
 def _model_id(digest: str, config: ModelConfig) -> str:
     rule = config.decision
     scalings = [rule.map_scaling, rule.score_scaling]
-    if all(scaling.is_identity for scaling in scalings):
+    if all(scaling.is_identity for scaling in scalings) and not rule.copies:
         return digest[:16]
-    text = json.dumps([digest, *(scaling.model_dump() for scaling in scalings)])
+    text = json.dumps([digest, *(scaling.model_dump() for scaling in scalings), *(["copies"] if rule.copies else [])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _with_copies(config: ModelConfig, copies: bool | None) -> ModelConfig:
+    if copies is None or copies == config.decision.copies:
+        return config
+    if copies and config.preprocessing.fit != "native":
+        raise ModelError("copies can only be looked for by models that are fed images at their own size (fit: native)")
+    return config.model_copy(update={"decision": config.decision.model_copy(update={"copies": copies})})
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -90,7 +90,7 @@ def prepare(
             return decode_photo(data, name, enough=enough, max_pixels=max_pixels, before=before)
 
         photo = decode(spec.enough)
-        fed = spec.feed(photo)
+        fed = localizer.feed(photo)
         width, height = photo.width, photo.height
         values = None
         if detail:

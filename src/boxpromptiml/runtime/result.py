@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from boxpromptiml.copymove import SCORE, Copy, Pasted, pasted_part
 from boxpromptiml.model_config import DecisionRule, logit, sigmoid
 from boxpromptiml.preprocessing import resize_map
-from boxpromptiml.regions import Box, Mask, component_runs
+from boxpromptiml.regions import Box, Mask, component_runs, mask_box
 from boxpromptiml.rle import Rle, from_runs
 
 Verdict = Literal["tampered", "authentic"]
@@ -42,6 +44,35 @@ class LocalizedRegion:
         return {"box": list(self.box), "area": self.area, "score": round(self.score, 6), "rle": self.rle}
 
 
+@dataclass(frozen=True, slots=True)
+class LocalizedCopy:
+    """A part of an image that is there twice.
+
+    Attributes:
+        boxes: bounding boxes of the two parts in the upright image, half-open pixels.
+        pasted: which of them the map says was pasted, 0 or 1; None: it could be either, and both are marked.
+        matrix: affine map from the first part to the second: two rows of three, pixels of the upright image.
+        similarity: median correlation of the two, in [0, 1].
+        matches: keypoints that both have.
+    """
+
+    boxes: tuple[Box, Box]
+    pasted: Pasted
+    matrix: list[list[float]]
+    similarity: float
+    matches: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in ``results.jsonl``."""
+        return {
+            "boxes": [list(box) for box in self.boxes],
+            "pasted": self.pasted,
+            "matrix": [[round(value, 4) for value in row] for row in self.matrix],
+            "similarity": round(self.similarity, 4),
+            "matches": self.matches,
+        }
+
+
 @dataclass(eq=False)
 class Localization:
     """The answer for one image.
@@ -61,6 +92,7 @@ class Localization:
         seconds: time spent on this image, from reading it to its regions.
         detail: whether tiles at the photo's own size were looked at too.
         tta: whether all was looked at four times, mirrored.
+        copies: parts that are there twice, where the model looks for them.
     """
 
     image: str | None
@@ -76,6 +108,7 @@ class Localization:
     seconds: float
     detail: bool = False
     tta: bool = False
+    copies: list[LocalizedCopy] = field(default_factory=list)
 
     @cached_property
     def mask(self) -> Mask:
@@ -89,7 +122,7 @@ class Localization:
         return levels
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but map and mask, ready for `json.dumps`; `detail` and `tta` where they are true."""
+        """Everything but map and mask, ready for `json.dumps`; `detail` and `tta` where true, `copies` where any."""
         return {
             "image": self.image,
             "sha256": self.sha256,
@@ -102,24 +135,50 @@ class Localization:
             "model": self.model,
             **({"detail": True} if self.detail else {}),
             **({"tta": True} if self.tta else {}),
+            **({"copies": [copy.to_json() for copy in self.copies]} if self.copies else {}),
             "seconds": round(self.seconds, 4),
         }
 
 
-def image_score(values: NDArray[np.float32], rule: DecisionRule) -> float:
+def image_score(values: NDArray[np.float32], rule: DecisionRule, copies: Sequence[Copy] = ()) -> float:
     """Score of an image by its map: the mean of the highest pixels (at least one), calibrated, in [0, 1].
 
     Between the maximum, which one stray pixel decides, and the mean, in which a small edit drowns. What the mean is of
-    and how many pixels are the highest is in the rule.
+    and how many pixels are the highest is in the rule. With a copy it is `boxpromptiml.copymove.SCORE` at least.
     """
+    least = SCORE if copies else 0.0
     flat = values.ravel()
     count = min(flat.size, max(1, round(rule.score_fraction * flat.size)))
     highest = np.partition(flat, flat.size - count)[flat.size - count :]
     if rule.score_pooling == "logit":
         scaling = rule.score_scaling
-        return float(sigmoid(scaling.slope * logit(highest).mean() + scaling.bias))
+        return max(least, float(sigmoid(scaling.slope * logit(highest).mean() + scaling.bias)))
     pooled = highest.mean(dtype=np.float64)
-    return float(pooled if rule.score_scaling.is_identity else rule.score_scaling.forward(pooled))
+    return max(least, float(pooled if rule.score_scaling.is_identity else rule.score_scaling.forward(pooled)))
+
+
+def describe_copy(copy: Copy, values: NDArray[np.float32], width: int, height: int) -> LocalizedCopy:
+    """A copy in an image of width x height pixels, of which `values` is the map, in the image's own pixels."""
+    rows, columns = copy.parts[0].shape
+    x, y = width / columns, height / rows
+    matrix = [
+        [float(copy.matrix[0, 0]), float(copy.matrix[0, 1] * x / y), float(copy.matrix[0, 2] * x)],
+        [float(copy.matrix[1, 0] * y / x), float(copy.matrix[1, 1]), float(copy.matrix[1, 2] * y)],
+    ]
+    first, second = (_native_box(part, x, y, width, height) for part in copy.parts)
+    return LocalizedCopy((first, second), pasted_part(values, copy), matrix, copy.similarity, copy.matches)
+
+
+def _native_box(part: Mask, x: float, y: float, width: int, height: int) -> Box:
+    box = mask_box(part)
+    if box is None:
+        return Box(0, 0, 0, 0)
+    return Box(
+        math.floor(box.x0 * x),
+        math.floor(box.y0 * y),
+        min(width, math.ceil(box.x1 * x)),
+        min(height, math.ceil(box.y1 * y)),
+    )
 
 
 def native_mask(values: NDArray[np.float32], threshold: float, height: int, width: int) -> Mask:

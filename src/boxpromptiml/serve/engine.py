@@ -251,6 +251,7 @@ class Engine:
             sha256=prepared.sha256,
             detail=job.detail,
             tta=job.tta,
+            copies=prepared.fed.copies,
         )
         found.seconds = job._busy + time.perf_counter() - begun
         answer = job.render(found, prepared.preview)

@@ -26,6 +26,16 @@ class Region(BaseModel):
     rle: Rle
 
 
+class Copy(BaseModel):
+    """A part of the image that is there twice."""
+
+    boxes: list[list[int]] = Field(description="Of the two parts: x0, y0, x1, y1 each.")
+    pasted: Literal[0, 1] | None = Field(description="Which of them was pasted; null: it could be either.")
+    matrix: list[list[float]] = Field(description="Affine map from the first part to the second: two rows of three.")
+    similarity: float = Field(description="Median correlation of the two, in [0, 1].")
+    matches: int = Field(description="Keypoints that both have.")
+
+
 class Result(BaseModel):
     """What was found in an image."""
 
@@ -39,6 +49,7 @@ class Result(BaseModel):
     regions: list[Region] = Field(description="Largest first.")
     detail: bool = Field(False, description="Whether tiles at the photo's own size were looked at too.")
     tta: bool = Field(False, description="Whether all was looked at four times, mirrored.")
+    copies: list[Copy] = Field([], description="Where the model looks for them; left out where there are none.")
     model: str = Field(description="First 16 digits of the SHA-256 of the network's file.")
     seconds: float = Field(description="Work on this image, without waiting.")
     mask_png: str | None = Field(None, description="With include=mask: base64 of an 8-bit grey PNG, 0 or 255.")

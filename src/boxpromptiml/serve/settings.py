@@ -85,7 +85,7 @@ class ModelSource:
 
     Attributes:
         model: name, folder, file or hub id, see `boxpromptiml.runtime.find_model`.
-        runtime, precision, device: see `Localizer.load`.
+        runtime, precision, device, copies: see `Localizer.load`.
         threads: of one inference.
     """
 
@@ -94,6 +94,7 @@ class ModelSource:
     precision: str | None = None
     device: str = "cpu"
     threads: int = 1
+    copies: bool | None = None
 
     def __call__(self) -> Localizer:
         """Load it.
@@ -102,5 +103,10 @@ class ModelSource:
             ModelError, MissingExtraError: as `Localizer.load`.
         """
         return Localizer.load(
-            self.model, runtime=self.runtime, precision=self.precision, device=self.device, threads=self.threads
+            self.model,
+            runtime=self.runtime,
+            precision=self.precision,
+            device=self.device,
+            threads=self.threads,
+            copies=self.copies,
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from boxpromptiml.copymove import Copy
 from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images import encode_png
 from boxpromptiml.runtime import Localization, Localizer, draw_overlay
@@ -47,6 +48,7 @@ class Answer:
     seconds: float
     detail: bool = False
     tta: bool = False
+    copies: tuple[Copy, ...] = ()
 
     @property
     def size(self) -> int:
@@ -64,6 +66,7 @@ class Answer:
             sha256=self.sha256,
             detail=self.detail,
             tta=self.tta,
+            copies=self.copies,
         )
         found.seconds = self.seconds
         return found
@@ -165,10 +168,22 @@ def look_at(
             sha256=photo.sha256,
             detail=detail,
             tta=tta,
+            copies=photo.fed.copies,
         )
         assert photo.preview is not None
     found.seconds = time.perf_counter() - start
-    answer = Answer(name, photo.sha256, found.width, found.height, found.map, photo.preview, found.seconds, detail, tta)
+    answer = Answer(
+        name,
+        photo.sha256,
+        found.width,
+        found.height,
+        found.map,
+        photo.preview,
+        found.seconds,
+        detail,
+        tta,
+        photo.fed.copies,
+    )
     return answer, found
 
 

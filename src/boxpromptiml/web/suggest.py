@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter
-from numpy.typing import NDArray
 
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.regions import Box, boxes_from_mask, loosened
@@ -28,9 +26,7 @@ _KEPT = 256
 @dataclass(frozen=True, eq=False)
 class _Seen:
     stamp: tuple[int, int]  # of the file: modified (ns), bytes
-    width: int
-    height: int
-    map: NDArray[np.float32]
+    found: Localization
 
 
 class Suggestions:
@@ -67,10 +63,10 @@ class Suggestions:
             seen = self._kept.get(image)
             if seen is not None and seen.stamp == stamp:
                 self._kept.move_to_end(image)
-                return self._localizer.result(seen.map, seen.width, seen.height, image=image)
+                return replace(seen.found)
         found = self._localizer.localize(path, max_pixels=self._max_pixels)
         with self._lock:
-            self._kept[image] = _Seen(stamp, found.width, found.height, found.map)
+            self._kept[image] = _Seen(stamp, replace(found))  # without the mask that it may make: maps are small
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return found

@@ -42,7 +42,7 @@ def draw(task: Task, localizer: Localizer, *, tta: bool = False) -> Pictures:
         ImageError: a file that cannot be read any more.
     """
     data, spec = read_image_file(task.image), localizer.config.preprocessing
-    values = localizer.maps([spec.feed(decode_photo(data, task.image, enough=spec.enough))], tta=tta)[0]
+    values = localizer.maps([localizer.feed(decode_photo(data, task.image, enough=spec.enough))], tta=tta)[0]
     small = decode_picture(data, task.image)
     small.thumbnail((_SIDE, _SIDE))
     photo = np.asarray(small)

@@ -1,0 +1,28 @@
+"""A part of an image that is there twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Copy:
+    """Two parts of an image that are one, copied. Which of the two was there first, the pixels alone do not say.
+
+    Attributes:
+        parts: two masks, bool (rows, columns), on the grid that was searched.
+        matrix: float64 (2, 3), the affine map from the first part to the second, pixels (x, y) of that grid.
+        similarity: median correlation of the two, in [0, 1].
+        matches: keypoints that both have.
+    """
+
+    parts: tuple[Mask, Mask]
+    matrix: Matrix
+    similarity: float
+    matches: int

@@ -1,0 +1,144 @@
+"""Which keypoints of an image look like another one elsewhere in it, and which of these moved together.
+
+SIFT (Lowe 2004) with the distances of RootSIFT (Arandjelovic and Zisserman 2012); a match must be clearly better than
+the next best one elsewhere, so that bricks and leaves, which look like many, match nothing. What moved together has one
+affine map: shifted, turned, scaled or sheared (as Amerini et al. 2011, A SIFT-based forensic method for copy-move).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boxpromptiml.copymove.copy import Matrix
+
+_KEYPOINTS = 4000  # the strongest ones; photographs of 640 pixels have 1,000 to 4,000
+_ROWS = 256
+_CONTRAST, _EDGE = 0.01, 20.0  # low contrast too: most of what is copied is grass and walls
+_NEAR = 20.0  # pixels: what is nearer than this along both axes is the same detail of the image
+_SAME = 4.0  # pixels: two keypoints of one spot, at two scales or orientations
+_RATIO = 0.75  # distance of a match / distance of the next best
+_FARTHEST = 0.6  # distance of a match; sqrt(2) is no likeness at all
+_REPROJECTION = 2.5  # pixels
+_ITERATIONS, _CONFIDENCE = 2000, 0.999
+_PRECISE = 1.0  # pixels, of the matches that the map is fitted to in the end
+_REFINEMENTS = 3
+_DETERMINANT = (
+    0.3,
+    3.3,
+)  # of a map that is a copy and not chance: areas shrink and grow so far; SIFT sees no mirrored ones
+_SPREAD = 3.0  # pixels, geometric mean of the deviations along and across: matches along one line tell no affine map
+
+Points = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Matches with one affine map.
+
+    Attributes:
+        matrix: float64 (2, 3), from `here` to `there`, pixels (x, y).
+        here, there: float32 (n, 2), where the keypoints and their twins are.
+    """
+
+    matrix: Matrix
+    here: Points
+    there: Points
+
+
+def match(grey: NDArray[np.uint8]) -> tuple[Points, Points]:
+    """Keypoints of an image, uint8 (h, w), that look like another one elsewhere: two float32 (n, 2) of (x, y)."""
+    # Without precise upscaling all keypoints lie a quarter of a pixel off, and half of one after half a turn.
+    sift = cv2.SIFT.create(
+        nfeatures=_KEYPOINTS, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE, enable_precise_upscale=True
+    )
+    found, descriptors = sift.detectAndCompute(grey, None)
+    if len(found) < 3:
+        return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
+    points = np.array([keypoint.pt for keypoint in found], np.float32)
+    down = np.argsort(points[:, 1], kind="stable")
+    points, rooted = points[down], np.asarray(descriptors, np.float32)[down]
+    rooted = np.sqrt(rooted / np.maximum(rooted.sum(axis=1, keepdims=True), 1e-6))
+    # Some rows at a time: the matrix of all of them does not fit into a cache.
+    parts = [_match_rows(points, rooted, start, start + _ROWS) for start in range(0, len(points), _ROWS)]
+    here, there = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
+    return points[here], points[there]
+
+
+def _match_rows(points: Points, rooted: NDArray[np.float32], start: int, end: int) -> tuple[Indices, Indices]:
+    """Of the keypoints from `start` to `end` those with a match, and the matches; `points` rise in y."""
+    x, y = points.T
+    likeness = rooted[start:end] @ rooted.T  # the squared distance is 2 - 2 of it
+    rows = points[start:end]
+    first, last = np.searchsorted(y, (rows[0, 1] - _NEAR, rows[-1, 1] + _NEAR))
+    near = np.abs(rows[:, :1] - x[first:last]) < _NEAR
+    near &= np.abs(rows[:, 1:] - y[first:last]) < _NEAR
+    likeness[:, first:last][near] = -1
+    best = likeness.argmax(axis=1)
+    alike = likeness[np.arange(len(rows)), best]
+    candidates = np.flatnonzero(2 - 2 * alike < _FARTHEST**2)
+    best, alike = best[candidates], alike[candidates]
+    others = likeness[candidates]
+    # One spot often has several keypoints: the next best is that of the next best spot.
+    for row, spot in zip(others, best, strict=True):
+        first, last = np.searchsorted(y, (y[spot] - _SAME, y[spot] + _SAME))
+        row[first:last][np.abs(x[first:last] - x[spot]) < _SAME] = -1
+    clear = 2 - 2 * alike < _RATIO**2 * (2 - 2 * others.max(axis=1, initial=-1))
+    return start + candidates[clear], best[clear]
+
+
+def movements(here: Points, there: Points, least: int, most: int) -> list[Movement]:
+    """At most `most` affine maps, of `least` matches or more each, by RANSAC one after the other.
+
+    Args:
+        here, there: float32 (n, 2), of `match`.
+    """
+    found: list[Movement] = []
+    while len(here) >= least and len(found) < most:
+        matrix, inliers = cv2.estimateAffine2D(
+            here,
+            there,
+            method=cv2.RANSAC,
+            ransacReprojThreshold=_REPROJECTION,
+            maxIters=_ITERATIONS,
+            confidence=_CONFIDENCE,
+        )
+        if matrix is None:
+            break
+        chosen = np.asarray(inliers).ravel() > 0
+        if chosen.sum() < least:
+            break
+        refined = _refined(np.asarray(matrix, np.float64), here, there, least)
+        movement = Movement(refined, here[chosen], there[chosen])
+        if _is_plausible(movement):
+            found.append(movement)
+            # A pair of twins matches both ways: the way back is not a second movement.
+            chosen |= _follows(cv2.invertAffineTransform(movement.matrix), here, there)
+        here, there = here[~chosen], there[~chosen]
+    return found
+
+
+def _refined(matrix: Matrix, here: Points, there: Points, least: int) -> Matrix:
+    """Fitted by least squares to the matches that follow it closely: half a pixel off, grain agrees with nothing."""
+    ones = np.column_stack([here, np.ones(len(here))])
+    for _ in range(_REFINEMENTS):
+        close = np.abs(ones @ matrix.T - there).max(axis=1) < _PRECISE
+        if close.sum() < least:
+            break
+        matrix = np.linalg.lstsq(ones[close], there[close].astype(np.float64), rcond=None)[0].T
+    return matrix
+
+
+def _is_plausible(movement: Movement) -> bool:
+    low, high = _DETERMINANT
+    spread = float(np.linalg.det(np.cov(movement.here.T)))
+    return low < float(np.linalg.det(movement.matrix[:, :2])) < high and spread > _SPREAD**4
+
+
+def _follows(matrix: Matrix, here: Points, there: Points) -> NDArray[np.bool_]:
+    moved = here @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(np.abs(moved - there).max(axis=1) < 2 * _REPROJECTION)
