@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 # Before the first import of huggingface_hub, timm or transformers: set later, it is ignored.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -14,6 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pytest
 from hypothesis import settings
+from numpy.typing import NDArray
 
 # A busy machine is no failure.
 settings.register_profile("boxpromptiml", deadline=None)
@@ -152,3 +154,52 @@ def make_red_model() -> Callable[..., Path]:
 def red_model(make_red_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder whose network finds what is red, at 64 x 64 (see `make_red_model`)."""
     return make_red_model(tmp_path_factory.mktemp("red-model"))
+
+
+@pytest.fixture(scope="session")
+def foliage() -> Callable[..., NDArray[np.uint8]]:
+    """A function that makes a photo of nothing in particular: noise of several sizes, in colour, uint8 (h, w, 3)."""
+    import cv2
+
+    def make(height: int = 240, width: int = 320, seed: int = 0) -> NDArray[np.uint8]:
+        random = np.random.default_rng(seed)
+        total = np.zeros((height, width, 3), np.float32)
+        for cell, weight in ((2, 18.0), (5, 30.0), (14, 40.0), (40, 40.0)):
+            coarse = random.normal(size=(height // cell + 2, width // cell + 2, 3)).astype(np.float32)
+            total += weight * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.clip(total + 128, 0, 255).astype(np.uint8)
+
+    return make
+
+
+class CopyMove(NamedTuple):
+    """A forged photo, uint8 (h, w, 3), and two masks, bool (h, w): what was copied, and where it was pasted."""
+
+    image: NDArray[np.uint8]
+    source: NDArray[np.bool_]
+    pasted: NDArray[np.bool_]
+
+
+@pytest.fixture(scope="session")
+def copy_move() -> Callable[..., CopyMove]:
+    """A function that copies a disc of a photo to another place of it, turned and scaled on the way."""
+    import cv2
+
+    def make(
+        photo: NDArray[np.uint8],
+        here: tuple[int, int],
+        there: tuple[int, int],
+        radius: int,
+        degrees: float = 0,
+        scale: float = 1,
+    ) -> CopyMove:
+        height, width = photo.shape[:2]
+        rows, columns = np.ogrid[:height, :width]
+        source = (columns - here[0]) ** 2 + (rows - here[1]) ** 2 < radius**2
+        matrix = cv2.getRotationMatrix2D(here, degrees, scale)
+        matrix[:, 2] += np.subtract(there, here)
+        twin = cv2.warpAffine(photo, matrix, (width, height), flags=cv2.INTER_LINEAR)
+        pasted = cv2.warpAffine(source.astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
+        return CopyMove(np.where(pasted[..., None], twin, photo).astype(np.uint8), source, pasted)
+
+    return make

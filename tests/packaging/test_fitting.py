@@ -120,6 +120,24 @@ def test_a_bound_of_the_false_area_moves_the_cut() -> None:
     assert bound.false_area_at_cut <= 0.01
 
 
+def test_the_bound_holds_for_other_images_too() -> None:
+    """Few authentic images that differ much: their mean below the bound is not enough."""
+    authentic = [image for image in _images(20, level=0.7, stray=0.6) if not image.tampered]
+    clean = [image for image in _images(20, level=0.7, stray=0.01) if not image.tampered]
+    tampered = [image for image in _images(20, level=0.7, stray=0.6) if image.tampered]
+    for image in tampered:
+        assert image.f1 is not None
+        image.f1[:] = 0.5
+    alike = choose_cut(tampered + authentic, max_false_area=0.12)
+    unlike = choose_cut(tampered + authentic[:5] + clean[:1], max_false_area=0.1)
+    assert alike is not None
+    assert alike.cut == 0.5
+    assert unlike is not None
+    assert unlike.false_area_at_half is not None
+    assert unlike.false_area_at_half < 0.1  # and yet
+    assert unlike.cut > 0.5
+
+
 def test_a_cut_can_be_given() -> None:
     cut = choose_cut(_images(10, level=0.4, stray=0.1), fixed=0.5)
     assert cut is not None

@@ -61,7 +61,7 @@ def package(
         typer.Option(
             min=0,
             max=1,
-            help="Choose a threshold that marks at most this share of authentic images.",
+            help="Choose a threshold that marks at most this share of authentic images, with 95 % confidence.",
             show_default="none",
         ),
     ] = None,
@@ -78,7 +78,7 @@ def package(
     copies: Annotated[
         bool,
         typer.Option(
-            "--copies", help="The model also looks for parts of an image that are there twice, see docs/copies.md."
+            "--copies", help="The model also looks for parts of an image that are there twice, see docs/localizing.md."
         ),
     ] = False,
     max_mb: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from boxpromptiml.training.sample import Sample
 
 _LEAST_SLOPE = 0.01  # a score that says nothing, or the opposite, still keeps its order
 _FOLDS = 5
+_CONFIDENCE = 0.95
 _HALF = 0.5
 Floats = NDArray[np.float64]
 
@@ -95,7 +97,8 @@ def fit(
         seen: what the model says of held-out images.
         rule: how the score is made; its scalings are replaced.
         truth: where the masks come from, for the card.
-        max_false_area: the mean share of an authentic image that may be marked; None for no bound.
+        max_false_area: the mean share of an authentic image that may be marked, with 95 % confidence; None for no
+            bound.
         fixed_cut: the threshold, where it is not to be chosen; 0.5 leaves the map with a temperature alone.
 
     Raises:
@@ -156,10 +159,11 @@ def choose_cut(seen: Sequence[Observed], max_false_area: float | None = None, fi
     allowed = np.ones(len(thresholds), bool)
     words = "nearest to 0.5 within one standard error of the best mean F1"
     if max_false_area is not None and area is not None:
-        allowed = area <= max_false_area
-        words += f", at most {max_false_area:.3g} of authentic images marked"
+        bound = _false_area_bound(seen)
+        allowed = bound <= max_false_area
+        words += f", at most {max_false_area:.3g} of authentic images marked ({_CONFIDENCE:.0%} sure)"
         if not allowed.any():
-            allowed = area == area.min()
+            allowed = bound == bound.min()
             words += " (which no threshold keeps; the least there is)"
     best = int(np.flatnonzero(allowed)[mean[allowed].argmax()])
     behind = scores[:, [best]] - scores
@@ -254,6 +258,23 @@ def _pooled(highest: NDArray[np.float32], rule: DecisionRule) -> float:
 
 def _false_area(seen: Sequence[Observed]) -> Floats | None:
     """Mean share of the authentic images above each threshold; None without authentic images."""
+    shares = _false_areas(seen)
+    return None if shares is None else np.asarray(shares.mean(axis=0))
+
+
+def _false_area_bound(seen: Sequence[Observed]) -> Floats:
+    """What the mean share of further authentic images stays below, by the spread of those that were seen.
+
+    A mean at the bound itself is above it for every other set of images.
+    """
+    shares = _false_areas(seen)
+    assert shares is not None
+    error = shares.std(axis=0, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
+    return np.asarray(shares.mean(axis=0) + NormalDist().inv_cdf(_CONFIDENCE) * error)
+
+
+def _false_areas(seen: Sequence[Observed]) -> Floats | None:
+    """Share of each authentic image above each threshold, (images, thresholds); None without authentic images."""
     counts = [image.counts[0] for image in seen if not image.tampered and image.counts is not None]
     if not counts:
         return None
@@ -261,7 +282,7 @@ def _false_area(seen: Sequence[Observed]) -> Floats | None:
     thresholds = ThresholdSweep().thresholds.astype(np.float64)
     above = edges[None, :] > thresholds[:, None]  # a bin is (low, high]
     shares = [above @ (image / image.sum()) for image in counts]
-    return np.asarray(np.mean(shares, axis=0))
+    return np.stack(shares)
 
 
 def _diagram(diagram: Reliability) -> Diagram:

@@ -1,0 +1,146 @@
+"""Copied parts, from the photo to the answer, with the packaged model: every way to an answer gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from boxpromptiml import Localizer
+from boxpromptiml.bulk.containers import InputImage
+from boxpromptiml.bulk.operator import Operator
+from boxpromptiml.copymove import SCORE
+from boxpromptiml.errors import ModelError
+from boxpromptiml.evaluation.run import evaluate
+from boxpromptiml.regions import Box, box_iou, mask_box
+from boxpromptiml.runtime import Localization
+from boxpromptiml.web.answers import look_at
+
+# Larger than what is searched: boxes and matrix come back in the photo's own pixels.
+SIZE, HERE, THERE, RADIUS = (900, 1200), (300, 450), (850, 430), 150
+
+
+@pytest.fixture(scope="module")
+def localizer() -> Localizer:
+    return Localizer.load("default", threads=1)
+
+
+@pytest.fixture(scope="module")
+def forged(
+    foliage: Callable[..., NDArray[np.uint8]], copy_move: Callable[..., tuple[NDArray[np.uint8], ...]]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
+    image, source, pasted = copy_move(foliage(*SIZE), HERE, THERE, RADIUS)
+    return image, source.astype(bool), pasted.astype(bool)
+
+
+@pytest.fixture(scope="module")
+def photo(forged: tuple[NDArray[np.uint8], ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("forged") / "photo.png"
+    Image.fromarray(forged[0]).save(path)
+    return path
+
+
+def test_both_parts_are_told_in_the_photos_own_pixels(
+    localizer: Localizer, photo: Path, forged: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]
+) -> None:
+    found = localizer.localize(photo)
+    (copy,) = found.copies
+    boxes = sorted(copy.boxes)
+    for box, mask in zip(boxes, forged[1:], strict=True):  # the source is on the left
+        truth = mask_box(mask)
+        assert truth is not None
+        assert box_iou(box, truth) > 0.85
+    first, second = (np.array([(b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2]) for b in copy.boxes)
+    np.testing.assert_allclose(np.array(copy.matrix) @ [*first, 1], second, atol=6)
+    assert found.verdict == "tampered"
+    assert found.score >= SCORE
+    (said,) = found.to_json()["copies"]
+    assert [Box(*box) for box in said["boxes"]] == list(copy.boxes)
+    assert said["pasted"] == copy.pasted
+
+
+def test_what_was_pasted_is_in_the_mask(
+    localizer: Localizer, photo: Path, forged: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]
+) -> None:
+    _, source, pasted = forged
+    found = localizer.localize(photo)
+    marked = [float(found.mask[part].mean()) for part in (source, pasted)]
+    (copy,) = found.copies
+    sides = [int(copy.boxes[0].x0 > SIZE[1] // 2), int(copy.boxes[1].x0 > SIZE[1] // 2)]  # 0 source, 1 pasted
+    for index, side in enumerate(sides):
+        assert (marked[side] > 0.9) == (copy.pasted in (None, index))
+
+
+def test_without_copies_it_is_the_student_alone(localizer: Localizer, photo: Path) -> None:
+    alone = Localizer.load("default", threads=1, copies=False)
+    found = alone.localize(photo)
+    assert found.copies == []
+    assert "copies" not in found.to_json()
+    assert found.model != localizer.model_id
+
+
+def test_an_authentic_photo_is_answered_as_the_student_does(
+    localizer: Localizer, foliage: Callable[..., NDArray[np.uint8]]
+) -> None:
+    image = foliage(seed=5)
+    with_copies, alone = localizer.localize(image), Localizer.load("default", threads=1, copies=False).localize(image)
+    np.testing.assert_array_equal(with_copies.map, alone.map)
+    assert with_copies.score == alone.score
+
+
+def _in_bulk(localizer: Localizer, photo: Path) -> Localization:
+    found: list[Localization] = []
+    operator = Operator(localizer)
+    list(operator.run([InputImage(str(photo), photo.name)], lambda image, item, answer: found.append(answer)))  # type: ignore[arg-type, func-returns-value]
+    return found[0]
+
+
+def _on_the_page(localizer: Localizer, photo: Path) -> Localization:
+    answer, found = look_at(localizer, photo.read_bytes(), str(photo), threshold=None, max_pixels=10**8)
+    again = answer.at(localizer, None)
+    assert again.to_json()["copies"] == found.to_json()["copies"]
+    return again
+
+
+@pytest.mark.parametrize("ask", [_in_bulk, _on_the_page])
+def test_every_way_gives_the_same(
+    ask: Callable[[Localizer, Path], Localization], localizer: Localizer, photo: Path
+) -> None:
+    expected, found = localizer.localize(photo), ask(localizer, photo)
+    assert found.to_json() | {"seconds": 0} == expected.to_json() | {"seconds": 0}
+    np.testing.assert_array_equal(found.map, expected.map)
+
+
+@pytest.mark.parametrize("passes", [{"tta": True}, {"detail": True}])
+def test_further_looks_keep_the_copies(passes: dict[str, bool], localizer: Localizer, photo: Path) -> None:
+    found = localizer.localize(photo, **passes)  # type: ignore[arg-type]
+    assert len(found.copies) == 1
+    assert found.score >= SCORE
+
+
+def test_an_evaluation_scores_with_them(
+    localizer: Localizer,
+    photo: Path,
+    forged: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]],
+    foliage: Callable[..., NDArray[np.uint8]],
+    tmp_path: Path,
+) -> None:
+    for folder in ("Tp", "Gt", "Au"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(forged[0]).save(tmp_path / "Tp" / "photo.png")
+    Image.fromarray(forged[2]).save(tmp_path / "Gt" / "photo.png")
+    Image.fromarray(foliage(seed=5)).save(tmp_path / "Au" / "other.png")
+    with_copies, alone = (
+        evaluate(found, tmp_path).figures for found in (localizer, Localizer.load("default", threads=1, copies=False))
+    )
+    assert with_copies.pixel.f1 > max(0.6, alone.pixel.f1)
+    assert with_copies.image.auc == 1
+
+
+def test_a_model_that_sees_shrunk_images_cannot_look_for_them(red_model: Path) -> None:
+    with pytest.raises(ModelError, match=r"at their own size \(fit: native\)"):
+        Localizer.load(red_model, copies=True)
