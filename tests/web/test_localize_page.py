@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from boxpromptiml.images import save_png
@@ -377,3 +379,28 @@ def test_everything_is_in_reach(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("[data-file='result.json']").scroll_into_view_if_needed()
     assert page.locator("[data-file='result.json']").is_visible()
+
+
+def test_copied_parts_are_told_in_words(
+    page: Page,
+    live_server: Callable[..., str],
+    foliage: Callable[..., NDArray[np.uint8]],
+    copy_move: Callable[..., tuple[NDArray[np.uint8], ...]],
+    tmp_path: Path,
+    shot: Callable[..., None],
+) -> None:
+    page.goto(live_server(verb="page", model="default"))
+    page.get_by_role("heading", name="Drop a photo here").wait_for()
+    save_png(tmp_path / "forged.png", copy_move(foliage(), (90, 120), (231, 108), 38)[0])
+    drop(page, tmp_path / "forged.png")
+    assert verdict(page) == "Signs of manipulation"
+    sentence = page.locator(".verdict-copies li")
+    sentence.wait_for()
+    assert re.fullmatch(
+        r"A part is there twice: 7\d × 7\d pixels at \d+, \d+, and 7\d × 7\d pixels at \d+, \d+ "
+        r"\(\d+ details agree\)\. (Either may be the copy|The second looks pasted)\.",
+        sentence.inner_text(),
+    )
+    shot(page, "localize-copies")
+    _, content = download(page, "result.json")
+    assert len(json.loads(content)["copies"]) == 1

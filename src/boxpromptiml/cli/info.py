@@ -101,6 +101,7 @@ def _facts(folder: Path, config: ModelConfig) -> dict[str, Any]:
         "trained_on": config.trained_on.model_dump(mode="json"),
         "threshold": config.decision.threshold,
         "score_fraction": config.decision.score_fraction,
+        "copies": config.decision.copies,
         "student": student,
         "files": [
             {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -138,6 +139,7 @@ def _print_facts(model: str, facts: dict[str, Any]) -> None:
         "backbone": facts["backbone"],
         **{name.replace("_", " "): value for name, value in facts["student"].items()},
         "threshold": facts["threshold"],
+        "looks for copied parts": facts["copies"],
         "trained on": ", ".join(trained["datasets"]) or "not recorded",
         "images": trained["images"],
         "supervision": trained["supervision"],

@@ -12,12 +12,22 @@ export const VERDICTS = {
   authentic: { text: "No signs of manipulation", badge: "authentic" },
 };
 
+const placed = ([x0, y0, x1, y1]) => `${x1 - x0} × ${y1 - y0} pixels at ${x0}, ${y0}`;
+
+/** What a copy is, in words: which part was pasted is the model's guess, that there are two is not. */
+export function copySentence({ boxes, pasted, matches }) {
+  const parts = pasted === 0 ? [boxes[1], boxes[0]] : boxes;
+  const guess = pasted === null ? "Either may be the copy." : "The second looks pasted.";
+  return `A part is there twice: ${placed(parts[0])}, and ${placed(parts[1])} (${matches} details agree). ${guess}`;
+}
+
 /** The verdict with its score; `update(answer, threshold)` shows another. */
 export function verdictCard() {
   const title = h("p", { class: "verdict-title" });
   const bar = h("div", { class: "verdict-bar", "aria-hidden": "true" }, h("span", { class: "verdict-fill" }), h("span", { class: "verdict-mark" }));
   const [filled, mark] = bar.children;
   const numbers = h("p", { class: "verdict-numbers" });
+  const copies = h("ul", { class: "verdict-copies" });
   const element = h(
     "section",
     { class: "card verdict", "aria-labelledby": "verdict-heading" },
@@ -25,6 +35,7 @@ export function verdictCard() {
     title,
     bar,
     numbers,
+    copies,
     h("p", {
       class: "note",
       text:
@@ -39,6 +50,12 @@ export function verdictCard() {
     filled.style.width = `${100 * answer.score}%`;
     mark.style.left = `${100 * threshold}%`;
     numbers.textContent = `Score ${answer.score.toFixed(3)}, threshold ${threshold.toFixed(2)}`;
+    const found = answer.copies ?? [];
+    copies.hidden = !found.length;
+    fill(
+      copies,
+      found.map((copy) => h("li", { text: copySentence(copy) })),
+    );
   };
   return { element, update };
 }
@@ -57,7 +74,6 @@ export function regionList(onPick) {
     fill(
       list,
       regions.slice(0, 50).map((region, index) => {
-        const [x0, y0, x1, y1] = region.box;
         return h(
           "li",
           {},
@@ -68,7 +84,7 @@ export function regionList(onPick) {
               "span",
               { class: "region-text" },
               h("span", { text: `${percent(region.area / (width * height))} of the photo` }),
-              h("span", { class: "region-detail", text: `${x1 - x0} × ${y1 - y0} pixels at ${x0}, ${y0}` }),
+              h("span", { class: "region-detail", text: placed(region.box) }),
             ),
             h("span", { class: "region-score", title: "Mean of the map in the region" }, region.score.toFixed(2)),
           ),
