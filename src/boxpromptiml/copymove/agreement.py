@@ -65,11 +65,14 @@ def agreement(grey: NDArray[np.uint8], movement: Movement) -> Agreement:
     kept = np.flatnonzero(anchors >= _ANCHORS)
     if len(kept) > 1 and _leads_back(movement.matrix, height, width):
         kept = kept[[anchors[kept].argmax()]]  # the other parts are where it leads
-    here = np.isin(labels, kept)
-    there = cv2.warpAffine(here.astype(np.uint8), movement.matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
-    told = correlation[here & (variance > _TEXTURED)]
+    certain = np.isin(labels, kept)
+    told = correlation[certain & (variance > _TEXTURED)]
     similarity = float(np.median(told)) if told.size else 0.0
-    return Agreement(here, there, similarity, int(anchors[kept].sum()))
+    # A window that reaches beyond the copy disagrees: half a window is missing all around.
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_WINDOW, _WINDOW))
+    whole = cv2.dilate(certain.astype(np.uint8), reach)
+    there = cv2.warpAffine(whole, movement.matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
+    return Agreement(whole > 0, there, similarity, int(anchors[kept].sum()))
 
 
 def _leads_back(matrix: Matrix, height: int, width: int) -> bool:
