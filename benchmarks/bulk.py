@@ -43,7 +43,7 @@ def stages(localizer: Localizer, names: Sequence[str], batch_size: int) -> dict[
                 clock.append(time.perf_counter())
                 photo = decode_photo(data, name, enough=spec.enough)
                 clock.append(time.perf_counter())
-                spec.feed(photo)
+                localizer.feed(photo)
                 clock.append(time.perf_counter())
                 for step, before, after in zip(steps, clock, clock[1:], strict=False):
                     spent[step] += after - before

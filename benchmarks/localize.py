@@ -35,11 +35,11 @@ def stages(localizer: Localizer, images: Sequence[Source]) -> dict[str, float]:
             clock.append(time.perf_counter())
             picture = decode_picture(data, image.name)
             clock.append(time.perf_counter())
-            batch = spec.batch([picture])
+            fed = localizer.feed(picture)
             clock.append(time.perf_counter())
-            values = localizer.probabilities(batch)[0]
+            values = localizer.maps([fed])[0]
             clock.append(time.perf_counter())
-            result = localizer.result(values, *picture.size, image=image.name, sha256=digest)
+            result = localizer.result(values, *picture.size, image=image.name, sha256=digest, copies=fed.copies)
             clock.append(time.perf_counter())
             overlay = draw_overlay(shrink(picture), result)
             clock.append(time.perf_counter())
@@ -94,7 +94,7 @@ def benchmark(model: Path, inputs: Sequence[str], *, batch_size: int = 4, thread
 def main() -> None:
     """Run the benchmark and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="model folder with model.onnx")
+    parser.add_argument("model", help="model folder with model.onnx")
     parser.add_argument("images", nargs="+", help="files, folders or globs")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--threads", type=int)

@@ -101,7 +101,7 @@ class StudentContestant:
         data = read_image_file(photo)
         digest = hashlib.sha256(data).hexdigest()
         decoded = decode_photo(data, photo, enough=spec.enough)
-        fed = spec.feed(decoded)
+        fed = self._localizer.feed(decoded)
         return Prepared(fed, decoded.width, decoded.height, fed.pixels.shape[1:], {"digest": digest})
 
     def network(self, prepared: Prepared) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ class StudentContestant:
     def finish(self, prepared: Prepared, answer: NDArray[np.float32]) -> tuple[float, NDArray[np.bool_]]:
         """Score, mask and regions."""
         size, digest = (prepared.width, prepared.height), prepared.extra["digest"]
-        result = self._localizer.result(answer, *size, sha256=digest)
+        result = self._localizer.result(answer, *size, sha256=digest, copies=prepared.network_input.copies)
         return result.score, result.mask
 
 
