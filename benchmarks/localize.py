@@ -64,14 +64,14 @@ def pipeline(localizer: Localizer, images: Sequence[Source], batch_size: int, wo
         return 1000 * (time.perf_counter() - start) / len(images)
 
 
-def command(model: Path, images: Sequence[Source], *options: str) -> tuple[float, float]:
+def command(model: str, images: Sequence[Source], *options: str) -> tuple[float, float]:
     """Seconds and peak memory (MiB) of the command in a process of its own, started cold."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["localize", "-", "--out", folder, "--model", str(model), *options]
+        arguments = ["localize", "-", "--out", folder, "--model", model, *options]
         return run_command(arguments, "\n".join(image.name for image in images))
 
 
-def benchmark(model: Path, inputs: Sequence[str], *, batch_size: int = 4, threads: int | None = None) -> dict[str, Any]:
+def benchmark(model: str, inputs: Sequence[str], *, batch_size: int = 4, threads: int | None = None) -> dict[str, Any]:
     """All figures: ms per step, ms and images a second end to end, cold start, peak memory."""
     images = list(expand_inputs(inputs))
     localizer = Localizer.load(model, threads=threads)

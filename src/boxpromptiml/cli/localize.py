@@ -145,11 +145,11 @@ def localize(
     """Find the tampered pixels of photographs.
 
     Writes OUT/results.jsonl, one line per image in the order of the inputs (image, sha256, width, height, score,
-    verdict, threshold, regions, detail, tta, mask, heatmap, overlay, model, seconds; or image, error), OUT/masks,
-    OUT/heatmaps and OUT/overlays. A second run into the same folder goes on where the first one stopped: images with
-    the same SHA-256, model, threshold, --detail, --tta and files are skipped. With --format parquet OUT gets
-    part-000000.parquet and so on, one row per image; a second run does the parts that are missing. Exit code 1: some
-    images failed; 2: wrong usage.
+    verdict, threshold, regions, copies, detail, tta, mask, heatmap, overlay, model, seconds; or image, error),
+    OUT/masks, OUT/heatmaps and OUT/overlays. A second run into the same folder goes on where the first one stopped:
+    images with the same SHA-256, model, threshold, --detail, --tta and files are skipped. With --format parquet OUT
+    gets part-000000.parquet and so on, one row per image; a second run does the parts that are missing. Exit code 1:
+    some images failed; 2: wrong usage.
     """
     import sys
     import warnings
