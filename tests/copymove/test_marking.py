@@ -31,7 +31,8 @@ def suspicious(first: float, second: float, elsewhere: float = 0.05) -> NDArray[
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "pasted"), [(0.1, 0.6, 1), (0.4, 0.02, 0), (0.2, 0.3, None), (0.0, 0.0, None)]
+    ("first", "second", "pasted"),
+    [(0.1, 0.6, 1), (0.4, 0.02, 0), (0.2, 0.3, None), (0.0, 0.0, None), (0.9, 0.9, None), (0.99, 0.5, None)],
 )
 def test_the_part_that_the_student_suspects_three_times_as_much_was_pasted(
     first: float, second: float, pasted: int | None
@@ -56,6 +57,18 @@ def test_elsewhere_it_takes_twenty_times_the_odds_to_be_marked() -> None:
         marked = mark_copies(suspicious(0.1, 0.6, elsewhere=value), [copy_of()])
         assert marked[0, 0] / (1 - marked[0, 0]) == pytest.approx(odds / np.exp(3), rel=1e-3)
     assert mark_copies(suspicious(0.1, 0.6, elsewhere=0.97), [copy_of()])[0, 0] > 0.5
+
+
+def test_a_part_that_one_copy_settles_stays_settled() -> None:
+    third = part((slice(10, 16), slice(2, 10)))
+    undecided = Copy((part(SECOND), third), np.eye(2, 3), 0.99, 20)
+    values = suspicious(0.05, 0.6)
+    values[third] = 0.3
+    for copies in ([copy_of(), undecided], [undecided, copy_of()]):
+        marked = mark_copies(values, copies)
+        np.testing.assert_allclose(marked[SECOND], PASTED)
+        np.testing.assert_allclose(marked[third], EITHER)
+        assert pasted_part(marked, copy_of()) == 1
 
 
 def test_certain_pixels_stay_finite() -> None:

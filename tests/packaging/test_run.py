@@ -134,6 +134,12 @@ def damaged(run: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def test_refuses_copies_for_a_model_that_sees_shrunk_images(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="shrunk images, in which copies cannot be looked for; leave out --copies"):
+        package_model(run, "mine", output=tmp_path / "mine", copies=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_refuses_what_is_too_large(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"MB: more than the 0\.1 MB allowed; use --weights fp16"):
         package_model(run, "mine", output=tmp_path / "mine", max_bytes=100_000)

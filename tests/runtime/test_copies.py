@@ -16,8 +16,10 @@ from boxpromptiml.bulk.operator import Operator
 from boxpromptiml.copymove import SCORE
 from boxpromptiml.errors import ModelError
 from boxpromptiml.evaluation.run import evaluate
+from boxpromptiml.preprocessing import resize_nearest
 from boxpromptiml.regions import Box, box_iou, mask_box
 from boxpromptiml.runtime import Localization
+from boxpromptiml.runtime.result import LocalizedCopy
 from boxpromptiml.web.answers import look_at
 
 # Larger than what is searched: boxes and matrix come back in the photo's own pixels.
@@ -116,10 +118,28 @@ def test_every_way_gives_the_same(
 
 
 @pytest.mark.parametrize("passes", [{"tta": True}, {"detail": True}])
-def test_further_looks_keep_the_copies(passes: dict[str, bool], localizer: Localizer, photo: Path) -> None:
+def test_further_looks_keep_the_copies_and_what_they_say_of_the_rest(
+    passes: dict[str, bool],
+    localizer: Localizer,
+    photo: Path,
+    forged: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]],
+) -> None:
     found = localizer.localize(photo, **passes)  # type: ignore[arg-type]
-    assert len(found.copies) == 1
+    alone = Localizer.load("default", threads=1, copies=False).localize(photo, **passes)  # type: ignore[arg-type]
+    (copy,) = found.copies
     assert found.score >= SCORE
+    _, source, pasted = forged
+    far = ~(resize_nearest(source | pasted, *found.map.shape) | cells_of(copy, found.map.shape))
+    odds = [map_[far] / (1 - map_[far]) for map_ in (found.map, alone.map)]
+    np.testing.assert_allclose(odds[0], odds[1] / np.exp(3), rtol=1e-2)
+
+
+def cells_of(copy: LocalizedCopy, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Cells of a map that the boxes of a copy touch."""
+    cells = np.zeros(SIZE, bool)
+    for box in copy.boxes:
+        cells[max(0, box.y0 - 4) : box.y1 + 4, max(0, box.x0 - 4) : box.x1 + 4] = True
+    return resize_nearest(cells, *shape)
 
 
 def test_an_evaluation_scores_with_them(

@@ -17,7 +17,7 @@ from boxpromptiml.copymove.copy import Copy, Mask
 
 PASTED = 0.95  # probability of the pixels of a part that was pasted
 EITHER = 0.6  # of both parts, where the student favours neither
-SCORE = 0.95  # least score of an image with a copy: of 0.7 of the forged images found and 0.02 of the authentic ones
+SCORE = 0.95  # least score of an image with a copy: 0.7 of the copy-moves have one found, 0.005 of authentic photos
 _TIMES = 3.0  # as tampered as the other part, in the mean: then a part is the pasted one
 _FLOOR = 0.01  # added to both means
 _ELSEWHERE = 3.0  # taken off the logits of all other pixels: to be marked they need 20 times the odds
@@ -32,22 +32,27 @@ def mark_copies(values: Map, copies: Sequence[Copy]) -> Map:
     if not copies:
         return values
     kept = np.clip(values, np.float32(_EDGE), np.float32(1 - _EDGE))
-    marked = np.asarray(1 / (1 + (1 - kept) / kept * np.float32(np.exp(_ELSEWHERE))), np.float32)
+    damped = np.asarray(1 / (1 + (1 - kept) / kept * np.float32(np.exp(_ELSEWHERE))), np.float32)
+    certainty = np.zeros(values.shape, np.float32)
     for copy in copies:
-        first, second = _parts(copy, values.shape)
-        pasted = _favoured(values, first, second)
-        for index, part in enumerate((first, second)):
+        parts = _parts(copy, values.shape)
+        pasted = _favoured(values, *parts)
+        for index, part in enumerate(parts):
             if pasted is None or pasted == index:
-                marked[part] = np.maximum(values[part], np.float32(EITHER if pasted is None else PASTED))
-    return marked
+                certainty[part] = np.maximum(certainty[part], np.float32(EITHER if pasted is None else PASTED))
+    # Of two parts that could be either, the student's own values would single out one.
+    marked = np.where(certainty == np.float32(PASTED), np.maximum(values, certainty), certainty)
+    return np.asarray(np.where(certainty > 0, marked, damped), np.float32)
 
 
 def pasted_part(marked: Map, copy: Copy) -> Pasted:
     """Which part of a copy a map says was pasted, after `mark_copies`: 0 or 1; None: it could be either."""
-    means = [float(np.median(marked[part])) if part.any() else 0.0 for part in _parts(copy, marked.shape)]
-    if max(means) < (PASTED + EITHER) / 2:
+    high = [
+        part.any() and float(np.median(marked[part])) >= (PASTED + EITHER) / 2 for part in _parts(copy, marked.shape)
+    ]
+    if high[0] == high[1]:
         return None
-    return 0 if means[0] >= means[1] else 1
+    return 0 if high[0] else 1
 
 
 def _favoured(values: Map, first: Mask, second: Mask) -> Pasted:

@@ -119,6 +119,7 @@ def describe_model(localizer: Localizer) -> dict[str, Any]:
         "backbone": config.student.backbone,
         "input": [config.preprocessing.height, config.preprocessing.width],
         "fit": config.preprocessing.fit,
+        "copies": config.decision.copies,
         "params": config.params,
         "flops": config.flops,
         "supervision": config.trained_on.supervision,

@@ -88,6 +88,8 @@ def package_model(
     if target.exists() and not (target / CARD_NAME).is_file():
         raise ModelError(f"{target}: is in the way, and no packaged model; choose another --output")
     config = ModelConfig.load(run)
+    if copies and config.preprocessing.fit != "native":
+        raise ModelError(f"{run}: sees shrunk images, in which copies cannot be looked for; leave out --copies")
     supervision, recipe = supervision_of(run, config), recipe_of(run, config)
     samples = held_out(run, config, validation)
     if not samples:

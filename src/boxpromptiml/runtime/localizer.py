@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from boxpromptiml.copymove import Copy, mark_copies
+from boxpromptiml.copymove import VERSION, Copy, mark_copies
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, read_image_file
 from boxpromptiml.model_config import ModelConfig
@@ -171,8 +171,11 @@ class Localizer:
             ValueError: one has a size that the network does not take.
             ModelError: the network failed or gave values that are not finite.
         """
-        values = self._mirrored_maps(fed) if tta else self._maps(fed)
+        values = self._students_maps(fed, tta)
         return [mark_copies(map_, item.copies) for map_, item in zip(values, fed, strict=True)]
+
+    def _students_maps(self, fed: Sequence[Fed], tta: bool) -> list[NDArray[np.float32]]:
+        return self._mirrored_maps(fed) if tta else self._maps(fed)
 
     def _mirrored_maps(self, fed: Sequence[Fed]) -> list[NDArray[np.float32]]:
         spec = self.config.preprocessing
@@ -198,7 +201,7 @@ class Localizer:
     def detailed(
         self,
         picture: Image.Image,
-        overall: NDArray[np.float32],
+        fed: Fed,
         *,
         tta: bool = False,
         max_tiles: int = MAX_TILES,
@@ -208,24 +211,25 @@ class Localizer:
 
         Args:
             picture: the upright photo, RGB, at full size.
-            overall: its map as a whole, by `maps`.
+            fed: the same as a whole, by `feed`.
             tta: look at each tile four times, see `maps`.
             max_tiles: a photo that would need more is cut at a smaller size.
             proceed: called before every few tiles; what it raises ends the work.
 
         Returns:
-            float32 (rows, columns), see `boxpromptiml.runtime.tiling`; `overall` itself where the network sees the
-            whole photo at its own size already.
+            float32 (rows, columns), see `boxpromptiml.runtime.tiling`, with the copies that `feed` found; the map by
+            `maps` where the network sees the whole photo at its own size already.
         """
         tiling = plan_tiles(*picture.size, self.config.preprocessing, max_tiles)
+        (overall,) = self._students_maps([fed], tta)
         if tiling is None:
-            return overall
+            return mark_copies(overall, fed.copies)
 
         def run(tiles: Sequence[Fed]) -> list[NDArray[np.float32]]:
             proceed()
-            return self.maps(tiles, tta=tta)
+            return self._students_maps(tiles, tta)
 
-        return detail_map(picture, overall, tiling, run)
+        return mark_copies(detail_map(picture, overall, tiling, run), fed.copies)
 
     def localize(
         self,
@@ -268,9 +272,10 @@ class Localizer:
             if detail and photo.picture.size != (width, height):
                 picture = decode_picture(data, name or "<bytes>", max_pixels=max_pixels)
             del photo
-        values = self.maps([fed], tta=tta)[0]
-        if picture is not None:
-            values = self.detailed(picture, values, tta=tta)
+        if picture is None:
+            (values,) = self.maps([fed], tta=tta)
+        else:
+            values = self.detailed(picture, fed, tta=tta)
             del picture
         result = self.result(
             values,
@@ -321,7 +326,9 @@ def _model_id(digest: str, config: ModelConfig) -> str:
     scalings = [rule.map_scaling, rule.score_scaling]
     if all(scaling.is_identity for scaling in scalings) and not rule.copies:
         return digest[:16]
-    text = json.dumps([digest, *(scaling.model_dump() for scaling in scalings), *(["copies"] if rule.copies else [])])
+    text = json.dumps(
+        [digest, *(scaling.model_dump() for scaling in scalings), *([f"copies {VERSION}"] if rule.copies else [])]
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

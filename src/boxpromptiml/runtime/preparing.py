@@ -95,8 +95,7 @@ def prepare(
         values = None
         if detail:
             photo = photo if photo.picture.size == (width, height) else decode(lambda width, height: None)
-            overall = localizer.maps([fed], tta=tta)[0]
-            values = localizer.detailed(photo.picture, overall, tta=tta, max_tiles=max_tiles, proceed=proceed)
+            values = localizer.detailed(photo.picture, fed, tta=tta, max_tiles=max_tiles, proceed=proceed)
         least = _preview_size(width, height)
         if preview and max(photo.picture.size) < max(least):
             # Smaller than people want to look at: decoded again, at a part of its size as well.

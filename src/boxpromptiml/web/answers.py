@@ -53,7 +53,8 @@ class Answer:
     @property
     def size(self) -> int:
         """Bytes that it holds."""
-        return int(self.preview.nbytes + self.map.nbytes)
+        copies = sum(part.nbytes for copy in self.copies for part in copy.parts)
+        return int(self.preview.nbytes + self.map.nbytes + copies)
 
     def at(self, localizer: Localizer, threshold: float | None) -> Localization:
         """Mask, verdict and regions at a threshold; None for the model's. Masks are made anew: they are large."""
