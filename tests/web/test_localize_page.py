@@ -397,7 +397,7 @@ def test_copied_parts_are_told_in_words(
     sentence = page.locator(".verdict-copies li")
     sentence.wait_for()
     assert re.fullmatch(
-        r"A part is there twice: 7\d × 7\d pixels at \d+, \d+, and 7\d × 7\d pixels at \d+, \d+ "
+        r"A part is there twice: [78]\d × [78]\d pixels at \d+, \d+, and [78]\d × [78]\d pixels at \d+, \d+ "
         r"\(\d+ details agree\)\. (Either may be the copy|The second looks pasted)\.",
         sentence.inner_text(),
     )

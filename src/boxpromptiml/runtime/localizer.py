@@ -171,11 +171,8 @@ class Localizer:
             ValueError: one has a size that the network does not take.
             ModelError: the network failed or gave values that are not finite.
         """
-        values = self._students_maps(fed, tta)
+        values = self._mirrored_maps(fed) if tta else self._maps(fed)
         return [mark_copies(map_, item.copies) for map_, item in zip(values, fed, strict=True)]
-
-    def _students_maps(self, fed: Sequence[Fed], tta: bool) -> list[NDArray[np.float32]]:
-        return self._mirrored_maps(fed) if tta else self._maps(fed)
 
     def _mirrored_maps(self, fed: Sequence[Fed]) -> list[NDArray[np.float32]]:
         spec = self.config.preprocessing
@@ -221,13 +218,14 @@ class Localizer:
             `maps` where the network sees the whole photo at its own size already.
         """
         tiling = plan_tiles(*picture.size, self.config.preprocessing, max_tiles)
-        (overall,) = self._students_maps([fed], tta)
+        # Copies are marked last: tiles, which have none, would undo what they say of the rest of the photo.
+        (overall,) = self.maps([fed._replace(copies=())], tta=tta)
         if tiling is None:
             return mark_copies(overall, fed.copies)
 
         def run(tiles: Sequence[Fed]) -> list[NDArray[np.float32]]:
             proceed()
-            return self._students_maps(tiles, tta)
+            return self.maps(tiles, tta=tta)
 
         return mark_copies(detail_map(picture, overall, tiling, run), fed.copies)
 
