@@ -45,15 +45,19 @@ class Agreement:
     matches: int
 
 
-def agreement(grey: NDArray[np.uint8], movement: Movement) -> Agreement:
-    """Compare an image, uint8 (h, w), with itself along a movement."""
-    height, width = grey.shape
-    image = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _BLUR)
+def softened(grey: NDArray[np.uint8]) -> Floats:
+    """An image, uint8 (h, w), without its finest detail: what `agreement` compares, float32 (h, w)."""
+    return np.asarray(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _BLUR))
+
+
+def agreement(image: Floats, movement: Movement) -> Agreement:
+    """Compare an image, `softened`, with itself along a movement."""
+    height, width = image.shape
     moved = cv2.warpAffine(
         image, movement.matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0
     )
     correlation, variance, difference = _correlate(image, moved)
-    x, y = _cells(movement.here, grey.shape)
+    x, y = _cells(movement.here, image.shape)
     agrees = (correlation > _AGREES) & (np.abs(difference - np.median(difference[y, x])) < _BRIGHTNESS)
     agrees &= _inside(movement.matrix, height, width)
     shape = agrees.astype(np.uint8)

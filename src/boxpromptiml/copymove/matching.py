@@ -26,10 +26,8 @@ _REPROJECTION = 2.5  # pixels
 _ITERATIONS, _CONFIDENCE = 2000, 0.999
 _PRECISE = 1.0  # pixels, of the matches that the map is fitted to in the end
 _REFINEMENTS = 3
-_DETERMINANT = (
-    0.3,
-    3.3,
-)  # of a map that is a copy and not chance: areas shrink and grow so far; SIFT sees no mirrored ones
+# Of a map that is a copy and not chance: areas shrink and grow so far; SIFT sees no mirrored ones.
+_DETERMINANT = 0.3, 3.3
 _SPREAD = 3.0  # pixels, geometric mean of the deviations along and across: matches along one line tell no affine map
 
 Points = NDArray[np.float32]
