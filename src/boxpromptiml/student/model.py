@@ -58,15 +58,19 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 1, H, W) for normalised images, float32 (B, 3, H, W), of any size that the backbone takes."""
-        return _upsample(self.fusion(self._stages(x)).attention, x)
+        return self.fused(self.stages(x), x)
 
     def explain(self, x: Tensor) -> StudentOutput:
         """The same logits together with gates, attention maps and memory reads, to be drawn."""
-        parts: FusionOutput = self.fusion(self._stages(x))
+        parts: FusionOutput = self.fusion(self.stages(x))
         return StudentOutput(**vars(parts), logits=_upsample(parts.attention, x))
 
-    def _stages(self, x: Tensor) -> list[Tensor]:
-        """What is fused: the backbone's maps, finest first, and the evidence behind them."""
+    def fused(self, stages: list[Tensor], x: Tensor) -> Tensor:
+        """Logits (B, 1, H, W) from what `stages` made of the images."""
+        return _upsample(self.fusion(stages).attention, x)
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """What is fused: the backbone's maps (B, C_i, h_i, w_i), finest first, and the evidence behind them."""
         if self.evidence is None:
             plain: list[Tensor] = self.backbone(x)
             return plain

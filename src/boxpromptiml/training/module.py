@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from boxpromptiml.student import Student
+from boxpromptiml.training.distillation import Distillation
 from boxpromptiml.training.items import Batch
 from boxpromptiml.training.label_metric import LabelMetric
 from boxpromptiml.training.loss import image_label_loss, image_logits, segmentation_loss, targets
@@ -30,6 +31,7 @@ class StudentTraining(L.LightningModule):
         channels_last: memory layout of images and convolutions.
         supervision: label: loss and validation look at nothing but the images' labels.
         images: of the dataset in an epoch; indices beyond are synthesised ones.
+        distillation: from a model that is trained already.
 
     Attributes:
         epoch: the run's epoch, which the trainer of a resumed run does not know.
@@ -46,15 +48,17 @@ class StudentTraining(L.LightningModule):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: Student,
         recipe: Recipe,
         steps_per_epoch: int,
         channels_last: bool,
         supervision: Supervision = "pseudo",
         images: int = 2**62,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.student = student
+        self.distillation = distillation
         self.recipe = recipe
         self._steps_per_epoch = steps_per_epoch
         self._batches_per_epoch = steps_per_epoch * recipe.optimizer.accumulate
@@ -62,6 +66,8 @@ class StudentTraining(L.LightningModule):
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             student.to(memory_format=torch.channels_last)
+            if distillation is not None:
+                distillation.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(recipe.input.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(recipe.input.std).view(1, 3, 1, 1) * 255, persistent=False)
         self._frozen = _frozen(student, recipe.optimizer.frozen_stages)
@@ -104,9 +110,12 @@ class StudentTraining(L.LightningModule):
         # Layers that draw at random (dropout, stochastic depth) draw by position, so that a resumed run draws alike.
         torch.manual_seed(_step_seed(self.recipe.seed, self.epoch, self.batch, self.global_rank))
         image = self.normalised(batch["image"])
-        logits = self.student(image)
+        stages = self.student.stages(image)
+        logits = self.student.fused(stages, image)
         share = mixing(self.recipe.refinement, self.epoch + self.batch / self._batches_per_epoch)
         losses = self._losses(logits, batch) if share == 0 else self._refined(logits, image, batch, share)
+        if self.distillation is not None:
+            losses = losses + self.distillation(image, stages, logits)
         self.last_loss = losses.detach().mean()
         images = len(losses)
         self.sums += torch.stack([self.last_loss.double() * images, self.last_loss.new_tensor(images)]).cpu()
@@ -153,14 +162,14 @@ class StudentTraining(L.LightningModule):
         self.figures = self.validation.figures()
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.student, self.recipe.optimizer)
+        optimizer = build_optimizer(self.student, self.recipe.optimizer, self.distillation)
         scheduler = build_scheduler(optimizer, self.recipe.optimizer, self._steps_per_epoch, self.recipe.epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def _frozen(student: nn.Module, stages: int) -> list[nn.Module]:
+def _frozen(student: Student, stages: int) -> list[nn.Module]:
     """The layers of the backbone's first stages, which from now on keep their weights and statistics."""
-    layers = student.backbone.first_modules(stages) if stages and isinstance(student, Student) else []
+    layers = student.backbone.first_modules(stages)
     for layer in layers:
         layer.requires_grad_(False).eval()
     return layers

@@ -31,9 +31,10 @@ def parameter_groups(student: nn.Module, config: OptimizerConfig) -> list[dict[s
     ]
 
 
-def build_optimizer(student: nn.Module, config: OptimizerConfig) -> AdamW:
-    """AdamW over `parameter_groups`."""
-    return AdamW(parameter_groups(student, config), lr=config.lr, betas=config.betas)
+def build_optimizer(student: nn.Module, config: OptimizerConfig, beside: nn.Module | None = None) -> AdamW:
+    """AdamW over the `parameter_groups` of the student, and of what is trained beside it."""
+    groups = parameter_groups(student, config) + (parameter_groups(beside, config) if beside is not None else [])
+    return AdamW(groups, lr=config.lr, betas=config.betas)
 
 
 def build_scheduler(optimizer: AdamW, config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> LambdaLR:

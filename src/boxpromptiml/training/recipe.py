@@ -121,6 +121,30 @@ class RefinementConfig(_Section):
     ramp: float = Field(2.0, gt=0, description="Epochs over which that share rises from 0.")
 
 
+class DistillationConfig(_Section):
+    """Beyond the paper: learning also from a model that is trained already, on the same images."""
+
+    model: str | None = Field(
+        None,
+        description="A packaged model's name, a model folder or a hub id; null: none. Of any architecture; it sees the "
+        "windows that the student sees, so it should have been trained with the same input.fit.",
+    )
+    maps: float = Field(1.0, ge=0, le=100, description="Weight of the cross-entropy against that model's map.")
+    features: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="Weight of the squared distance to its backbone's features, where strides agree; each of them is "
+        "brought to mean 0 and deviation 1.",
+    )
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.model is not None and not (self.maps or self.features):
+            raise ValueError("distillation.maps and distillation.features are both 0; set model to null instead")
+        return self
+
+
 class OptimizerConfig(_Section):
     """AdamW with linear warm-up and cosine decay by step (ours; unpublished)."""
 
@@ -287,6 +311,9 @@ class Recipe(_Section):
     loss: LossConfig = Field(default_factory=LossConfig, description="What is minimised.")
     refinement: RefinementConfig = Field(
         default_factory=RefinementConfig, description="Correction of the teacher by the student."
+    )
+    distillation: DistillationConfig = Field(
+        default_factory=DistillationConfig, description="A model that the student learns from as well."
     )
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Optimiser and schedule.")
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig, description="Random changes.")

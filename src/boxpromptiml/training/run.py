@@ -21,6 +21,7 @@ from boxpromptiml.training.compute import loading_workers, precision, strategy, 
 from boxpromptiml.training.console import Console, note
 from boxpromptiml.training.data import TrainingData
 from boxpromptiml.training.decision import decision_rule
+from boxpromptiml.training.distillation import distillation_of
 from boxpromptiml.training.keeper import Keeper
 from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.pictures import choose_samples, draw_curves, draw_samples
@@ -133,7 +134,15 @@ def _fit(
         # Weights of a file are about to be replaced by the state's.
         pretrained = False if state is not None else recipe.pretrained
         student = _student(recipe, pretrained)
-        module = StudentTraining(student, recipe, steps, recipe.compute.channels_last, supervision, len(samples.train))
+        module = StudentTraining(
+            student,
+            recipe,
+            steps,
+            recipe.compute.channels_last,
+            supervision,
+            len(samples.train),
+            distillation_of(recipe, student),
+        )
         if state is not None:
             module.load_state_dict(state["module"])
             module.epoch, module.batch, module.step = (position[name] for name in ("epoch", "batch", "step"))

@@ -1,0 +1,109 @@
+"""A student learns from a model that is trained already: its maps, and the features behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from boxpromptiml.errors import ModelError, RecipeError
+from boxpromptiml.model_config import StudentConfig
+from boxpromptiml.student import Student
+from boxpromptiml.training import Recipe
+from boxpromptiml.training.distillation import Distillation
+from boxpromptiml.training.recipe import DistillationConfig
+from boxpromptiml.training.run import train
+
+MakeDataset = Callable[..., Path]
+MakeRecipe = Callable[..., Recipe]
+InterruptedAfter = Callable[[int], object]
+
+
+def network(backbone: str = "test_resnet.r160_in1k", seed: int = 0) -> Student:
+    torch.manual_seed(seed)
+    return Student(StudentConfig(backbone=backbone, width=16, memory_size=8))
+
+
+def distance(distillation: Distillation, student: Student, image: torch.Tensor) -> torch.Tensor:
+    stages = student.stages(image)
+    return distillation(image, stages, student.fused(stages, image))
+
+
+def test_stages_of_the_same_stride_are_compared() -> None:
+    made = Distillation(DistillationConfig(model="m"), network(), network("test_convnext"))
+    own, others = network().backbone.strides, network("test_convnext").backbone.strides
+    assert [(own[i], others[j]) for i, j in made.pairs] == [(s, s) for s in others if s in own]
+    assert made.pairs
+    assert Distillation(DistillationConfig(model="m", features=0), network(), network()).pairs == []
+
+
+def test_the_model_stays_as_it_is_and_the_student_comes_nearer() -> None:
+    student, model, image = network(seed=1), network(seed=2), torch.randn(4, 3, 64, 64)
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    distillation = Distillation(DistillationConfig(model="m"), student, model).train()
+    assert not model.training
+    learning = [p for p in [*student.parameters(), *distillation.parameters()] if p.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=3e-3)
+    losses = []
+    for _ in range(25):
+        loss = distance(distillation, student.train(), image)
+        assert loss.shape == (4,)
+        loss.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.mean().detach()))
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+
+
+def test_each_term_counts_with_its_weight() -> None:
+    student, model, image = network(seed=1).eval(), network(seed=2), torch.randn(2, 3, 64, 64)
+
+    def value(**weights: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        return distance(Distillation(DistillationConfig(model="m", **weights), student, model), student, image)
+
+    maps, features = value(maps=1, features=0), value(maps=0, features=1)
+    torch.testing.assert_close(value(maps=2, features=0.5), 2 * maps + 0.5 * features)
+    target = model.eval()(image).sigmoid()
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(student(image), target)
+    torch.testing.assert_close(maps.mean(), entropy)
+
+
+def test_a_run_from_a_model_resumes_to_the_same_weights(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, interrupted_after: InterruptedAfter, tmp_path: Path
+) -> None:
+    dataset = make_dataset()
+    train(dataset, tmp_path / "model", make_recipe(epochs=1, student__backbone="test_convnext"))
+    recipe = make_recipe(distillation__model=str(tmp_path / "model"), optimizer__ema_decay=0.5)
+    train(dataset, tmp_path / "whole", recipe)
+    with interrupted_after(3):  # type: ignore[attr-defined]
+        train(dataset, tmp_path / "parts", recipe)
+    train(dataset, tmp_path / "parts", recipe, resume=True)
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()  # nothing of the model or of the comparison is saved with the student
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    train(dataset, tmp_path / "alone", make_recipe(optimizer__ema_decay=0.5))
+    alone = load_file(tmp_path / "alone" / "model.safetensors")
+    assert any(not torch.equal(alone[name], whole[name]) for name in whole)
+
+
+def test_a_model_that_is_not_there(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere: no such model folder"):
+        train(make_dataset(), tmp_path / "run", make_recipe(distillation__model="nowhere"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_expects_other_pixels(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    train(dataset, tmp_path / "model", make_recipe(epochs=1, input__mean=[0.5, 0.5, 0.5]))
+    with pytest.raises(RecipeError, match=r"model: has another input\.mean or input\.std than the recipe"):
+        train(dataset, tmp_path / "run", make_recipe(distillation__model=str(tmp_path / "model")))
+
+
+def test_a_recipe_that_learns_nothing_from_it(make_recipe: MakeRecipe) -> None:
+    with pytest.raises(ValueError, match="are both 0; set model to null"):
+        make_recipe(distillation__model="default", distillation__maps=0, distillation__features=0)
