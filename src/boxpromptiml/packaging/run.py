@@ -22,7 +22,7 @@ from boxpromptiml.models.card import CardText, FileFact, ModelCard, Result
 from boxpromptiml.packaging.fitting import Fitted, fit, observe
 from boxpromptiml.packaging.held_out import TRUTHS, held_out, recipe_of, supervision_of
 from boxpromptiml.packaging.results import result_of
-from boxpromptiml.packaging.storing import halve_graph, halve_weights
+from boxpromptiml.packaging.storing import halve_weights, share_weights
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.training.decision import decision_rule
 
@@ -72,7 +72,7 @@ def package_model(
         validation: where the datasets lie now, see `held_out`.
         results: by name, data sets to evaluate the finished model on, for the card.
         text: what only people know, for the card.
-        weights: how matrices are stored, in both files; the network computes in fp32 with what is stored.
+        weights: how matrices are stored, once for both files; the network computes in fp32 with what is stored.
         max_false_area: bound of the threshold's choice, see `boxpromptiml.packaging.fitting.choose_cut`.
         cut: the threshold of the network's own map; None to choose it. 0.5 gives the map a temperature and no bias.
         copies: whether the model also looks for parts of an image that are there twice; threshold and calibration are
@@ -107,8 +107,7 @@ def package_model(
         )
         plain.save(stage)
         export_model(stage)
-        if weights == "fp16":
-            halve_graph(stage / ONNX_NAME)
+        share_weights(stage / ONNX_NAME, stage / WEIGHTS_NAME)
         _check_size(stage, target, max_bytes)
         fitted = fit(
             observe(Localizer.load(stage), samples),

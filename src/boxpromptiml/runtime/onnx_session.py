@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import sha256_of
-from boxpromptiml.model_config import ModelConfig
+from boxpromptiml.model_config import WEIGHTS_NAME, ModelConfig
 from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime.card import INPUT_NAME, OUTPUT_NAME, SIZE_NAME, Card
 from boxpromptiml.runtime.sessions import Choice
@@ -39,6 +39,9 @@ class OnnxSession:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base class that it promises
+            weights = path.parent / WEIGHTS_NAME
+            if WEIGHTS_NAME in str(error) and not weights.is_file():
+                raise ModelError(f"{weights}: missing; {path.name} takes its weights from it: restore it") from error
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{path}: cannot be loaded ({reason}); {remedy}") from error
         self.card = Card.read(self._session.get_modelmeta().custom_metadata_map, path, remedy)
