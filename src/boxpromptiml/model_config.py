@@ -19,6 +19,7 @@ FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 ONNX_NAME = "model.onnx"
+NATIVE_ONLY = "for models that are fed images at their own size (fit: native)"
 
 # Logits of float32 probabilities stay finite: between 2**-24 and 1 - 2**-24.
 LOGIT_EDGE = 2.0**-24
@@ -183,8 +184,20 @@ class ModelConfig(BaseModel):
     @model_validator(mode="after")
     def _copies_can_be_seen(self) -> ModelConfig:
         if self.decision.copies and self.preprocessing.fit != "native":
-            raise ValueError("decision.copies is for models that are fed images at their own size (fit: native)")
+            raise ValueError(f"decision.copies is {NATIVE_ONLY}")
         return self
+
+    def with_copies(self, copies: bool | None) -> ModelConfig:
+        """The same model that looks for copied parts, or does not; None leaves it to the model.
+
+        Raises:
+            ModelError: it sees shrunk images.
+        """
+        if copies is None or copies == self.decision.copies:
+            return self
+        if copies and self.preprocessing.fit != "native":
+            raise ModelError(f"looking for copies is {NATIVE_ONLY}; leave out --copies")
+        return self.model_copy(update={"decision": self.decision.model_copy(update={"copies": copies})})
 
     def save(self, folder: str | Path) -> None:
         """Write ``config.json`` into `folder`, atomically."""

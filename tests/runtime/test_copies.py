@@ -13,12 +13,12 @@ from PIL import Image
 from boxpromptiml import Localizer
 from boxpromptiml.bulk.containers import InputImage
 from boxpromptiml.bulk.operator import Operator
-from boxpromptiml.copymove import SCORE
 from boxpromptiml.errors import ModelError
 from boxpromptiml.evaluation.run import evaluate
 from boxpromptiml.preprocessing import resize_nearest
 from boxpromptiml.regions import Box, box_iou, mask_box
 from boxpromptiml.runtime import Localization
+from boxpromptiml.runtime.marking import SCORE
 from boxpromptiml.runtime.result import LocalizedCopy
 from boxpromptiml.web.answers import look_at
 

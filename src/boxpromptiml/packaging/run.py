@@ -11,7 +11,6 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from boxpromptiml import __version__
-from boxpromptiml.copymove import SCORE
 from boxpromptiml.errors import ModelError
 from boxpromptiml.evaluation.run import evaluate
 from boxpromptiml.export import export_model
@@ -24,6 +23,7 @@ from boxpromptiml.packaging.held_out import TRUTHS, held_out, recipe_of, supervi
 from boxpromptiml.packaging.results import result_of
 from boxpromptiml.packaging.storing import halve_weights, share_weights
 from boxpromptiml.runtime import Localizer
+from boxpromptiml.runtime.marking import SCORE
 from boxpromptiml.training.decision import decision_rule
 
 MAX_BYTES = 25_000_000
@@ -88,8 +88,7 @@ def package_model(
     if target.exists() and not (target / CARD_NAME).is_file():
         raise ModelError(f"{target}: is in the way, and no packaged model; choose another --output")
     config = ModelConfig.load(run)
-    if copies and config.preprocessing.fit != "native":
-        raise ModelError(f"{run}: sees shrunk images, in which copies cannot be looked for; leave out --copies")
+    config.with_copies(copies)  # or it is refused, before hours of work
     supervision, recipe = supervision_of(run, config), recipe_of(run, config)
     samples = held_out(run, config, validation)
     if not samples:
@@ -116,7 +115,7 @@ def package_model(
             max_false_area=max_false_area,
             fixed_cut=cut,
         )
-        final = plain.model_copy(update={"decision": fitted.rule.model_copy(update={"copies": copies})})
+        final = plain.model_copy(update={"decision": fitted.rule}).with_copies(copies)
         final.save(stage)
         localizer = Localizer.load(stage)
         measured = [

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from boxpromptiml.copymove import VERSION, Copy, mark_copies
+from boxpromptiml.copymove import VERSION, Copy
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, read_image_file
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed, PhotoLike
-from boxpromptiml.runtime.card import export_command, file_name, parse_name
+from boxpromptiml.runtime.card import file_name, parse_name
 from boxpromptiml.runtime.finding import find_model
+from boxpromptiml.runtime.inference import in_batches, mirrored, run_checked
+from boxpromptiml.runtime.marking import mark_copies
 from boxpromptiml.runtime.result import Localization, Verdict, describe_copy, find_regions, image_score
 from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
 from boxpromptiml.runtime.tiling import MAX_TILES, detail_map, plan_tiles
-
-_FLIPS = ((False, False), (True, False), (False, True), (True, True))  # across, down
 
 
 class Localizer:
@@ -85,7 +85,7 @@ class Localizer:
         if named is not None:
             runtime = named[0] if runtime == "auto" else runtime
             precision = named[1] if precision is None else precision
-        config = _with_copies(ModelConfig.load(folder), copies)
+        config = ModelConfig.load(folder).with_copies(copies)
         choice = choose(folder, runtime, precision, threads, device)
         session = open_session(folder, config, choice)
         file = file_name(choice.format, choice.precision)
@@ -136,23 +136,7 @@ class Localizer:
             ValueError: another shape or type.
             ModelError: the network failed or gave values that are not finite.
         """
-        spec = self.config.preprocessing
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1] != 3 or not spec.takes(*batch.shape[2:]):
-            wanted = f"uint8 (n, 3, H, W), H x W {spec.input_text}"
-            raise ValueError(f"the network takes {wanted}, got {batch.dtype} {batch.shape}")
-        height, width = batch.shape[2:]
-        if len(batch) == 0:
-            return np.zeros((0, height, width), dtype=np.float32)
-        try:
-            values = self.session.run(batch)
-        except Exception as error:  # each runtime has its own exceptions
-            raise ModelError(f"{self.folder}: the network failed ({' '.join(str(error).split())[:200]})") from error
-        if values.shape != (len(batch), 1, height, width):
-            command = export_command(self.folder, self.choice.format, self.choice.precision)
-            raise ModelError(f"{self.folder}: the network gave {values.shape}; run  {command}")
-        if not np.isfinite(values).all():
-            raise ModelError(f"{self.folder}: the network gave values that are not finite; its weights are damaged")
-        return np.clip(values[:, 0], 0.0, 1.0)
+        return run_checked(self.session, self.config.preprocessing, batch, self.folder, self.choice)
 
     def maps(self, fed: Sequence[Fed], *, tta: bool = False) -> list[NDArray[np.float32]]:
         """Run the network on images that `feed` has prepared; those of one size share a batch.
@@ -165,35 +149,19 @@ class Localizer:
         Returns:
             Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, calibrated by
             ``config.decision.map_scaling``, without padding; with the copies that `feed` found, see
-            `boxpromptiml.copymove.mark_copies`.
+            `boxpromptiml.runtime.marking.mark_copies`.
 
         Raises:
             ValueError: one has a size that the network does not take.
             ModelError: the network failed or gave values that are not finite.
         """
-        values = self._mirrored_maps(fed) if tta else self._maps(fed)
+        rule = self.config.decision
+
+        def look(items: Sequence[Fed]) -> list[NDArray[np.float32]]:
+            return [rule.map_scaling.apply(values) for values in in_batches(items, self.probabilities)]
+
+        values = mirrored(fed, self.config.preprocessing, look) if tta else look(fed)
         return [mark_copies(map_, item.copies) for map_, item in zip(values, fed, strict=True)]
-
-    def _mirrored_maps(self, fed: Sequence[Fed]) -> list[NDArray[np.float32]]:
-        spec = self.config.preprocessing
-        means = [np.zeros((item.rows, item.columns), np.float32) for item in fed]
-        for across, down in _FLIPS:
-            mirrored = [spec.flipped(item, across=across, down=down) for item in fed]
-            for mean, values in zip(means, self._maps(mirrored), strict=True):
-                mean += values[:: -1 if down else 1, :: -1 if across else 1] / len(_FLIPS)
-        return means
-
-    def _maps(self, fed: Sequence[Fed]) -> list[NDArray[np.float32]]:
-        alike: dict[tuple[int, ...], list[int]] = {}
-        for index, item in enumerate(fed):
-            alike.setdefault(item.pixels.shape, []).append(index)
-        found: dict[int, NDArray[np.float32]] = {}
-        for indices in alike.values():
-            values = self.probabilities(np.stack([fed[index].pixels for index in indices]))
-            found.update(zip(indices, values, strict=True))
-        # A copy where there was padding: a view would keep all of it, and Pillow wants rows without gaps.
-        trimmed = [np.ascontiguousarray(found[i][: item.rows, : item.columns]) for i, item in enumerate(fed)]
-        return [self.config.decision.map_scaling.apply(values) for values in trimmed]
 
     def detailed(
         self,
@@ -328,14 +296,6 @@ def _model_id(digest: str, config: ModelConfig) -> str:
         [digest, *(scaling.model_dump() for scaling in scalings), *([f"copies {VERSION}"] if rule.copies else [])]
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _with_copies(config: ModelConfig, copies: bool | None) -> ModelConfig:
-    if copies is None or copies == config.decision.copies:
-        return config
-    if copies and config.preprocessing.fit != "native":
-        raise ModelError("copies can only be looked for by models that are fed images at their own size (fit: native)")
-    return config.model_copy(update={"decision": config.decision.model_copy(update={"copies": copies})})
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from boxpromptiml.copymove import SCORE, Copy, Pasted, pasted_part
+from boxpromptiml.copymove import Copy
 from boxpromptiml.model_config import DecisionRule, logit, sigmoid
 from boxpromptiml.preprocessing import resize_map
 from boxpromptiml.regions import Box, Mask, component_runs, mask_box
 from boxpromptiml.rle import Rle, from_runs
+from boxpromptiml.runtime.marking import SCORE, Pasted, pasted_part
 
 Verdict = Literal["tampered", "authentic"]
 
@@ -144,7 +145,7 @@ def image_score(values: NDArray[np.float32], rule: DecisionRule, copies: Sequenc
     """Score of an image by its map: the mean of the highest pixels (at least one), calibrated, in [0, 1].
 
     Between the maximum, which one stray pixel decides, and the mean, in which a small edit drowns. What the mean is of
-    and how many pixels are the highest is in the rule. With a copy it is `boxpromptiml.copymove.SCORE` at least.
+    and how many pixels are the highest is in the rule. With a copy it is `boxpromptiml.runtime.marking.SCORE` at least.
     """
     least = SCORE if copies else 0.0
     flat = values.ravel()

@@ -13,17 +13,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from boxpromptiml.copymove.copy import Copy, Mask
+from boxpromptiml.copymove import Copy
+from boxpromptiml.model_config import Scaling
+from boxpromptiml.preprocessing import resize_nearest
 
 PASTED = 0.95  # probability of the pixels of a part that was pasted
 EITHER = 0.6  # of both parts, where the student favours neither
 SCORE = 0.95  # least score of an image with a copy: 0.7 of the copy-moves have one found, 0.005 of authentic photos
 _TIMES = 3.0  # as tampered as the other part, in the mean: then a part is the pasted one
 _FLOOR = 0.01  # added to both means
-_ELSEWHERE = 3.0  # taken off the logits of all other pixels: to be marked they need 20 times the odds
-_EDGE = 2.0**-24
+_ELSEWHERE = Scaling(bias=-3.0)  # of all other pixels: to be marked they need 20 times the odds
 
 Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 Pasted = Literal[0, 1] | None
 
 
@@ -31,8 +33,6 @@ def mark_copies(values: Map, copies: Sequence[Copy]) -> Map:
     """A student's map, float32 (rows, columns) in [0, 1], with found copies marked; the map itself without any."""
     if not copies:
         return values
-    kept = np.clip(values, np.float32(_EDGE), np.float32(1 - _EDGE))
-    damped = np.asarray(1 / (1 + (1 - kept) / kept * np.float32(np.exp(_ELSEWHERE))), np.float32)
     certainty = np.zeros(values.shape, np.float32)
     for copy in copies:
         parts = _parts(copy, values.shape)
@@ -42,7 +42,7 @@ def mark_copies(values: Map, copies: Sequence[Copy]) -> Map:
                 certainty[part] = np.maximum(certainty[part], np.float32(EITHER if pasted is None else PASTED))
     # Of two parts that could be either, the student's own values would single out one.
     marked = np.where(certainty == np.float32(PASTED), np.maximum(values, certainty), certainty)
-    return np.asarray(np.where(certainty > 0, marked, damped), np.float32)
+    return np.asarray(np.where(certainty > 0, marked, _ELSEWHERE.apply(values)), np.float32)
 
 
 def pasted_part(marked: Map, copy: Copy) -> Pasted:
@@ -63,9 +63,4 @@ def _favoured(values: Map, first: Mask, second: Mask) -> Pasted:
 
 
 def _parts(copy: Copy, shape: tuple[int, ...]) -> list[Mask]:
-    return [_on_grid(part, shape) for part in copy.parts]
-
-
-def _on_grid(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    rows, columns = ((np.arange(new) + 0.5) * old // new for old, new in zip(mask.shape, shape, strict=True))
-    return np.asarray(mask[rows.astype(np.intp)[:, None], columns.astype(np.intp)])
+    return [resize_nearest(part, *shape) for part in copy.parts]

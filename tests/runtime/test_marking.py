@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boxpromptiml.copymove import Copy, mark_copies, pasted_part
-from boxpromptiml.copymove.marking import EITHER, PASTED
+from boxpromptiml.copymove import Copy
+from boxpromptiml.runtime.marking import EITHER, PASTED, mark_copies, pasted_part
 
 SHAPE = 20, 30
 FIRST, SECOND = (slice(2, 8), slice(2, 10)), (slice(10, 16), slice(18, 26))
