@@ -49,6 +49,7 @@ def taken_port() -> Iterator[int]:
             "--device is for a student, and there is none; add --model FOLDER (--teacher",
         ),
         (["{folder}", "--model", "none", "--threads", "2"], "--threads is for a student"),
+        (["{folder}", "--model", "none", "--copies"], "--copies is for a student"),
         (["{folder}", "--teacher", "x"], "'x' is not one of"),
         (["{folder}", "--model", "nowhere"], "nowhere: no such model folder"),
         (["{folder}", "--read-only"], "is no dataset yet; leave --read-only out once"),

@@ -148,6 +148,7 @@ def test_without_them_it_is_onnx_runtime(
         (("--runtime", "onnx", "--device", "cuda"), "runtime onnx does not run on cuda; use torch or torch-compile"),
         (("--runtime", "onnx", "--precision", "bf16"), "there are no bf16 files for runtime onnx"),
         (("--threads", "0"), "Invalid value for '--threads'"),
+        (("--copies",), "looking for copies is for models that are fed images at their own size"),
     ],
 )
 @pytest.mark.parametrize("verb", VERBS)
@@ -178,7 +179,8 @@ def test_the_workers_of_a_table_use_the_runtime_too(place: Path, run: Callable[.
 def test_a_student_that_a_protocol_trains_has_one_runtime(place: Path, run: Callable[..., tuple[int, str]]) -> None:
     words = [word for word in VERBS["protocol run"] if word not in ("--model", "model")]
 
-    code, said = run(*words, "--runtime", "openvino")
+    for option in (["--runtime", "openvino"], ["--copies"]):
+        code, said = run(*words, *option)
 
-    assert code == 2
-    assert "evaluated by ONNX Runtime at fp32 on the CPU" in said
+        assert code == 2
+        assert "evaluated by ONNX Runtime at fp32 on the CPU, without looking for copies" in said

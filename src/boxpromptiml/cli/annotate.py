@@ -11,6 +11,7 @@ import typer
 from boxpromptiml.cli.arguments import Split
 from boxpromptiml.cli.network import (
     NO_MODEL,
+    CopiesOption,
     ModelOption,
     PrecisionOption,
     RuntimeOption,
@@ -82,6 +83,7 @@ def annotate(
     precision: PrecisionOption = None,
     device: StudentDeviceOption = None,
     threads: ThreadsOption = None,
+    copies: CopiesOption = None,
     split: Annotated[Split | None, typer.Option(help="Put images that are new into this split.")] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, change nothing.")] = False,
     no_browser: BrowserOption = False,
@@ -112,7 +114,7 @@ def annotate(
         raise TeacherError("--teacher-device is for the sam teacher; give --teacher sam, or --weights")
     with_model = model != NO_MODEL and is_there_a_model(model)
     if not with_model:
-        check_without_model(runtime, precision, device, threads)
+        check_without_model(runtime, precision, device, threads, copies)
     settings = make_settings(
         host=host,
         port=port,
@@ -127,7 +129,9 @@ def annotate(
     )
     # What can fail at once does so before a large folder is looked through.
     localizer = (
-        Localizer.load(model, runtime=runtime, precision=precision, device=device or "cpu", threads=threads)
+        Localizer.load(
+            model, runtime=runtime, precision=precision, device=device or "cpu", threads=threads, copies=copies
+        )
         if with_model
         else None
     )

@@ -10,6 +10,7 @@ import typer
 
 from boxpromptiml.cli.network import (
     MODEL_HELP,
+    CopiesOption,
     PrecisionOption,
     RuntimeOption,
     StudentDeviceOption,
@@ -48,6 +49,7 @@ def label_studio(
     precision: PrecisionOption = None,
     device: StudentDeviceOption = None,
     threads: ThreadsOption = None,
+    copies: CopiesOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; another than this machine needs a token.")] = (
         "127.0.0.1"
     ),
@@ -102,7 +104,7 @@ def label_studio(
     from boxpromptiml.web.label_studio import Backend, Fetcher, Pictures, create_backend_app
 
     if model is None:
-        check_without_model(runtime, precision, device, threads)
+        check_without_model(runtime, precision, device, threads, copies)
     settings = WebSettings(
         host=host,
         port=port,
@@ -122,7 +124,9 @@ def label_studio(
         Pictures(Fetcher(rules), local_files=local_files, max_pixels=settings.max_pixels),
         localizer=None
         if model is None
-        else Localizer.load(model, runtime=runtime, precision=precision, device=device or "cpu", threads=threads),
+        else Localizer.load(
+            model, runtime=runtime, precision=precision, device=device or "cpu", threads=threads, copies=copies
+        ),
         token=key,
         draft=draft,
     )

@@ -77,7 +77,9 @@ TeacherDeviceOption = Annotated[
 ]
 
 
-def check_without_model(runtime: str, precision: str | None, device: str | None, threads: int | None) -> None:
+def check_without_model(
+    runtime: str, precision: str | None, device: str | None, threads: int | None, copies: bool | None
+) -> None:
     """Refuse options of a student where none is run.
 
     Raises:
@@ -88,6 +90,8 @@ def check_without_model(runtime: str, precision: str | None, device: str | None,
         "--precision": precision is not None,
         "--device": device is not None,
         "--threads": threads is not None,
+        "--copies": copies is True,
+        "--no-copies": copies is False,
     }
     if any(given.values()):
         name = next(name for name, is_given in given.items() if is_given)

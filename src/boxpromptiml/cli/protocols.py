@@ -9,7 +9,14 @@ from typing import Annotated, Literal
 import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
-from boxpromptiml.cli.network import MODEL_HELP, DeviceOption, PrecisionOption, RuntimeOption, ThreadsOption
+from boxpromptiml.cli.network import (
+    MODEL_HELP,
+    CopiesOption,
+    DeviceOption,
+    PrecisionOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 
 app = typer.Typer(
     name="protocol",
@@ -162,6 +169,7 @@ def run(
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
+    copies: CopiesOption = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -193,6 +201,7 @@ def run(
         precision=precision,
         device=device,
         threads=threads,
+        copies=copies,
         cache=cache,
     )
     try:

@@ -49,8 +49,8 @@ class RunSettings:
         recipe: of the training; None for the default.
         model: evaluate this model instead of training one.
         allow_missing: run with the sets that are there.
-        runtime, precision, device: that the model is evaluated with, see `Localizer.load`; of one that is trained here,
-            ONNX Runtime at fp32 alone.
+        runtime, precision, device, copies: that the model is evaluated with, see `Localizer.load`; one that is trained
+            here is run by ONNX Runtime at fp32, and does not look for copies.
         threads: of evaluation; None for all cores.
         cache: file of what is known of images, by which duplicates are found; None for that of `default_cache`.
     """
@@ -70,6 +70,7 @@ class RunSettings:
     precision: str | None = None
     device: str = "cpu"
     threads: int | None = None
+    copies: bool | None = None
     cache: Path | None = None
 
     def identity(self) -> dict[str, Any]:
@@ -200,12 +201,15 @@ def _load(settings: RunSettings) -> tuple[Teacher | None, Localizer | None]:
             precision=settings.precision,
             device=settings.device,
             threads=settings.threads,
+            copies=settings.copies,
         )
     # Told now, not after the training.
-    if settings.runtime not in ("auto", "onnx") or settings.precision not in (None, "fp32") or settings.device != "cpu":
+    other = settings.runtime not in ("auto", "onnx") or settings.precision not in (None, "fp32")
+    if other or settings.device != "cpu" or settings.copies:
         raise DatasetError(
-            "a model that is trained here is evaluated by ONNX Runtime at fp32 on the CPU; for others leave them out, "
-            "run  boxpromptiml export OUT/model  and evaluate that with --model OUT/model in another folder"
+            "a model that is trained here is evaluated by ONNX Runtime at fp32 on the CPU, without looking for copies; "
+            "leave the options out, run  boxpromptiml export OUT/model  and evaluate that in another folder, with "
+            "--model OUT/model"
         )
     for package in ("torch", "lightning", "onnx"):
         if importlib.util.find_spec(package) is None:

@@ -153,6 +153,7 @@ def test_a_server_for_others_with_a_password_and_local_files(
         pytest.param(["--weights", "x"], "has no weights", id="weights for GrabCut"),
         pytest.param(["--teacher-device", "cpu"], "no option 'device'", id="device for GrabCut"),
         pytest.param(["--runtime", "onnx"], "--runtime is for a student, and there is none", id="no student"),
+        pytest.param(["--no-copies"], "--no-copies is for a student, and there is none", id="no student, no copies"),
         pytest.param(["--teacher", "oracle"], "oracle", id="teacher"),
     ],
 )
