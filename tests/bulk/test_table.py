@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from boxpromptiml import rle
 from boxpromptiml.bulk import Failed, InputImage, Operator
@@ -38,6 +39,7 @@ def test_a_row_is_the_localization(
     for key in ("sha256", "width", "height", "verdict", "threshold", "model"):
         assert stored[key] == expected[key]
     assert stored["error"] is None
+    assert stored["copies"] == []
     assert len(stored["regions"]) == regions
     for region, wanted in zip(stored["regions"], single.regions, strict=True):
         assert (region["x0"], region["y0"], region["x1"], region["y1"]) == wanted.box
@@ -47,6 +49,28 @@ def test_a_row_is_the_localization(
         np.testing.assert_array_equal(rle.decode(stored["mask"]), single.mask)
     else:
         assert stored["mask"] is None
+
+
+def test_copies_are_told(
+    tmp_path: Path, foliage: Callable[..., np.ndarray], copy_move: Callable[..., tuple[np.ndarray, ...]]
+) -> None:
+    localizer = Localizer.load("default", threads=1)
+    Image.fromarray(copy_move(foliage(300, 400), (100, 150), (280, 145), 50)[0]).save(tmp_path / "forged.png")
+    data = (tmp_path / "forged.png").read_bytes()
+    (row,) = Operator(localizer).run(
+        [InputImage("a.png", "a", data)],
+        lambda image, item, found: table_row(image, item, found, model=localizer.model_id, masks=True),
+    )
+    with PartWriter.open(tmp_path / "p.parquet", "run") as writer:
+        writer.add(row)
+    (stored,) = pq.read_table(tmp_path / "p.parquet").to_pylist()
+
+    (copy,), (expected,) = stored["copies"], localizer.localize(data).to_json()["copies"]
+    assert [list(box.values()) for box in copy["boxes"]] == expected["boxes"]
+    assert (copy["pasted"], copy["matrix"], copy["matches"]) == tuple(
+        expected[key] for key in ("pasted", "matrix", "matches")
+    )
+    assert copy["similarity"] == pytest.approx(expected["similarity"])
 
 
 def test_an_error_is_a_row(tmp_path: Path) -> None:

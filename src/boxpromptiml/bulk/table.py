@@ -46,12 +46,23 @@ def _pyarrow() -> Any:
 def table_schema() -> Any:
     """The columns, as a schema of pyarrow.
 
-    ``image, sha256, width, height, score, verdict, threshold, regions (x0, y0, x1, y1, area, score), mask (size,
-    counts: COCO run lengths, null where it is empty), model, error``. A row has an error or an answer.
+    ``image, sha256, width, height, score, verdict, threshold, regions (x0, y0, x1, y1, area, score), copies
+    (boxes, pasted, matrix, similarity, matches), mask (size, counts: COCO run lengths, null where it is empty), model,
+    error``. A row has an error or an answer.
     """
     pa = _pyarrow()
     whole, real = pa.int32(), pa.float32()
-    region = pa.struct([*((side, whole) for side in ("x0", "y0", "x1", "y1")), ("area", pa.int64()), ("score", real)])
+    box = [(side, whole) for side in ("x0", "y0", "x1", "y1")]
+    region = pa.struct([*box, ("area", pa.int64()), ("score", real)])
+    copy = pa.struct(
+        [
+            ("boxes", pa.list_(pa.struct(box))),
+            ("pasted", whole),
+            ("matrix", pa.list_(pa.list_(pa.float64()))),
+            ("similarity", real),
+            ("matches", whole),
+        ]
+    )
     return pa.schema(
         [
             pa.field("image", pa.string(), nullable=False),
@@ -62,6 +73,7 @@ def table_schema() -> Any:
             ("verdict", pa.string()),
             ("threshold", pa.float64()),
             ("regions", pa.list_(region)),
+            ("copies", pa.list_(copy)),
             ("mask", pa.struct([("size", pa.list_(whole)), ("counts", pa.string())])),
             pa.field("model", pa.string(), nullable=False),
             ("error", pa.string()),
@@ -87,6 +99,7 @@ def table_row(
         "verdict": found.verdict,
         "threshold": found.threshold,
         "regions": [{**region.box._asdict(), "area": region.area, "score": region.score} for region in found.regions],
+        "copies": [{**copy.to_json(), "boxes": [box._asdict() for box in copy.boxes]} for copy in found.copies],
         "mask": _mask(found) if masks and found.regions else None,
         "model": model,
     }
