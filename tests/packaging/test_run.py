@@ -142,11 +142,17 @@ def test_refuses_what_is_too_large(run: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_counts_the_models_beside_it(run: Path, packaged: Packaged) -> None:
-    other = packaged.folder.parent / "other"
-    with pytest.raises(ModelError, match=r"other: [\d.]+ MB, mine beside it [\d.]+ MB: more than"):
-        package_model(run, "other", output=other, max_bytes=packaged.bytes + 1000)
-    assert not other.exists()
+def test_in_the_package_it_counts_the_other_models_too(
+    run: Path, packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(packaged.folder, tmp_path / "default")
+    other = package_model(run, "paper", output=tmp_path / "paper", max_bytes=packaged.bytes + 1000)
+    shutil.rmtree(other.folder)
+    monkeypatch.setattr("boxpromptiml.models.packaged.packaged_root", lambda: tmp_path)
+    monkeypatch.setattr("boxpromptiml.packaging.run.packaged_root", lambda: tmp_path)
+    with pytest.raises(ModelError, match=r"paper: [\d.]+ MB, default beside it [\d.]+ MB: more than"):
+        package_model(run, "paper", max_bytes=packaged.bytes + 1000)
+    assert not (tmp_path / "paper").exists()
 
 
 def test_refuses_training_images(run: Path, make_dataset: Callable[..., Path], dataset: Path, tmp_path: Path) -> None:

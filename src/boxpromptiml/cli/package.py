@@ -82,7 +82,7 @@ def package(
         ),
     ] = False,
     max_mb: Annotated[
-        float, typer.Option(min=0.001, help="Refuse more than that, together with the models beside it.")
+        float, typer.Option(min=0.001, help="Refuse more than that; in the package, together with the other models.")
     ] = 25.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:

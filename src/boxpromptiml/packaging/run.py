@@ -16,7 +16,7 @@ from boxpromptiml.evaluation.run import evaluate
 from boxpromptiml.export import export_model
 from boxpromptiml.files import sha256_of
 from boxpromptiml.model_config import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, DecisionRule, ModelConfig, Provenance
-from boxpromptiml.models import CARD_NAME, packaged_root
+from boxpromptiml.models import CARD_NAME, packaged_names, packaged_root
 from boxpromptiml.models.card import CardText, FileFact, ModelCard, Result
 from boxpromptiml.packaging.fitting import Fitted, fit, observe
 from boxpromptiml.packaging.held_out import TRUTHS, held_out, recipe_of, supervision_of
@@ -77,7 +77,7 @@ def package_model(
         cut: the threshold of the network's own map; None to choose it. 0.5 gives the map a temperature and no bias.
         copies: whether the model also looks for parts of an image that are there twice; threshold and calibration are
             the network's own.
-        max_bytes: of all models in the folder that the new one lies in, together; more is refused.
+        max_bytes: of the model, in the package of all models there together; more is refused.
 
     Raises:
         ModelError: the folder is no run, the files are too large, or the output is in the way.
@@ -176,13 +176,13 @@ def _score_text(rule: DecisionRule) -> str:
 
 
 def _check_size(stage: Path, target: Path, max_bytes: int) -> None:
-    """Refuse a model that is too large together with its neighbours."""
+    """Refuse a model that is too large, in the package together with the others there."""
     size = sum(path.stat().st_size for path in stage.iterdir())
-    # Neighbours are models with a card; anything else in that folder is not ours to count.
+    root = packaged_root()
     others = {
-        path.parent.name: sum(file.stat().st_size for file in path.parent.iterdir() if file.name != CARD_NAME)
-        for path in sorted(target.parent.glob(f"[!.]*/{CARD_NAME}"))
-        if path.parent != target
+        name: sum(file.stat().st_size for file in (root / name).iterdir() if file.name != CARD_NAME)
+        for name in packaged_names()
+        if target.parent.resolve() == root.resolve() and name != target.name
     }
     if size + sum(others.values()) > max_bytes:
         beside = "".join(f", {name} beside it {bytes_ / 1e6:.1f} MB" for name, bytes_ in others.items())
