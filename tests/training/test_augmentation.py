@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from boxpromptiml.training.augmentation import augment, random_crop
+from boxpromptiml.training.augmentation import harmed, moved, random_crop
 from boxpromptiml.training.recipe import AugmentationConfig
 
 OFF = {"horizontal_flip": 0.0}
@@ -19,11 +19,19 @@ def pair(size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     return mask.repeat(3, 1, 1), mask
 
 
+def augment(
+    image: torch.Tensor, mask: torch.Tensor, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As training does it."""
+    image, mask = moved(image, mask, config, rng)
+    return harmed(image, config, rng), mask
+
+
 @pytest.mark.parametrize("name", ["horizontal_flip", "vertical_flip", "rotate90"])
 def test_geometry_moves_image_and_mask_alike(name: str) -> None:
     image, mask = pair()
-    moved, target = augment(image, mask, AugmentationConfig(**(OFF | {name: 1.0})), np.random.default_rng(0))
-    assert torch.equal(moved[:1], target)
+    turned, target = augment(image, mask, AugmentationConfig(**(OFF | {name: 1.0})), np.random.default_rng(0))
+    assert torch.equal(turned[:1], target)
     assert not torch.equal(target, mask)
     assert target.sum() == mask.sum()
     assert type(target) is torch.Tensor

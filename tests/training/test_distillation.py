@@ -14,8 +14,10 @@ from boxpromptiml.model_config import StudentConfig
 from boxpromptiml.student import Student
 from boxpromptiml.training import Recipe
 from boxpromptiml.training.distillation import Distillation
+from boxpromptiml.training.items import TrainingImages, collate
 from boxpromptiml.training.recipe import DistillationConfig
 from boxpromptiml.training.run import train
+from boxpromptiml.training.samples import gather_samples
 
 MakeDataset = Callable[..., Path]
 MakeRecipe = Callable[..., Recipe]
@@ -89,6 +91,31 @@ def test_a_run_from_a_model_resumes_to_the_same_weights(
     train(dataset, tmp_path / "alone", make_recipe(optimizer__ema_decay=0.5))
     alone = load_file(tmp_path / "alone" / "model.safetensors")
     assert any(not torch.equal(alone[name], whole[name]) for name in whole)
+
+
+def test_the_model_may_see_what_the_student_is_not_shown(make_dataset: MakeDataset, make_recipe: MakeRecipe) -> None:
+    """Each image as it was before colours, blur and compression, mirrored and turned as the student's."""
+    recipe = make_recipe(augmentation__colour=1.0, augmentation__blur=1.0, augmentation__jpeg=1.0)
+    calm = make_recipe().augmentation
+    samples = gather_samples([make_dataset()], recipe, "pseudo").train
+    given = TrainingImages(samples, recipe.input, recipe.augmentation, 0, clean=True)
+    wanted = TrainingImages(samples, recipe.input, calm, 0)
+    batch = collate([given[3, i] for i in range(6)])
+    plain = collate([wanted[3, i] for i in range(6)])
+    assert torch.equal(batch["clean"], plain["image"])
+    assert torch.equal(batch["mask"], plain["mask"])
+    assert not torch.equal(batch["image"], plain["image"])
+    assert "clean" not in plain
+
+
+def test_a_run_from_clean_images(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    train(dataset, tmp_path / "model", make_recipe(epochs=1))
+    changes = {"distillation__model": str(tmp_path / "model"), "augmentation__jpeg": 1.0}
+    for name, clean in (("clean", True), ("same", False)):
+        train(dataset, tmp_path / name, make_recipe(epochs=1, distillation__clean=clean, **changes))
+    clean, same = (load_file(tmp_path / name / "model.safetensors") for name in ("clean", "same"))
+    assert any(not torch.equal(clean[name], same[name]) for name in clean)
 
 
 def test_a_model_that_is_not_there(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:

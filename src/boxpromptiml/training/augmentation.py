@@ -35,11 +35,8 @@ def random_crop(
     return np.ascontiguousarray(image[part]), np.ascontiguousarray(target[part])
 
 
-def augment(image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Augment an image, uint8 (3, H, W), and its mask, uint8 (1, H, W), at the input size.
-
-    Flips and turns move both; colour, JPEG and blur change the image alone.
-    """
+def moved(image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Mirror and turn an image, uint8 (3, H, W), and its mask, uint8 (1, H, W)."""
     target: Tensor = Mask(mask)
     if rng.random() < config.horizontal_flip:
         image, target = F.horizontal_flip(image), F.horizontal_flip(target)
@@ -48,6 +45,11 @@ def augment(image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.ran
     if rng.random() < config.rotate90:
         turns = int(rng.integers(1, 4))
         image, target = torch.rot90(image, turns, (1, 2)), torch.rot90(target, turns, (1, 2))
+    return image.contiguous(), target.as_subclass(Tensor).contiguous()
+
+
+def harmed(image: Tensor, config: AugmentationConfig, rng: np.random.Generator) -> Tensor:
+    """Change the colours of an image, uint8 (3, H, W), blur and compress it, all of which leave its mask as it is."""
     if rng.random() < config.colour:
         image = _jitter(image, config, rng)
     if rng.random() < config.blur:
@@ -58,7 +60,7 @@ def augment(image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.ran
     if rng.random() < config.jpeg:
         low, high = config.jpeg_quality
         image = _jpeg(image, int(rng.integers(low, high + 1)))
-    return image.contiguous(), target.as_subclass(Tensor).contiguous()
+    return image.contiguous()
 
 
 def _jitter(image: Tensor, config: AugmentationConfig, rng: np.random.Generator) -> Tensor:

@@ -133,6 +133,7 @@ class TrainingData(L.LightningDataModule):
             self._cache("train") if self._whole else None,
             self._source,
             self.synthetic,
+            self._recipe.distillation.model is not None and self._recipe.distillation.clean,
         )
         waited = self.waited
         self._loader = self._make(images, sampler, self._recipe.data.batch_size, self._workers)

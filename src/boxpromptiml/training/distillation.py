@@ -52,7 +52,7 @@ class Distillation(nn.Module):
         """The distance for each image, (B,), weighted as the recipe says.
 
         Args:
-            image: normalised, float32 (B, 3, H, W).
+            image: what the model is shown, normalised, float32 (B, 3, H, W).
             stages: of the student, by `Student.stages`.
             logits: of the student, (B, 1, H, W).
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.preprocessing import PreprocessingSpec, resize_image, resize_map
-from boxpromptiml.training.augmentation import augment, random_crop
+from boxpromptiml.training.augmentation import harmed, moved, random_crop
 from boxpromptiml.training.cache import ResizedCache
 from boxpromptiml.training.recipe import AugmentationConfig
 from boxpromptiml.training.sample import Sample, quantised
@@ -26,6 +26,7 @@ class Batch(TypedDict):
     image: uint8 (B, 3, H, W), RGB. mask: uint8 (B, 1, H, W), probability x 255. index: int64 (B,), place in the list of
     samples, beyond its end for synthesised images. tampered: bool (B,). weight: float32 (B,), 0 for padding.
     error: what was wrong with an image that could not be loaded and is blank; empty if nothing was.
+    clean: as image, before colours, blur and compression; where it is asked for.
     """
 
     image: Tensor
@@ -34,11 +35,12 @@ class Batch(TypedDict):
     tampered: Tensor
     weight: Tensor
     error: str
+    clean: NotRequired[Tensor]
 
 
 # As a batch, one image. An error travels as text: raised in a worker process, it would arrive as a traceback; raised in
 # one process of several, it would leave the others waiting.
-Item = tuple[Tensor, Tensor, int, bool, float, str]
+Item = tuple[Tensor, Tensor, int, bool, float, str, Tensor | None]
 
 
 class _Resized:
@@ -69,6 +71,7 @@ class TrainingImages(Dataset[Item]):
         cache: of resized images, used where no crop needs the full image.
         source: of synthesised images.
         synthetic: how many of them in an epoch.
+        clean: whether to give each image also as it was before colours, blur and compression were changed.
     """
 
     def __init__(
@@ -80,12 +83,14 @@ class TrainingImages(Dataset[Item]):
         cache: ResizedCache | None = None,
         source: SyntheticSource | None = None,
         synthetic: int = 0,
+        clean: bool = False,
     ) -> None:
         self._resized = _Resized(samples, spec, cache)
         self._augmentation = augmentation
         self._seed = seed
         self._source = source
         self._synthetic = synthetic
+        self._clean = clean
 
     def __len__(self) -> int:
         return len(self._resized.samples) + self._synthetic
@@ -96,9 +101,10 @@ class TrainingImages(Dataset[Item]):
         try:
             image, mask, tampered = self._load(index, rng)
         except BoxPromptError as error:
-            return _blank(self._resized.spec, index, str(error))
-        image, mask = augment(image, mask, self._augmentation, rng)
-        return image, mask, index, tampered, 1.0, ""
+            return _blank(self._resized.spec, index, str(error), self._clean)
+        clean, mask = moved(image, mask, self._augmentation, rng)
+        image = harmed(clean, self._augmentation, rng)
+        return image, mask, index, tampered, 1.0, "", clean if self._clean else None
 
     def _load(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
         samples, spec = self._resized.samples, self._resized.spec
@@ -148,7 +154,7 @@ class ValidationImages(Dataset[Item]):
             image, mask = self._resized[index]
         except BoxPromptError as error:
             return _blank(self._resized.spec, index, str(error))
-        return image, mask, index, self._resized.samples[index].tampered, 1.0, ""
+        return image, mask, index, self._resized.samples[index].tampered, 1.0, "", None
 
 
 def _tensors(image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
@@ -158,15 +164,15 @@ def _tensors(image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> tuple[T
     return picture, torch.from_numpy(np.array(mask))[None]
 
 
-def _blank(spec: PreprocessingSpec, index: int, error: str = "") -> Item:
+def _blank(spec: PreprocessingSpec, index: int, error: str = "", clean: bool = False) -> Item:
     image = torch.zeros(3, spec.height, spec.width, dtype=torch.uint8)
-    return image, image[:1], index, False, 0.0, error
+    return image, image[:1], index, False, 0.0, error, image if clean else None
 
 
 def collate(items: Sequence[Item]) -> Batch:
     """Images to a batch; of several errors the first is kept."""
-    images, masks, indices, tampered, weights, errors = zip(*items, strict=True)
-    return {
+    images, masks, indices, tampered, weights, errors, cleans = zip(*items, strict=True)
+    batch: Batch = {
         "image": torch.stack(images),
         "mask": torch.stack(masks),
         "index": torch.tensor(indices),
@@ -174,3 +180,6 @@ def collate(items: Sequence[Item]) -> Batch:
         "weight": torch.tensor(weights),
         "error": next(filter(None, errors), ""),
     }
+    if cleans[0] is not None:
+        batch["clean"] = torch.stack(cleans)
+    return batch

@@ -115,7 +115,8 @@ class StudentTraining(L.LightningModule):
         share = mixing(self.recipe.refinement, self.epoch + self.batch / self._batches_per_epoch)
         losses = self._losses(logits, batch) if share == 0 else self._refined(logits, image, batch, share)
         if self.distillation is not None:
-            losses = losses + self.distillation(image, stages, logits)
+            seen = self.normalised(batch["clean"]) if "clean" in batch else image
+            losses = losses + self.distillation(seen, stages, logits)
         self.last_loss = losses.detach().mean()
         images = len(losses)
         self.sums += torch.stack([self.last_loss.double() * images, self.last_loss.new_tensor(images)]).cpu()

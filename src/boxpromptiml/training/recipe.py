@@ -137,6 +137,11 @@ class DistillationConfig(_Section):
         description="Weight of the squared distance to its backbone's features, where strides agree; each of them is "
         "brought to mean 0 and deviation 1.",
     )
+    clean: bool = Field(
+        False,
+        description="That model sees each image before augmentation changes its colours, blurs and compresses it: the "
+        "student learns to see through that. With a model of its own architecture it learns to be robust.",
+    )
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
