@@ -15,7 +15,7 @@ from boxpromptiml.student import Student
 from boxpromptiml.training import Recipe
 from boxpromptiml.training.distillation import Distillation
 from boxpromptiml.training.items import TrainingImages, collate
-from boxpromptiml.training.recipe import DistillationConfig
+from boxpromptiml.training.objective import DistillationConfig
 from boxpromptiml.training.run import train
 from boxpromptiml.training.samples import gather_samples
 

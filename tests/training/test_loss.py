@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from boxpromptiml.training import loss as module
 from boxpromptiml.training.loss import image_label_loss, image_logits, segmentation_loss, targets
-from boxpromptiml.training.recipe import LossConfig
+from boxpromptiml.training.objective import LossConfig
 
 
 def test_the_example_in_the_docstring() -> None:

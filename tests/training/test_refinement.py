@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from boxpromptiml.errors import RecipeError
 from boxpromptiml.training import Recipe
-from boxpromptiml.training.recipe import RefinementConfig
+from boxpromptiml.training.objective import RefinementConfig
 from boxpromptiml.training.refinement import corrected, mixing
 from boxpromptiml.training.run import train
 from boxpromptiml.training.samples import gather_samples

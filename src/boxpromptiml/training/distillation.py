@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from boxpromptiml.errors import RecipeError
 from boxpromptiml.runtime.finding import find_model
 from boxpromptiml.student import Student, load_checkpoint
-from boxpromptiml.training.recipe import DistillationConfig, Recipe
+from boxpromptiml.training.objective import DistillationConfig
+from boxpromptiml.training.recipe import Recipe
 
 
 class Distillation(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from boxpromptiml.training.recipe import LossConfig
+from boxpromptiml.training.objective import LossConfig
 
 # Of soft targets and of probabilities, strictly above.
 THRESHOLD = 0.5

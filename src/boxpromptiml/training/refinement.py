@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from boxpromptiml.training.recipe import RefinementConfig
+from boxpromptiml.training.objective import RefinementConfig
 
 # Halvings of the interval in which the shift of the logits is sought: 40 / 2^20 is below any 8-bit target's step.
 _HALVINGS = 20
