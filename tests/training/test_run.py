@@ -148,6 +148,19 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     assert_same(tmp_path / "broken", tmp_path / "whole")
 
 
+def test_the_last_epoch_is_kept_where_that_is_asked_for(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    dataset = make_dataset()
+    # A learning rate that does harm in the end, so that the best epoch is not the last one.
+    harmful = {"epochs": 4, "optimizer__lr": 0.5, "optimizer__warmup_epochs": 4.0}
+    best = train(dataset, tmp_path / "best", make_recipe(**harmful))
+    last = train(dataset, tmp_path / "last", make_recipe(**harmful, validation__keep="last"))
+    assert best.best_epoch < last.best_epoch == 4
+    kept, chosen = (load_file(tmp_path / name / "model.safetensors") for name in ("last", "best"))
+    assert any(not torch.equal(kept[name], chosen[name]) for name in kept)
+
+
 def test_resume_starts_what_never_began_and_ends_what_is_complete(
     make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:

@@ -77,6 +77,11 @@ class ValidationConfig(_Section):
         description="Share of the training images held out, by source group, where the dataset has no `val` split. "
         "0: no validation, the last epoch is kept.",
     )
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="Whose weights are kept. best: those of the epoch with the best validation figures; last: those of "
+        "the last epoch, for goals that validation does not see, or where few images would choose by chance.",
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per validation batch and process.")
     samples: int = Field(8, ge=0, le=64, description="Validation images drawn in samples.png; the same every time.")
 

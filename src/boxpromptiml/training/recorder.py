@@ -32,7 +32,7 @@ class Recorder(L.Callback):
         log: CSV file, one row an epoch, rewritten whole: a resumed run leaves no double rows.
         save_best: called in the main process with the figures of an epoch that is the best so far.
         report: called in the main process with the figures of every epoch.
-        has_validation: without it, every epoch counts as the best so far.
+        choose: by the validation figures; otherwise every epoch counts as the best so far.
 
     Attributes:
         history: one row an epoch.
@@ -44,14 +44,14 @@ class Recorder(L.Callback):
         log: Path,
         save_best: Callable[[StudentTraining, Row], None],
         report: Callable[[Row, bool], None],
-        has_validation: bool,
+        choose: bool,
     ) -> None:
         self.history: list[Row] = []
         self.best: Row | None = None
         self._log = log
         self._save_best = save_best
         self._report = report
-        self._has_validation = has_validation
+        self._choose = choose
         self._seconds = 0.0
         self._waited = 0.0
         self._started = 0.0
@@ -107,7 +107,7 @@ class Recorder(L.Callback):
         if torch.cuda.is_available():
             row["gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
         self.history.append(row)
-        is_best = not self._has_validation or self.best is None or _rank(row) > _rank(self.best)
+        is_best = not self._choose or self.best is None or _rank(row) > _rank(self.best)
         if is_best:
             self.best = row
         if trainer.is_global_zero:

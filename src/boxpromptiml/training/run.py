@@ -146,7 +146,9 @@ def _fit(
         if state is not None:
             module.load_state_dict(state["module"])
             module.epoch, module.batch, module.step = (position[name] for name in ("epoch", "batch", "step"))
-        recorder = Recorder(run / LOG_NAME, save_best, console.report, bool(samples.val))
+        recorder = Recorder(
+            run / LOG_NAME, save_best, console.report, bool(samples.val) and recipe.validation.keep == "best"
+        )
         if state is not None:
             recorder.load_state_dict(state["recorder"])
         keeper = Keeper(states, recipe, samples, state, recorder)
