@@ -187,16 +187,16 @@ class ModelConfig(BaseModel):
             raise ValueError(f"decision.copies is {NATIVE_ONLY}")
         return self
 
-    def with_copies(self, copies: bool | None) -> ModelConfig:
+    def with_copies(self, copies: bool | None, folder: str | Path) -> ModelConfig:
         """The same model that looks for copied parts, or does not; None leaves it to the model.
 
         Raises:
-            ModelError: it sees shrunk images.
+            ModelError: it sees shrunk images; `folder` is where it was read from.
         """
         if copies is None or copies == self.decision.copies:
             return self
         if copies and self.preprocessing.fit != "native":
-            raise ModelError(f"looking for copies is {NATIVE_ONLY}; leave out --copies")
+            raise ModelError(f"{folder}: looking for copies is {NATIVE_ONLY}; leave out --copies")
         return self.model_copy(update={"decision": self.decision.model_copy(update={"copies": copies})})
 
     def save(self, folder: str | Path) -> None:

@@ -14,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxpromptiml import Localizer
+from boxpromptiml.bench.result import ModelFacts
+from boxpromptiml.bulk.on_ray import _model_files
 from boxpromptiml.errors import ModelError
 from boxpromptiml.export import export_model
+from boxpromptiml.files import sha256_of
 from boxpromptiml.model_config import ModelConfig, StudentConfig
 from boxpromptiml.packaging.storing import _row_factors, halve_weights, share_weights
 from boxpromptiml.preprocessing import PreprocessingSpec
@@ -78,13 +81,33 @@ def test_halved_weights_are_shared_too(model: Callable[[str], Path], tmp_path: P
 
 def test_a_model_reached_through_links_works(model: Callable[[str], Path], tmp_path: Path) -> None:
     """As the hub's cache lays files out."""
-    folder = Path(shutil.copytree(model("test_resnet"), tmp_path / "blobs"))
+    folder = Path(shutil.copytree(model("test_resnet"), tmp_path / "model"))
     share_weights(folder / "model.onnx", folder / "model.safetensors")
-    linked = tmp_path / "snapshots" / "revision"
+    blobs, linked = tmp_path / "hub" / "blobs", tmp_path / "hub" / "snapshots" / "revision"
+    blobs.mkdir(parents=True)
     linked.mkdir(parents=True)
     for path in folder.iterdir():
-        (linked / path.name).symlink_to(path)
+        blob = blobs / sha256_of(path)
+        shutil.copy(path, blob)
+        (linked / path.name).symlink_to(Path("../../blobs", blob.name))
     assert np.array_equal(answers(linked), answers(folder))
+
+
+def test_what_is_sent_to_other_machines_is_enough(model: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model("test_resnet"), tmp_path / "model"))
+    share_weights(folder / "model.onnx", folder / "model.safetensors")
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    for name, content in _model_files(folder).items():
+        (sent / name).write_bytes(content)
+    assert np.array_equal(answers(sent), answers(folder))
+
+
+def test_its_size_counts_the_weights(model: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model("test_resnet"), tmp_path / "model"))
+    share_weights(folder / "model.onnx", folder / "model.safetensors")
+    sizes = [(folder / name).stat().st_size for name in ("model.onnx", "model.safetensors")]
+    assert ModelFacts.of(str(folder), ["onnx"]).files == {"model.onnx": sum(sizes)}
 
 
 def test_without_the_weights_it_says_so(model: Callable[[str], Path], tmp_path: Path) -> None:

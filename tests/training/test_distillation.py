@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from boxpromptiml.errors import ModelError, RecipeError
 from boxpromptiml.model_config import StudentConfig
 from boxpromptiml.student import Student
 from boxpromptiml.training import Recipe
-from boxpromptiml.training.distillation import Distillation
+from boxpromptiml.training.distillation import Distillation, standardised
 from boxpromptiml.training.items import TrainingImages, collate
 from boxpromptiml.training.objective import DistillationConfig
 from boxpromptiml.training.run import train
@@ -21,7 +23,7 @@ from boxpromptiml.training.samples import gather_samples
 
 MakeDataset = Callable[..., Path]
 MakeRecipe = Callable[..., Recipe]
-InterruptedAfter = Callable[[int], object]
+InterruptedAfter = Callable[[int], AbstractContextManager[None]]
 
 
 def network(backbone: str = "test_resnet.r160_in1k", seed: int = 0) -> Student:
@@ -47,7 +49,8 @@ def test_the_model_stays_as_it_is_and_the_student_comes_nearer() -> None:
     before = {name: values.clone() for name, values in model.state_dict().items()}
     distillation = Distillation(DistillationConfig(model="m"), student, model).train()
     assert not model.training
-    learning = [p for p in [*student.parameters(), *distillation.parameters()] if p.requires_grad]
+    learning = [*student.parameters(), *distillation.parameters()]
+    assert len(list(distillation.state_dict())) == 2 * len(distillation.pairs)  # of the model nothing
     optimizer = torch.optim.Adam(learning, lr=3e-3)
     losses = []
     for _ in range(25):
@@ -82,7 +85,7 @@ def test_a_run_from_a_model_resumes_to_the_same_weights(
     train(dataset, tmp_path / "model", make_recipe(epochs=1, student__backbone="test_convnext"))
     recipe = make_recipe(distillation__model=str(tmp_path / "model"), optimizer__ema_decay=0.5)
     train(dataset, tmp_path / "whole", recipe)
-    with interrupted_after(3):  # type: ignore[attr-defined]
+    with interrupted_after(3):
         train(dataset, tmp_path / "parts", recipe)
     train(dataset, tmp_path / "parts", recipe, resume=True)
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
@@ -116,6 +119,42 @@ def test_a_run_from_clean_images(make_dataset: MakeDataset, make_recipe: MakeRec
         train(dataset, tmp_path / name, make_recipe(epochs=1, distillation__clean=clean, **changes))
     clean, same = (load_file(tmp_path / name / "model.safetensors") for name in ("clean", "same"))
     assert any(not torch.equal(clean[name], same[name]) for name in clean)
+
+
+def test_a_model_that_has_changed_is_not_gone_on_with(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, interrupted_after: InterruptedAfter, tmp_path: Path
+) -> None:
+    dataset = make_dataset()
+    train(dataset, tmp_path / "model", make_recipe(epochs=1))
+    recipe = make_recipe(distillation__model=str(tmp_path / "model"))
+    with interrupted_after(3):
+        train(dataset, tmp_path / "run", recipe)
+    shutil.rmtree(tmp_path / "model")
+    train(dataset, tmp_path / "model", make_recipe(epochs=1, seed=1))
+    with pytest.raises(RecipeError, match=r"cannot resume, SHA-256 of distillation\.model was '[0-9a-f]+' and is now"):
+        train(dataset, tmp_path / "run", recipe, resume=True)
+    whole = train(dataset, tmp_path / "whole", recipe)
+    shutil.rmtree(tmp_path / "model")
+    assert train(dataset, tmp_path / "whole", recipe, resume=True) == whole  # what is complete needs it no more
+
+
+def test_maps_of_other_sizes_are_told_before_the_training(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """Of 72 pixels one backbone makes maps that are rounded up, the other such that are rounded down."""
+    dataset = make_dataset()
+    train(dataset, tmp_path / "model", make_recipe(epochs=1, student__backbone="test_convnext"))
+    odd = {"input__height": 72, "input__width": 72, "distillation__model": str(tmp_path / "model")}
+    with pytest.raises(RecipeError, match=r"of 72 x 72 images its backbone has maps of .* cells, the student's"):
+        train(dataset, tmp_path / "run", make_recipe(**odd))
+    assert not (tmp_path / "run").exists()
+    train(dataset, tmp_path / "run", make_recipe(**odd, epochs=1, distillation__features=0))
+
+
+def test_features_are_standardised_channel_by_channel() -> None:
+    made = standardised(torch.randn(4, 3, 5, 6) * torch.tensor([1.0, 10.0, 0.1]).view(1, 3, 1, 1) + 7)
+    torch.testing.assert_close(made.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(made.var((0, 2, 3), correction=0), torch.ones(3), atol=2e-3, rtol=0)
 
 
 def test_a_model_that_is_not_there(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:

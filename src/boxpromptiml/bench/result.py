@@ -14,7 +14,7 @@ from boxpromptiml.bench.peak import best_peak
 from boxpromptiml.bench.peers import NOTE, Peers
 from boxpromptiml.bench.runtimes import RUNTIMES
 from boxpromptiml.files import sha256_of
-from boxpromptiml.model_config import ModelConfig
+from boxpromptiml.model_config import WEIGHTS_NAME, ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,10 @@ class ModelFacts:
 
 
 def _bytes(path: Path) -> int:
-    """Of a file; of OpenVINO's graph with its weights, which lie beside it."""
-    weights = path.with_suffix(".bin")
-    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" and weights.is_file() else 0)
+    """Of a file, with the weights that it takes from one beside it: OpenVINO's always, a packaged model's ONNX file."""
+    weights = path.with_suffix(".bin") if path.suffix == ".xml" else path.with_name(WEIGHTS_NAME)
+    referred = path.suffix == ".xml" or (path.suffix == ".onnx" and WEIGHTS_NAME.encode() in path.read_bytes())
+    return path.stat().st_size + (weights.stat().st_size if referred and weights.is_file() else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from boxpromptiml.errors import BoxPromptError, MissingExtraError
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.storage import one_line
 
-_MODEL_FILES = frozenset({".bin", ".data", ".json", ".onnx", ".pt2", ".xml"})
+_MODEL_FILES = frozenset({".bin", ".data", ".json", ".onnx", ".pt2", ".safetensors", ".xml"})
 _CLIENT_PORT = 10001  # of ray://HOST
 _PATIENCE = 10.0  # seconds
 _OBJECT_STORE = 128 * 2**20  # bytes; the model goes through it once, no image ever does
@@ -139,7 +139,7 @@ def _stderr_closed() -> Iterator[None]:
 
 
 def _model_files(folder: Path) -> dict[str, bytes]:
-    """What a runtime needs of a model folder: not the training's weights, logs and states."""
+    """What a runtime needs of a model folder, from whose weights its file may take its own: not logs and states."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _MODEL_FILES}
 
 

@@ -27,7 +27,7 @@ from boxpromptiml.storage import OutputFolder
 
 SUMMARY_NAME = "_summary.json"
 
-_FORMAT = 1
+_FORMAT = 2
 _PART = re.compile(r"^part-\d{6,}\.parquet$")
 _FOOTERS_AT_ONCE = 16
 # What makes two runs the same one, and how to say that it differs.

@@ -88,7 +88,7 @@ def package_model(
     if target.exists() and not (target / CARD_NAME).is_file():
         raise ModelError(f"{target}: is in the way, and no packaged model; choose another --output")
     config = ModelConfig.load(run)
-    config.with_copies(copies)  # or it is refused, before hours of work
+    config.with_copies(copies, run)  # or it is refused, before hours of work
     supervision, recipe = supervision_of(run, config), recipe_of(run, config)
     samples = held_out(run, config, validation)
     if not samples:
@@ -115,7 +115,7 @@ def package_model(
             max_false_area=max_false_area,
             fixed_cut=cut,
         )
-        final = plain.model_copy(update={"decision": fitted.rule}).with_copies(copies)
+        final = plain.model_copy(update={"decision": fitted.rule}).with_copies(copies, run)
         final.save(stage)
         localizer = Localizer.load(stage)
         measured = [

@@ -85,7 +85,7 @@ class Localizer:
         if named is not None:
             runtime = named[0] if runtime == "auto" else runtime
             precision = named[1] if precision is None else precision
-        config = ModelConfig.load(folder).with_copies(copies)
+        config = ModelConfig.load(folder).with_copies(copies, folder)
         choice = choose(folder, runtime, precision, threads, device)
         session = open_session(folder, config, choice)
         file = file_name(choice.format, choice.precision)

@@ -12,11 +12,12 @@ from boxpromptiml.errors import RecipeError
 from boxpromptiml.files import write_json, write_text
 from boxpromptiml.training.compute import as_launched, check_machine
 from boxpromptiml.training.console import note
+from boxpromptiml.training.distillation import distillation_digest
 from boxpromptiml.training.processes import is_main_process
 from boxpromptiml.training.recipe import Recipe, Supervision
 from boxpromptiml.training.recipe_file import dump_recipe
 from boxpromptiml.training.samples import Samples, gather_samples
-from boxpromptiml.training.state import StateFolder, identity
+from boxpromptiml.training.state import LEARNT_FROM, StateFolder, identity
 from boxpromptiml.training.summary import TrainingSummary
 
 
@@ -55,11 +56,14 @@ def begin(
     states = StateFolder(run, recipe.state.keep)
     check_machine(recipe)
     samples = gather_samples(folders, recipe, supervision)
-    who = identity(recipe, supervision, len(samples.train))
+    complete = resume and TrainingSummary.load(run) is not None
+    # What a complete run learnt from may be gone.
+    learnt_from = (states.read_identity() or {}).get(LEARNT_FROM) if complete else distillation_digest(recipe)
+    who = identity(recipe, supervision, len(samples.train), learnt_from)
     if is_main_process():
         states.check(who, samples)
     new = states.read_identity() is None
-    if is_main_process() and not (resume and TrainingSummary.load(run) is not None):
+    if is_main_process() and not complete:
         _prepare(run, states, recipe, who, samples)
     return Begun(states, recipe, samples, new)
 

@@ -37,8 +37,8 @@ class StudentTraining(L.LightningModule):
         epoch: the run's epoch, which the trainer of a resumed run does not know.
         batch: batches of this epoch that are done.
         step: optimiser steps that are done.
-        sums: loss x images, and images, of this epoch and process; float64 (2,).
-        last_loss: of the last batch, detached.
+        sums: loss x images, and images, of this epoch and process; float64 (2,); without what distillation adds.
+        last_loss: of the last batch, detached, with it.
         figures: of the last validation.
         validation_error: of the first validation image that could not be loaded; empty if there is none.
     """
@@ -114,13 +114,14 @@ class StudentTraining(L.LightningModule):
         logits = self.student.fused(stages, image)
         share = mixing(self.recipe.refinement, self.epoch + self.batch / self._batches_per_epoch)
         losses = self._losses(logits, batch) if share == 0 else self._refined(logits, image, batch, share)
+        loss, images = losses.mean(), len(losses)
+        # Without what distillation adds, as in validation: of the two, one can be read beside the other.
+        self.sums += torch.stack([loss.detach().double() * images, loss.new_tensor(images)]).cpu()
         if self.distillation is not None:
             seen = self.normalised(batch["clean"]) if "clean" in batch else image
-            losses = losses + self.distillation(seen, stages, logits)
-        self.last_loss = losses.detach().mean()
-        images = len(losses)
-        self.sums += torch.stack([self.last_loss.double() * images, self.last_loss.new_tensor(images)]).cpu()
-        return losses.mean()
+            loss = loss + self.distillation(seen, stages, logits).mean()
+        self.last_loss = loss.detach()
+        return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

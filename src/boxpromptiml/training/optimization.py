@@ -31,9 +31,11 @@ def parameter_groups(student: nn.Module, config: OptimizerConfig) -> list[dict[s
     ]
 
 
-def build_optimizer(student: nn.Module, config: OptimizerConfig, beside: nn.Module | None = None) -> AdamW:
-    """AdamW over the `parameter_groups` of the student, and of what is trained beside it."""
-    groups = parameter_groups(student, config) + (parameter_groups(beside, config) if beside is not None else [])
+def build_optimizer(student: nn.Module, config: OptimizerConfig, distillation: nn.Module | None = None) -> AdamW:
+    """AdamW over the `parameter_groups` of the student, and of what compares it with another model."""
+    groups = parameter_groups(student, config)
+    if distillation is not None:
+        groups += parameter_groups(distillation, config)
     return AdamW(groups, lr=config.lr, betas=config.betas)
 
 

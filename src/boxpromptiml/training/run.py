@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from boxpromptiml.errors import BoxPromptError, ModelError, RecipeError
+from boxpromptiml.errors import BoxPromptError, MissingExtraError, ModelError, RecipeError
 from boxpromptiml.model_config import ModelConfig, Provenance
 from boxpromptiml.student import Student, build_student, load_checkpoint, save_checkpoint
 from boxpromptiml.training.beginning import begin, undo
@@ -81,7 +81,7 @@ def train(
     try:
         with _quiet():
             _fit(run, states, recipe, supervision, samples, folders, resume)
-    except (ModelError, RecipeError):
+    except (ModelError, RecipeError, MissingExtraError):
         # A run that never began leaves nothing that would stand in the way of the corrected command.
         if begun.new and is_main_process() and states.latest()[0] is None:
             undo(run, states)

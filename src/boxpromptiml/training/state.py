@@ -19,6 +19,7 @@ from boxpromptiml.training.sample import Sample
 from boxpromptiml.training.samples import Samples
 
 FOLDER = "state"
+LEARNT_FROM = "SHA-256 of distillation.model"
 # Settings that do not change the result; all others must be equal when a run is resumed.
 _FREE = (
     "data.workers",
@@ -145,12 +146,16 @@ class StateFolder:
         return sorted(self.path.glob("state-*.pt"), reverse=True)
 
 
-def identity(recipe: Recipe, supervision: Supervision, images: int) -> dict[str, Any]:
-    """What must not change between the start of a run and its resumption, apart from the images' list."""
+def identity(recipe: Recipe, supervision: Supervision, images: int, learnt_from: str | None = None) -> dict[str, Any]:
+    """What must not change between the start of a run and its resumption, apart from the images' list.
+
+    `learnt_from` is the SHA-256 of the weights of the recipe's `distillation.model`.
+    """
     return {
         "supervision": supervision,
         "training images": images,
         "recipe": recipe.model_dump(mode="json"),
+        **({} if learnt_from is None else {LEARNT_FROM: learnt_from}),
     }
 
 
