@@ -49,6 +49,19 @@ def test_boundary_f1_is_the_one_by_distances(pair: tuple[np.ndarray, np.ndarray]
     assert boundary_f1(*pair, tolerance) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("shape", "apart"), [((10, 10), (3, 3)), ((20, 20), (6, 6)), ((20, 30), (6, 9)), ((12, 34), (6, 9))]
+)
+def test_a_pixel_right_on_the_circle_counts_as_its_distance_says(
+    shape: tuple[int, int], apart: tuple[int, int]
+) -> None:
+    """0.3 diagonals of 20 x 20 pixels are the root of 72, the distance of a pixel that is 6 away both ways."""
+    prediction, truth = np.zeros(shape, bool), np.zeros(shape, bool)
+    prediction[0, 0] = truth[apart] = True
+    assert math.hypot(*apart) == pytest.approx(0.3 * math.hypot(*shape), rel=1e-15)
+    assert boundary_f1(prediction, truth, 0.3) == by_distances(prediction, truth, 0.3)
+
+
 @pytest.mark.parametrize("share", [0.002, 0.3])  # few boundary pixels are looked up one by one, many by windows first
 def test_boundary_f1_of_larger_masks(share: float) -> None:
     rng = np.random.default_rng(0)

@@ -78,13 +78,14 @@ def boundary_f1(prediction: Bools, truth: Bools, tolerance: float = TOLERANCE) -
 
 def _count_near(pixels: Bools, others: Bools, radius: float) -> int:
     """How many of `pixels` have one of `others` within `radius` (Euclidean)."""
-    reach = math.floor(radius)
+    square = _largest_square(radius)
+    reach = math.isqrt(square)
     if not reach:
         return int(np.count_nonzero(pixels & others))
     count = 0
     if int(np.count_nonzero(pixels)) * (2 * reach + 1) > pixels.size:
         # Many pixels to ask for. The square inside the circle settles most, the square around it the hopeless ones.
-        near = dilate(others, 2 * math.floor(radius / math.sqrt(2)) + 1)
+        near = dilate(others, 2 * math.isqrt(square // 2) + 1)
         count = int(np.count_nonzero(pixels & near))
         pixels = pixels & ~near & dilate(others, 2 * reach + 1)
     rows, columns = np.nonzero(pixels)
@@ -92,11 +93,21 @@ def _count_near(pixels: Bools, others: Bools, radius: float) -> int:
     before = np.zeros((others.shape[0], others.shape[1] + 1), dtype=np.int32)
     np.cumsum(others, axis=1, out=before[:, 1:])
     for offset in sorted(range(-reach, reach + 1), key=abs):
-        half = math.floor(math.sqrt(radius * radius - offset * offset))
-        found = _any_in_stretch(before, rows + offset, columns, half)
+        found = _any_in_stretch(before, rows + offset, columns, math.isqrt(square - offset * offset))
         count += int(np.count_nonzero(found))
         rows, columns = rows[~found], columns[~found]
     return count
+
+
+def _largest_square(radius: float) -> int:
+    """The largest whole number whose root is at most the radius: squares of distances are whole numbers, and a pixel
+    that lies right on the circle must not depend on how its radius was rounded."""
+    square = math.floor(radius * radius)
+    while math.sqrt(square + 1) <= radius:
+        square += 1
+    while math.sqrt(square) > radius:
+        square -= 1
+    return square
 
 
 def _any_in_stretch(before: NDArray[np.int32], rows: NDArray[np.intp], columns: NDArray[np.intp], half: int) -> Bools:
