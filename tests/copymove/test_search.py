@@ -65,7 +65,7 @@ def test_two_different_copies_are_both_found(foliage: Foliage, copy_move: Forge)
     assert len(find_copies(twice)) == 2
 
 
-@pytest.mark.parametrize("quality", [95, 70])
+@pytest.mark.parametrize("quality", [95, 70, 50])
 def test_a_copy_survives_compression(quality: int, foliage: Foliage, copy_move: Forge) -> None:
     forged, source, pasted = copy_move(foliage(), HERE, THERE, RADIUS)
     encoded = cv2.imencode(".jpg", forged, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]

@@ -16,6 +16,8 @@ _TRIED = 6  # movements of an image that are looked at for them
 # The bounds were chosen on CASIA v1's training images and 170 other photographs: of 568 authentic ones 3 pass them.
 _MATCHES = 4
 _SIMILARITY = 0.97
+# Or, where compression has spoilt that: no more differs than compression explains.
+_COMPRESSED_SIMILARITY, _COMPRESSED_DIFFERENCE = 0.93, 25.0
 _SOLID = 0.4  # area / area of the convex hull: what repeats by nature agrees in scattered spots
 _OVERLAP = 0.1  # intersection of the two parts / union: arcades, fences and wallpaper agree with their own next piece
 _LEAST = 40  # pixels
@@ -57,13 +59,18 @@ def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _is_copy(agrees: Agreement) -> bool:
     return (
-        agrees.similarity >= _SIMILARITY
+        _is_alike(agrees)
         and agrees.matches >= _MATCHES
         and int(agrees.here.sum()) >= _LEAST
         and int(agrees.there.sum()) >= _LEAST
         and int((agrees.here & agrees.there).sum()) <= _OVERLAP * int((agrees.here | agrees.there).sum())
         and _solidity(agrees.here) >= _SOLID
     )
+
+
+def _is_alike(agrees: Agreement) -> bool:
+    compressed = agrees.similarity >= _COMPRESSED_SIMILARITY and agrees.difference <= _COMPRESSED_DIFFERENCE
+    return compressed or agrees.similarity >= _SIMILARITY
 
 
 def _solidity(mask: Mask) -> float:

@@ -1,0 +1,67 @@
+"""How alike an image and its moved self are, pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from boxpromptiml.copymove.agreement import Agreement, agreement, softened
+from boxpromptiml.copymove.matching import Movement
+
+Grey = NDArray[np.uint8]
+SHIFT = 140
+
+
+def moved_by(image: NDArray[np.float64]) -> Agreement:
+    """An image whose left part is there once more, 140 pixels to the right, compared with itself."""
+    matrix = np.array([[1.0, 0, SHIFT], [0, 1, 0]])
+    here = np.array([[x, y] for x in range(30, 110, 10) for y in range(30, 170, 20)], np.float32)
+    grey = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return agreement(softened(grey), Movement(matrix, here, here + np.float32([SHIFT, 0])))
+
+
+@pytest.fixture
+def scene(foliage: Callable[..., NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """Leaves, 300 x 200 pixels, of which a square on the left is there once more on the right."""
+    image = foliage(200, 300)[..., 1].astype(np.float64)
+    image[20:180, 20 + SHIFT : 120 + SHIFT] = image[20:180, 20:120]
+    return image
+
+
+def noisy(image: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    return image + np.random.default_rng(1).normal(0, level, image.shape)
+
+
+def test_a_true_copy_leaves_nothing(scene: NDArray[np.float64]) -> None:
+    found = moved_by(scene)
+    assert found.similarity > 0.99
+    assert found.difference < 1
+    assert found.here[40:160, 40:100].all()
+
+
+def test_the_difference_tells_the_noise_whatever_the_texture(scene: NDArray[np.float64]) -> None:
+    """Where there is less contrast the correlation falls; what is left of the windows stays."""
+    dim = 120 + (scene - scene.mean()) / 3
+    strong, weak = moved_by(noisy(scene, 5)), moved_by(noisy(dim, 5))
+    assert weak.similarity < strong.similarity - 0.01
+    assert weak.difference == pytest.approx(strong.difference, rel=0.25)
+    assert moved_by(noisy(scene, 10)).difference > 2.5 * strong.difference
+
+
+def test_more_contrast_is_no_difference(scene: NDArray[np.float64]) -> None:
+    changed = scene.copy()
+    part = changed[20:180, 20 + SHIFT : 120 + SHIFT]
+    part[:] = part.mean() + 0.7 * (part - part.mean())
+    found = moved_by(changed)
+    assert found.similarity > 0.99
+    assert found.difference < 2
+
+
+def test_nothing_alike_is_no_agreement(foliage: Callable[..., NDArray[np.uint8]]) -> None:
+    found = moved_by(foliage(200, 300)[..., 1].astype(np.float64))
+    assert found.similarity == 0
+    assert found.difference == np.inf
+    assert not found.here.any()
