@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,24 @@ def test_the_bound_holds_for_other_images_too() -> None:
     assert unlike.false_area_at_half is not None
     assert unlike.false_area_at_half < 0.1  # and yet
     assert unlike.cut > 0.5
+
+
+def test_images_of_one_source_are_one_witness() -> None:
+    """Many clean images of one scene, and two of others that are marked: the scene is one image of three."""
+    stray, clean = (
+        [image for image in _images(40, level=0.7, stray=level) if not image.tampered] for level in (0.6, 0.01)
+    )
+    tampered = [image for image in _images(20, level=0.7, stray=0.6) if image.tampered]
+    for image in tampered:
+        assert image.f1 is not None
+        image.f1[:] = 0.5
+    scene = [replace(image, group="scene") for image in clean]
+    alone = choose_cut(tampered + stray[:2] + clean, max_false_area=0.05)
+    grouped = choose_cut(tampered + stray[:2] + scene, max_false_area=0.05)
+    assert alone is not None
+    assert alone.cut == 0.5
+    assert grouped is not None
+    assert grouped.cut > 0.5
 
 
 def test_a_cut_can_be_given() -> None:

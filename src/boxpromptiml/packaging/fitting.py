@@ -36,12 +36,14 @@ class Observed:
         highest: the pixels that its score is made of, float32, as the network gives them.
         counts: int64 (2, bins) of its pixels, see `ScoreHistogram`; None where no pixel's truth is known.
         f1: float64 (thresholds,), see `ThresholdSweep`; None where nothing is tampered.
+        group: of images made from the same source photographs; None for an image by itself.
     """
 
     tampered: bool
     highest: NDArray[np.float32]
     counts: NDArray[np.int64] | None
     f1: Floats | None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def observe(localizer: Localizer, samples: Sequence[Sample]) -> list[Observed]:
                 sweep = ThresholdSweep()
                 sweep.update(values, truth)
                 f1 = sweep.f1()
-        seen.append(Observed(sample.tampered, highest, counts, f1))
+        seen.append(Observed(sample.tampered, highest, counts, f1, sample.group))
     return seen
 
 
@@ -97,8 +99,8 @@ def fit(
         seen: what the model says of held-out images.
         rule: how the score is made; its scalings are replaced.
         truth: where the masks come from, for the card.
-        max_false_area: the mean share of an authentic image that may be marked, with 95 % confidence; None for no
-            bound.
+        max_false_area: the mean share of an authentic image that may be marked, with 95 % confidence, every source
+            group counting as one image; None for no bound.
         fixed_cut: the threshold, where it is not to be chosen; 0.5 leaves the map with a temperature alone.
 
     Raises:
@@ -265,10 +267,10 @@ def _false_area(seen: Sequence[Observed]) -> Floats | None:
 def _false_area_bound(seen: Sequence[Observed]) -> Floats:
     """What the mean share of further authentic images stays below, by the spread of those that were seen.
 
-    A mean at the bound itself is above it for every other set of images.
+    A mean at the bound itself is above it for every other set of images. Images of one source group are one witness,
+    however many there are: further images are of other groups.
     """
-    shares = _false_areas(seen)
-    assert shares is not None
+    shares = _by_group(seen)
     error = shares.std(axis=0, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
     return np.asarray(shares.mean(axis=0) + NormalDist().inv_cdf(_CONFIDENCE) * error)
 
@@ -283,6 +285,17 @@ def _false_areas(seen: Sequence[Observed]) -> Floats | None:
     above = edges[None, :] > thresholds[:, None]  # a bin is (low, high]
     shares = [above @ (image / image.sum()) for image in counts]
     return np.stack(shares)
+
+
+def _by_group(seen: Sequence[Observed]) -> Floats:
+    """As `_false_areas`, the mean of each source group, (groups, thresholds)."""
+    shares = _false_areas(seen)
+    assert shares is not None
+    authentic = [image for image in seen if not image.tampered and image.counts is not None]
+    members: dict[object, list[int]] = {}
+    for index, image in enumerate(authentic):
+        members.setdefault(index if image.group is None else image.group, []).append(index)
+    return np.stack([shares[indices].mean(axis=0) for indices in members.values()])
 
 
 def _diagram(diagram: Reliability) -> Diagram:

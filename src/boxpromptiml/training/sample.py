@@ -31,6 +31,8 @@ class Sample:
         soft: whether the mask holds probabilities (pseudo) or is cut at 127 (true masks).
         confined: for refinement: the boxes that the mask belongs to. The target is then 0 outside them and at least
             1/255 inside, which tells where it may be corrected.
+        group: of images made from the same source photographs, where it is known: what is true of one tends to be true
+            of all.
         digest: changes with everything that shapes image or target, as far as the dataset knows it.
 
     A tampered sample with neither mask nor boxes is for supervision by labels: its target says nothing.
@@ -45,6 +47,7 @@ class Sample:
     boxes: tuple[Box, ...] = ()
     soft: bool = False
     confined: tuple[Box, ...] = ()
+    group: str | None = None
     digest: str = ""
 
     @property

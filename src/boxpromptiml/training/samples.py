@@ -156,6 +156,7 @@ def _usable(
             boxes=record.boxes if supervision == "box" else (),
             soft=supervision == "pseudo" and mask is not None,
             confined=record.boxes if recipe.refinement.start and supervision == "pseudo" and mask is not None else (),
+            group=None if record.group is None else prefix + record.group,
             digest=_digest(record, supervision, image),
         )
         yield record, sample
