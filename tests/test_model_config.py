@@ -92,6 +92,7 @@ def test_every_key_is_described(model: type[BaseModel]) -> None:
         (StudentConfig, {"memory_size": -1}),
         (DecisionRule, {"score_fraction": 0}),
         (DecisionRule, {"treshold": 0.5}),
+        (DecisionRule, {"looks": 4}),
     ],
 )
 def test_values_out_of_range_are_refused(model: type[BaseModel], values: dict[str, Any]) -> None:

@@ -170,14 +170,3 @@ def test_how_much_of_a_jpeg_is_enough(spec: PreprocessingSpec, expected: tuple[i
 def test_a_margin_below_the_input_is_refused(margin: float) -> None:
     with pytest.raises(ValidationError):
         PreprocessingSpec(draft_margin=margin)
-
-
-@given(sizes, st.booleans(), st.booleans())
-def test_mirrored_inputs_are_padded_anew(size: tuple[int, int], across: bool, down: bool) -> None:
-    image = IMAGE[: size[0], : size[1]]
-    mirrored = image[:: -1 if down else 1, :: -1 if across else 1]
-
-    found, expected = NATIVE.flipped(NATIVE.feed(image), across=across, down=down), NATIVE.feed(mirrored)
-
-    np.testing.assert_array_equal(found.pixels, expected.pixels)
-    assert found[1:] == expected[1:]

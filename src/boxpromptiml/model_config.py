@@ -147,6 +147,11 @@ class DecisionRule(BaseModel):
         description="Whether parts of an image that are there twice (copy-move) are looked for, by matching keypoints, "
         "and marked. For input.fit native.",
     )
+    looks: Literal[1, 2] = Field(
+        1,
+        description="How often the network looks at an image. 2: as it is and turned by half (upside down), averaged: "
+        "what it sees by accident it sees once. Takes twice the network's time.",
+    )
 
     @property
     def is_calibrated(self) -> bool:
@@ -187,17 +192,20 @@ class ModelConfig(BaseModel):
             raise ValueError(f"decision.copies is {NATIVE_ONLY}")
         return self
 
-    def with_copies(self, copies: bool | None, folder: str | Path) -> ModelConfig:
-        """The same model that looks for copied parts, or does not; None leaves it to the model.
+    def deciding(self, folder: str | Path, *, copies: bool | None = None, looks: int | None = None) -> ModelConfig:
+        """The same model that looks for copied parts, or does not, and looks so often; None leaves it to the model.
 
         Raises:
-            ModelError: it sees shrunk images; `folder` is where it was read from.
+            ModelError: it sees shrunk images, in which copies are not looked for, or `looks` is neither 1 nor 2;
+                `folder` is where it was read from.
         """
-        if copies is None or copies == self.decision.copies:
-            return self
         if copies and self.preprocessing.fit != "native":
             raise ModelError(f"{folder}: looking for copies is {NATIVE_ONLY}; leave out --copies")
-        return self.model_copy(update={"decision": self.decision.model_copy(update={"copies": copies})})
+        if looks not in (None, 1, 2):
+            raise ModelError(f"{folder}: a network looks once or twice, not {looks} times; set looks to 1 or 2")
+        choices = {"copies": copies, "looks": looks}
+        given = {name: value for name, value in choices.items() if value is not None}
+        return self.model_copy(update={"decision": self.decision.model_copy(update=given)}) if given else self
 
     def save(self, folder: str | Path) -> None:
         """Write ``config.json`` into `folder`, atomically."""

@@ -134,10 +134,6 @@ class PreprocessingSpec(BaseModel):
         """Resize and pad one image, as `resize`; what is padded, on the right and at the bottom, mirrors the image."""
         return self._padded(self.resize(image))
 
-    def flipped(self, fed: Fed, *, across: bool = False, down: bool = False) -> Fed:
-        """The input for the mirror image, left to right (`across`) and top to bottom (`down`): padded anew."""
-        return self._padded(fed.picture[:: -1 if down else 1, :: -1 if across else 1])
-
     def _padded(self, pixels: NDArray[np.uint8]) -> Fed:
         rows, columns = pixels.shape[:2]
         if self.fit == "native":

@@ -20,7 +20,7 @@ from boxpromptiml.runtime import localizer, sessions
 from boxpromptiml.runtime.card import Card
 from boxpromptiml.runtime.sessions import Choice, Session
 
-HOW = ("--runtime", "openvino", "--precision", "fp32", "--device", "cpu", "--threads", "1")
+HOW = ("--runtime", "openvino", "--precision", "fp32", "--device", "cpu", "--threads", "1", "--looks", "2")
 
 # What a verb needs beside its student, in a folder made by `place`.
 VERBS = {
@@ -74,13 +74,14 @@ def place(both_runtimes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Choice]]:
-    """The sessions that are opened, by their class, with what they were told; servers end as soon as they answer."""
-    seen: list[tuple[str, Choice]] = []
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Choice, int]]:
+    """The sessions that are opened, by their class, with what they were told and how often they are to look; servers
+    end as soon as they answer."""
+    seen: list[tuple[str, Choice, int]] = []
 
     def spy(folder: Path, config: ModelConfig, choice: Choice) -> Session:
         session = sessions.open_session(folder, config, choice)
-        seen.append((type(session).__name__, choice))
+        seen.append((type(session).__name__, choice, config.decision.looks))
         return session
 
     monkeypatch.setattr(localizer, "open_session", spy)
@@ -120,22 +121,24 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_options_reach_the_session(
-    verb: str, place: Path, opened: list[tuple[str, Choice]], run: Callable[..., tuple[int, str]]
+    verb: str, place: Path, opened: list[tuple[str, Choice, int]], run: Callable[..., tuple[int, str]]
 ) -> None:
     code, said = run(*VERBS[verb], *HOW)
 
     assert code == 0, said
-    assert opened == [("OpenVinoSession", Choice("openvino", "fp32", 1, "cpu"))]
+    assert opened == [("OpenVinoSession", Choice("openvino", "fp32", 1, "cpu"), 2)]
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_without_them_it_is_onnx_runtime(
-    verb: str, place: Path, opened: list[tuple[str, Choice]], run: Callable[..., tuple[int, str]]
+    verb: str, place: Path, opened: list[tuple[str, Choice, int]], run: Callable[..., tuple[int, str]]
 ) -> None:
     code, said = run(*VERBS[verb])
 
     assert code == 0, said
-    assert [(kind, choice.runtime, choice.device) for kind, choice in opened] == [("OnnxSession", "onnx", "cpu")]
+    assert [(kind, choice.runtime, choice.device, looks) for kind, choice, looks in opened] == [
+        ("OnnxSession", "onnx", "cpu", 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,7 @@ def test_without_them_it_is_onnx_runtime(
         (("--runtime", "onnx", "--device", "cuda"), "runtime onnx does not run on cuda; use torch or torch-compile"),
         (("--runtime", "onnx", "--precision", "bf16"), "there are no bf16 files for runtime onnx"),
         (("--threads", "0"), "Invalid value for '--threads'"),
+        (("--looks", "3"), "Invalid value for '--looks'"),
         (("--copies",), "looking for copies is for models that are fed images at their own size"),
     ],
 )
@@ -172,15 +176,15 @@ def test_the_workers_of_a_table_use_the_runtime_too(place: Path, run: Callable[.
     assert run(*VERBS["localize into a table"], *HOW)[0] == 0
 
     rows = parquet.read_table(place / "table" / "part-000000.parquet").to_pylist()
-    assert rows[0]["model"] == Localizer.load(place / "model", runtime="openvino").model_id
+    assert rows[0]["model"] == Localizer.load(place / "model", runtime="openvino", looks=2).model_id
     assert rows[0]["verdict"] == "tampered"
 
 
 def test_a_student_that_a_protocol_trains_has_one_runtime(place: Path, run: Callable[..., tuple[int, str]]) -> None:
     words = [word for word in VERBS["protocol run"] if word not in ("--model", "model")]
 
-    for option in (["--runtime", "openvino"], ["--copies"]):
+    for option in (["--runtime", "openvino"], ["--copies"], ["--looks", "2"]):
         code, said = run(*words, *option)
 
         assert code == 2
-        assert "evaluated by ONNX Runtime at fp32 on the CPU, without looking for copies" in said
+        assert "evaluated by ONNX Runtime at fp32 on the CPU, by one look and not for copies" in said

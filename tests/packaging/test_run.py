@@ -252,7 +252,7 @@ def test_info_of_a_packaged_model(packaged: Packaged, tmp_path: Path) -> None:
 def test_the_command(run: Path, tmp_path: Path) -> None:
     text = tmp_path / "card.yaml"
     text.write_text("title: Mine\nlimits:\n- nothing is seen in the dark\n")
-    options = ["--name", "mine", "--output", tmp_path / "mine", "--text", text, "--cut", "0.5"]
+    options = ["--name", "mine", "--output", tmp_path / "mine", "--text", text, "--cut", "0.5", "--looks", "2"]
     result = CliRunner().invoke(app, ["package", str(run), *map(str, options)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "threshold 0.500, now 0.5" in result.stdout
@@ -260,6 +260,8 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     assert card is not None
     assert card.text.limits == ["nothing is seen in the dark"]
     assert card.calibration.map_scaling.bias == 0
+    assert "looked at twice" in card.input
+    assert ModelConfig.load(tmp_path / "mine").decision.looks == 2
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from PIL import Image
 from boxpromptiml import Localization, Localizer, rle
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import decode_image
+from boxpromptiml.model_config import Scaling
 from boxpromptiml.preprocessing import PreprocessingSpec, resize_map
 from boxpromptiml.regions import Box, box_iou
 from boxpromptiml.runtime import image_score
@@ -222,9 +223,10 @@ def test_a_network_that_ignores_direction_gives_the_same_with_tta(localizer: Loc
 
 
 @pytest.mark.parametrize("fit", ["stretch", "native"])
-def test_tta_averages_over_the_mirror_images(fit: Literal["stretch", "native"], red_model: Path) -> None:
-    """A network that sees the upper left quarter of its input: every quarter of the image is seen once, and no padding
-    ever gets into the map."""
+@pytest.mark.parametrize("looks", [1, 2, 4])
+def test_several_looks_are_averaged(looks: int, fit: Literal["stretch", "native"], red_model: Path) -> None:
+    """A network that sees the upper left quarter of its input: turned by half it sees the lower right one as well,
+    mirrored all four, and no padding ever gets into the map."""
     seen: list[NDArray[np.uint8]] = []
 
     class UpperLeft:
@@ -233,8 +235,8 @@ def test_tta_averages_over_the_mirror_images(fit: Literal["stretch", "native"], 
         def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
             seen.extend(batch)
             values = batch[:, :1].astype(np.float32) / 255
-            values[:, :, 25:] = 0
-            values[:, :, :, 35:] = 0
+            values[:, :, 32:] = 0
+            values[:, :, :, 48:] = 0
             return values
 
         def device_memory(self) -> float | None:
@@ -243,23 +245,60 @@ def test_tta_averages_over_the_mirror_images(fit: Literal["stretch", "native"], 
     spec = PreprocessingSpec(fit=fit, height=64, width=96)
     loaded = Localizer.load(red_model, threads=1)
     config = loaded.config.model_copy(update={"preprocessing": spec})
+    config = config.deciding(red_model, looks=2 if looks == 2 else None)
     localizer = Localizer(UpperLeft(), config, loaded.folder, loaded.choice)
     size = (64, 96) if fit == "stretch" else (50, 70)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
 
-    result = localizer.localize(image, tta=True)
+    result = localizer.localize(image, tta=looks == 4)
 
+    padded = spec.feed(image).pixels
+    expected = np.zeros((64, 96))
+    upper, lower, left, right = slice(0, 32), slice(32, 64), slice(0, 48), slice(48, 96)
+    for quarter in [(upper, left), (lower, right), (upper, right), (lower, left)][:looks]:
+        expected[quarter] = padded[0][quarter] / 255 / looks
     assert result.map.shape == size
-    red = image[..., 0] / 255
-    expected = np.zeros(size)
-    for rows in (slice(0, 25), slice(size[0] - 25, size[0])):
-        for columns in (slice(0, 35), slice(size[1] - 35, size[1])):
-            expected[rows, columns] += red[rows, columns] / 4
-    np.testing.assert_allclose(result.map, expected, atol=1e-6)
+    np.testing.assert_allclose(result.map, expected[: size[0], : size[1]], atol=1e-6)
     assert result.score == pytest.approx(image_score(result.map, config.decision))
-    flips = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
-    for fed, mirrored in zip(seen, flips, strict=True):
-        np.testing.assert_array_equal(fed, spec.feed(mirrored).pixels)
+    turns = [padded, padded[:, ::-1, ::-1], padded[:, :, ::-1], padded[:, ::-1]]
+    for fed, turned in zip(seen, turns[:looks], strict=True):
+        np.testing.assert_array_equal(fed, turned)
+
+
+def test_a_model_that_looks_twice_is_another_and_can_be_told_to_look_once(red_model: Path, tmp_path: Path) -> None:
+    once = Localizer.load(red_model, threads=1)
+    config = once.config.deciding(red_model, looks=2)
+    folder = tmp_path / "twice"
+    shutil.copytree(red_model, folder)
+    config.save(folder)
+    twice = Localizer.load(folder, threads=1)
+    assert twice.config.decision.looks == 2
+    assert twice.model_id != once.model_id
+    assert Localizer.load(folder, threads=1, looks=1).model_id == once.model_id
+    with pytest.raises(ModelError, match="not 3 times"):
+        Localizer.load(folder, looks=3)
+
+
+def test_the_map_is_calibrated_after_averaging(red_model: Path) -> None:
+    """Of a quarter that only one of two looks sees, the mean is calibrated, not the two values."""
+
+    class UpperHalf:
+        digest = "0" * 64
+
+        def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            values = np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)
+            values[:, :, : batch.shape[2] // 2] = 0.9
+            return values
+
+        def device_memory(self) -> float | None:
+            return None
+
+    loaded = Localizer.load(red_model, threads=1)
+    scaling = Scaling(slope=3.0, bias=1.0)
+    config = loaded.config.deciding(red_model, looks=2)
+    config = config.model_copy(update={"decision": config.decision.model_copy(update={"map_scaling": scaling})})
+    found = Localizer(UpperHalf(), config, loaded.folder, loaded.choice).localize(grey_with_red(PATCH))
+    np.testing.assert_allclose(found.map, float(scaling.forward(0.45)), atol=1e-6)
 
 
 def test_path_and_bytes_are_decoded_by_the_spec(localizer: Localizer, tmp_path: Path) -> None:

@@ -211,6 +211,7 @@ def prepare_table(
         tta=options.tta,
         digests=options.digests,
         copies=localizer.config.decision.copies,
+        looks=localizer.config.decision.looks,
     )
     pending, done = _pending(plan, out, run, files, options.retry_failed)
     return TableRun(plan, pending, done, job, out)

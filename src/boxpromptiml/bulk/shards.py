@@ -33,7 +33,7 @@ class Job:
         batch_size: images per inference.
         masks: whether the table holds the masks.
         columns: where tables hold their images.
-        runtime, precision, device, copies: that the model is loaded with, see `Localizer.load`.
+        runtime, precision, device, copies, looks: that the model is loaded with, see `Localizer.load`.
         detail, tta, digests: see `Operator`.
     """
 
@@ -54,6 +54,7 @@ class Job:
     tta: bool = False
     digests: bool = True
     copies: bool = False
+    looks: int = 1
 
 
 class ShardWorker:
@@ -85,6 +86,7 @@ class ShardWorker:
             device=job.device,
             precision=job.precision,
             copies=job.copies,
+            looks=job.looks,
         )
         if localizer.model_id != job.model_id:
             raise ModelError(f"{job.model}: was changed during the run; start anew in another folder")

@@ -12,6 +12,7 @@ from boxpromptiml.cli.arguments import Split
 from boxpromptiml.cli.network import (
     NO_MODEL,
     CopiesOption,
+    LooksOption,
     ModelOption,
     PrecisionOption,
     RuntimeOption,
@@ -84,6 +85,7 @@ def annotate(
     device: StudentDeviceOption = None,
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    looks: LooksOption = None,
     split: Annotated[Split | None, typer.Option(help="Put images that are new into this split.")] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, change nothing.")] = False,
     no_browser: BrowserOption = False,
@@ -114,7 +116,7 @@ def annotate(
         raise TeacherError("--teacher-device is for the sam teacher; give --teacher sam, or --weights")
     with_model = model != NO_MODEL and is_there_a_model(model)
     if not with_model:
-        check_without_model(runtime, precision, device, threads, copies)
+        check_without_model(runtime, precision, device, threads, copies, looks)
     settings = make_settings(
         host=host,
         port=port,
@@ -130,7 +132,13 @@ def annotate(
     # What can fail at once does so before a large folder is looked through.
     localizer = (
         Localizer.load(
-            model, runtime=runtime, precision=precision, device=device or "cpu", threads=threads, copies=copies
+            model,
+            runtime=runtime,
+            precision=precision,
+            device=device or "cpu",
+            threads=threads,
+            copies=copies,
+            looks=looks,
         )
         if with_model
         else None

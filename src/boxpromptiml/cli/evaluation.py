@@ -11,6 +11,7 @@ from boxpromptiml.cli.arguments import OnMismatch
 from boxpromptiml.cli.network import (
     CopiesOption,
     DeviceOption,
+    LooksOption,
     ModelArgument,
     PrecisionOption,
     RuntimeOption,
@@ -80,6 +81,7 @@ def evaluate(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    looks: LooksOption = None,
 ) -> None:
     """Score a model against true masks, through the runtime that `localize` uses.
 
@@ -101,7 +103,7 @@ def evaluate(
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     outputs = Outputs.checked(json_file, report)
     localizer = Localizer.load(
-        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies
+        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies, looks=looks
     )
     try:
         with open_plan(list(datasets), split=split, on_mismatch=on_mismatch) as plan:

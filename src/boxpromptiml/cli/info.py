@@ -102,6 +102,7 @@ def _facts(folder: Path, config: ModelConfig) -> dict[str, Any]:
         "threshold": config.decision.threshold,
         "score_fraction": config.decision.score_fraction,
         "copies": config.decision.copies,
+        "looks": config.decision.looks,
         "student": student,
         "files": [
             {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -140,6 +141,7 @@ def _print_facts(model: str, facts: dict[str, Any]) -> None:
         **{name.replace("_", " "): value for name, value in facts["student"].items()},
         "threshold": facts["threshold"],
         "looks for copied parts": facts["copies"],
+        "looks at an image": "twice, once turned by half" if facts["looks"] == 2 else "once",
         "trained on": ", ".join(trained["datasets"]) or "not recorded",
         "images": trained["images"],
         "supervision": trained["supervision"],

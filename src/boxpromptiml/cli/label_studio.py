@@ -11,6 +11,7 @@ import typer
 from boxpromptiml.cli.network import (
     MODEL_HELP,
     CopiesOption,
+    LooksOption,
     PrecisionOption,
     RuntimeOption,
     StudentDeviceOption,
@@ -50,6 +51,7 @@ def label_studio(
     device: StudentDeviceOption = None,
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    looks: LooksOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; another than this machine needs a token.")] = (
         "127.0.0.1"
     ),
@@ -104,7 +106,7 @@ def label_studio(
     from boxpromptiml.web.label_studio import Backend, Fetcher, Pictures, create_backend_app
 
     if model is None:
-        check_without_model(runtime, precision, device, threads, copies)
+        check_without_model(runtime, precision, device, threads, copies, looks)
     settings = WebSettings(
         host=host,
         port=port,
@@ -125,7 +127,13 @@ def label_studio(
         localizer=None
         if model is None
         else Localizer.load(
-            model, runtime=runtime, precision=precision, device=device or "cpu", threads=threads, copies=copies
+            model,
+            runtime=runtime,
+            precision=precision,
+            device=device or "cpu",
+            threads=threads,
+            copies=copies,
+            looks=looks,
         ),
         token=key,
         draft=draft,

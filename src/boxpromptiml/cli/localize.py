@@ -12,6 +12,7 @@ import typer
 from boxpromptiml.cli.network import (
     CopiesOption,
     DeviceOption,
+    LooksOption,
     ModelOption,
     PrecisionOption,
     RuntimeOption,
@@ -121,6 +122,7 @@ def localize(
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     copies: CopiesOption = None,
+    looks: LooksOption = None,
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 4,
     shard_size: Annotated[
@@ -177,7 +179,13 @@ def localize(
     # Pillow's remarks on odd metadata would tear the progress bar; what matters becomes an error line.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     columns = Columns(image_column, id_column)
-    network: dict[str, Any] = {"runtime": runtime, "precision": precision, "device": device, "copies": copies}
+    network: dict[str, Any] = {
+        "runtime": runtime,
+        "precision": precision,
+        "device": device,
+        "copies": copies,
+        "looks": looks,
+    }
     max_pixels = int(max_megapixels * 1e6)
     sources = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None)
     if parquet:

@@ -56,6 +56,17 @@ CopiesOption = Annotated[
         show_default="as the model says",
     ),
 ]
+LooksOption = Annotated[
+    int | None,
+    typer.Option(
+        "--looks",
+        min=1,
+        max=2,
+        help="How often the network looks at an image: once, or also turned by half, which finds more and takes twice "
+        "its time.",
+        show_default="as the model says",
+    ),
+]
 # Of verbs that have a model only if one is named.
 StudentDeviceOption = Annotated[
     str | None,
@@ -78,7 +89,12 @@ TeacherDeviceOption = Annotated[
 
 
 def check_without_model(
-    runtime: str, precision: str | None, device: str | None, threads: int | None, copies: bool | None
+    runtime: str,
+    precision: str | None,
+    device: str | None,
+    threads: int | None,
+    copies: bool | None,
+    looks: int | None,
 ) -> None:
     """Refuse options of a student where none is run.
 
@@ -92,6 +108,7 @@ def check_without_model(
         "--threads": threads is not None,
         "--copies": copies is True,
         "--no-copies": copies is False,
+        "--looks": looks is not None,
     }
     if any(given.values()):
         name = next(name for name, is_given in given.items() if is_given)

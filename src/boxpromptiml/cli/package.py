@@ -81,6 +81,14 @@ def package(
             "--copies", help="The model also looks for parts of an image that are there twice, see docs/localizing.md."
         ),
     ] = False,
+    looks: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=2,
+            help="How often the network looks at an image: 2: also turned by half, see docs/localizing.md.",
+        ),
+    ] = 1,
     max_mb: Annotated[
         float, typer.Option(min=0.001, help="Refuse more than that; in the package, together with the other models.")
     ] = 25.0,
@@ -118,6 +126,7 @@ def package(
         max_false_area=max_false_area,
         cut=cut,
         copies=copies,
+        looks=looks,
         max_bytes=int(max_mb * 1e6),
     )
     if as_json:

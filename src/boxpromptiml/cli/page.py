@@ -7,6 +7,7 @@ import typer
 from boxpromptiml.cli.network import (
     CopiesOption,
     DeviceOption,
+    LooksOption,
     ModelOption,
     PrecisionOption,
     RuntimeOption,
@@ -40,6 +41,7 @@ def page(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    looks: LooksOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 0,
     token: TokenOption = None,
@@ -74,7 +76,7 @@ def page(
         detail_seconds=detail_timeout,
     )
     localizer = Localizer.load(
-        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies
+        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies, looks=looks
     )
     with listen(settings) as listening:
         app = create_app(WebState(settings=settings, localizer=localizer))

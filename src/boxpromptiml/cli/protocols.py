@@ -13,6 +13,7 @@ from boxpromptiml.cli.network import (
     MODEL_HELP,
     CopiesOption,
     DeviceOption,
+    LooksOption,
     PrecisionOption,
     RuntimeOption,
     ThreadsOption,
@@ -170,6 +171,7 @@ def run(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    looks: LooksOption = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -202,6 +204,7 @@ def run(
         device=device,
         threads=threads,
         copies=copies,
+        looks=looks,
         cache=cache,
     )
     try:

@@ -11,6 +11,7 @@ from boxpromptiml.cli.arguments import OnMismatch
 from boxpromptiml.cli.network import (
     CopiesOption,
     DeviceOption,
+    LooksOption,
     ModelArgument,
     PrecisionOption,
     RuntimeOption,
@@ -71,6 +72,7 @@ def robustness(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    looks: LooksOption = None,
 ) -> None:
     """Score a model on blurred, noisy and compressed images: curves, areas under them, and what is kept of clean F1.
 
@@ -91,7 +93,7 @@ def robustness(
     if json_file is not None:
         check_json(json_file)
     localizer = Localizer.load(
-        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies
+        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies, looks=looks
     )
     result = run(
         localizer,

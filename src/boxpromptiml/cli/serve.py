@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from boxpromptiml.cli.network import CopiesOption, DeviceOption, ModelOption, PrecisionOption, RuntimeOption
+from boxpromptiml.cli.network import (
+    CopiesOption,
+    DeviceOption,
+    LooksOption,
+    ModelOption,
+    PrecisionOption,
+    RuntimeOption,
+)
 from boxpromptiml.cli.serving import AllowHostOption, AllowOriginOption, MaxPixelsOption, MaxUploadOption, PortOption
 
 
@@ -45,6 +52,7 @@ def serve(
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     copies: CopiesOption = None,
+    looks: LooksOption = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
@@ -136,6 +144,7 @@ def serve(
         device=device,
         threads=inference_threads,
         copies=copies,
+        looks=looks,
     )
     with listen(settings) as listening:
         place = base_address(settings, listening.getsockname()[1])

@@ -71,7 +71,7 @@ def _facts(card: ModelCard) -> list[list[str]]:
         ["backbone", f"`{backbone}`"],
         ["memory-guided gated fusion", switches],
         ["parameters", f"{card.params:,}"],
-        ["multiply-adds", f"{card.flops / 1e9:.3f} G at {width} x {height}"],
+        ["multiply-adds", f"{card.flops / 1e9:.3f} G at {width} x {height}, by one look"],
         ["input", card.input],
         ["image score", card.score],
         ["weights", f"stored in {card.weights}, computed with in fp32"],

@@ -58,6 +58,7 @@ def package_model(
     max_false_area: float | None = None,
     cut: float | None = None,
     copies: bool = False,
+    looks: int = 1,
     max_bytes: int = MAX_BYTES,
 ) -> Packaged:
     """Package a model: weights, ONNX file, calibrated config and card.
@@ -77,6 +78,8 @@ def package_model(
         cut: the threshold of the network's own map; None to choose it. 0.5 gives the map a temperature and no bias.
         copies: whether the model also looks for parts of an image that are there twice; threshold and calibration are
             the network's own.
+        looks: how often the network looks at an image, 1 or 2, see `DecisionRule`; threshold and calibration are chosen
+            with it.
         max_bytes: of the model, in the package of all models there together; more is refused.
 
     Raises:
@@ -88,7 +91,7 @@ def package_model(
     if target.exists() and not (target / CARD_NAME).is_file():
         raise ModelError(f"{target}: is in the way, and no packaged model; choose another --output")
     config = ModelConfig.load(run)
-    config.with_copies(copies, run)  # or it is refused, before hours of work
+    config.deciding(run, copies=copies, looks=looks)  # or it is refused, before hours of work
     supervision, recipe = supervision_of(run, config), recipe_of(run, config)
     samples = held_out(run, config, validation)
     if not samples:
@@ -103,7 +106,7 @@ def package_model(
             shutil.copyfile(run / WEIGHTS_NAME, stage / WEIGHTS_NAME)
         plain = config.model_copy(
             update={"decision": decision_rule(recipe, supervision), "trained_on": _shareable(config.trained_on)}
-        )
+        ).deciding(run, looks=looks)
         plain.save(stage)
         export_model(stage)
         share_weights(stage / ONNX_NAME, stage / WEIGHTS_NAME)
@@ -115,7 +118,7 @@ def package_model(
             max_false_area=max_false_area,
             fixed_cut=cut,
         )
-        final = plain.model_copy(update={"decision": fitted.rule}).with_copies(copies, run)
+        final = plain.model_copy(update={"decision": fitted.rule}).deciding(run, copies=copies)
         final.save(stage)
         localizer = Localizer.load(stage)
         measured = [
@@ -164,9 +167,11 @@ def _card(
 
 def _input_text(config: ModelConfig) -> str:
     spec = config.preprocessing
+    looks = "; looked at twice, as it is and turned by half, and averaged" if config.decision.looks == 2 else ""
     if spec.fit == "native":
-        return f"the photo at its own size, at most {spec.max_side} pixels on the longer side; RGB, 8 bit"
-    return f"the photo resized to {spec.width} x {spec.height} (antialiased bilinear, aspect not kept); RGB, 8 bit"
+        return f"the photo at its own size, at most {spec.max_side} pixels on the longer side; RGB, 8 bit{looks}"
+    size = f"{spec.width} x {spec.height}"
+    return f"the photo resized to {size} (antialiased bilinear, aspect not kept); RGB, 8 bit{looks}"
 
 
 def _score_text(rule: DecisionRule) -> str:

@@ -49,8 +49,8 @@ class RunSettings:
         recipe: of the training; None for the default.
         model: evaluate this model instead of training one.
         allow_missing: run with the sets that are there.
-        runtime, precision, device, copies: that the model is evaluated with, see `Localizer.load`; one that is trained
-            here is run by ONNX Runtime at fp32, and does not look for copies.
+        runtime, precision, device, copies, looks: that the model is evaluated with, see `Localizer.load`; one that is
+            trained here is run by ONNX Runtime at fp32, looks once, and not for copies.
         threads: of evaluation; None for all cores.
         cache: file of what is known of images, by which duplicates are found; None for that of `default_cache`.
     """
@@ -71,6 +71,7 @@ class RunSettings:
     device: str = "cpu"
     threads: int | None = None
     copies: bool | None = None
+    looks: int | None = None
     cache: Path | None = None
 
     def identity(self) -> dict[str, Any]:
@@ -202,14 +203,15 @@ def _load(settings: RunSettings) -> tuple[Teacher | None, Localizer | None]:
             device=settings.device,
             threads=settings.threads,
             copies=settings.copies,
+            looks=settings.looks,
         )
     # Told now, not after the training.
     other = settings.runtime not in ("auto", "onnx") or settings.precision not in (None, "fp32")
-    if other or settings.device != "cpu" or settings.copies:
+    if other or settings.device != "cpu" or settings.copies or settings.looks == 2:
         raise DatasetError(
-            "a model that is trained here is evaluated by ONNX Runtime at fp32 on the CPU, without looking for copies; "
-            "leave the options out, run  boxpromptiml export OUT/model  and evaluate that in another folder, with "
-            "--model OUT/model"
+            "a model that is trained here is evaluated by ONNX Runtime at fp32 on the CPU, by one look and not for "
+            "copies; leave the options out, run  boxpromptiml export OUT/model  and evaluate that in another folder, "
+            "with --model OUT/model"
         )
     for package in ("torch", "lightning", "onnx"):
         if importlib.util.find_spec(package) is None:

@@ -1,9 +1,10 @@
-"""Images through an opened network: checked, in batches of one size, mirrored."""
+"""Images through an opened network: checked, in batches of one size, looked at more than once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,12 @@ from boxpromptiml.preprocessing import Fed, PreprocessingSpec
 from boxpromptiml.runtime.card import export_command
 from boxpromptiml.runtime.sessions import Choice, Session
 
-_FLIPS = ((False, False), (True, False), (False, True), (True, True))  # across, down
+# Mirrored across, and down. The half turn differs most from the image as it is.
+_LOOKS = {
+    1: ((False, False),),
+    2: ((False, False), (True, True)),
+    4: ((False, False), (True, True), (True, False), (False, True)),
+}
 
 Map = NDArray[np.float32]
 
@@ -53,11 +59,21 @@ def in_batches(fed: Sequence[Fed], probabilities: Callable[[NDArray[np.uint8]], 
     return [np.ascontiguousarray(found[i][: item.rows, : item.columns]) for i, item in enumerate(fed)]
 
 
-def mirrored(fed: Sequence[Fed], spec: PreprocessingSpec, look: Callable[[Sequence[Fed]], list[Map]]) -> list[Map]:
-    """The mean of four looks: as it is and mirrored left to right, top to bottom and both ways."""
-    means = [np.zeros((item.rows, item.columns), np.float32) for item in fed]
-    for across, down in _FLIPS:
-        flipped = [spec.flipped(item, across=across, down=down) for item in fed]
-        for mean, values in zip(means, look(flipped), strict=True):
-            mean += values[:: -1 if down else 1, :: -1 if across else 1] / len(_FLIPS)
-    return means
+def averaged(batch: NDArray[np.uint8], looks: int, probabilities: Callable[[NDArray[np.uint8]], Map]) -> Map:
+    """The mean of several looks at images, uint8 (n, 3, H, W), float32 (n, H, W).
+
+    Padding is mirrored along: so the 8 x 8 blocks of a JPEG lie on the grid on which the network was trained to see
+    them.
+
+    Args:
+        looks: 1: as they are; 2: also turned by half; 4: also mirrored left to right and top to bottom.
+    """
+    mean = probabilities(batch)
+    for across_down in _LOOKS[looks][1:]:
+        mean = mean + _flipped(probabilities(np.ascontiguousarray(_flipped(batch, *across_down))), *across_down)
+    return np.asarray(mean / np.float32(looks))
+
+
+def _flipped(values: Any, across: bool, down: bool) -> Any:
+    """The last two axes, rows and columns, mirrored."""
+    return values[..., :: -1 if down else 1, :: -1 if across else 1]

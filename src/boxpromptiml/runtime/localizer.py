@@ -21,7 +21,7 @@ from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed, PhotoLike
 from boxpromptiml.runtime.card import file_name, parse_name
 from boxpromptiml.runtime.finding import find_model
-from boxpromptiml.runtime.inference import in_batches, mirrored, run_checked
+from boxpromptiml.runtime.inference import averaged, in_batches, run_checked
 from boxpromptiml.runtime.marking import mark_copies
 from boxpromptiml.runtime.result import Localization, Verdict, describe_copy, find_regions, image_score
 from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
@@ -40,7 +40,8 @@ class Localizer:
     Attributes:
         config: the model's configuration.
         model_id: first 16 digits of the SHA-256 of the runtime file, and of the calibration where there is one:
-            another network, format, precision or calibration has another, and so has the same without copies.
+            another network, format, precision or calibration has another, and so has the same without copies or with
+            another number of looks.
         folder: where the model lies.
         session: the network.
         choice: runtime, precision, threads and device that it was opened with.
@@ -63,6 +64,7 @@ class Localizer:
         device: str = "cpu",
         precision: str | None = None,
         copies: bool | None = None,
+        looks: int | None = None,
     ) -> Localizer:
         """Load a model.
 
@@ -74,6 +76,7 @@ class Localizer:
             device: ``cpu``, ``cuda`` (torch) or ``gpu`` (Intel graphics, OpenVINO).
             precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``; None takes fp32 where it is there.
             copies: whether to look for parts of an image that are there twice; None leaves it to the model.
+            looks: 1, or 2: the network also sees each image turned by half; None leaves it to the model.
 
         Raises:
             ModelError: no model, an incomplete or damaged one, a network at odds with its config or weights, or no
@@ -85,7 +88,7 @@ class Localizer:
         if named is not None:
             runtime = named[0] if runtime == "auto" else runtime
             precision = named[1] if precision is None else precision
-        config = ModelConfig.load(folder).with_copies(copies, folder)
+        config = ModelConfig.load(folder).deciding(folder, copies=copies, looks=looks)
         choice = choose(folder, runtime, precision, threads, device)
         session = open_session(folder, config, choice)
         file = file_name(choice.format, choice.precision)
@@ -144,7 +147,7 @@ class Localizer:
         Args:
             fed: the images.
             tta: look at each four times, as it is and mirrored left to right, top to bottom and both ways, and average
-                (test-time augmentation).
+                (test-time augmentation); else as often as ``config.decision.looks`` says.
 
         Returns:
             Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, calibrated by
@@ -156,12 +159,9 @@ class Localizer:
             ModelError: the network failed or gave values that are not finite.
         """
         rule = self.config.decision
-
-        def look(items: Sequence[Fed]) -> list[NDArray[np.float32]]:
-            return [rule.map_scaling.apply(values) for values in in_batches(items, self.probabilities)]
-
-        values = mirrored(fed, self.config.preprocessing, look) if tta else look(fed)
-        return [mark_copies(map_, item.copies) for map_, item in zip(values, fed, strict=True)]
+        looks = 4 if tta else rule.looks
+        maps = in_batches(fed, lambda batch: averaged(batch, looks, self.probabilities))
+        return [mark_copies(rule.map_scaling.apply(map_), item.copies) for map_, item in zip(maps, fed, strict=True)]
 
     def detailed(
         self,
@@ -290,11 +290,10 @@ class Localizer:
 def _model_id(digest: str, config: ModelConfig) -> str:
     rule = config.decision
     scalings = [rule.map_scaling, rule.score_scaling]
-    if all(scaling.is_identity for scaling in scalings) and not rule.copies:
+    choices = [f"copies {VERSION}"] * rule.copies + ["two looks"] * (rule.looks == 2)
+    if all(scaling.is_identity for scaling in scalings) and not choices:
         return digest[:16]
-    text = json.dumps(
-        [digest, *(scaling.model_dump() for scaling in scalings), *([f"copies {VERSION}"] if rule.copies else [])]
-    )
+    text = json.dumps([digest, *(scaling.model_dump() for scaling in scalings), *choices])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

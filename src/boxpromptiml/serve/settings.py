@@ -85,7 +85,7 @@ class ModelSource:
 
     Attributes:
         model: name, folder, file or hub id, see `boxpromptiml.runtime.find_model`.
-        runtime, precision, device, copies: see `Localizer.load`.
+        runtime, precision, device, copies, looks: see `Localizer.load`.
         threads: of one inference.
     """
 
@@ -95,6 +95,7 @@ class ModelSource:
     device: str = "cpu"
     threads: int = 1
     copies: bool | None = None
+    looks: int | None = None
 
     def __call__(self) -> Localizer:
         """Load it.
@@ -109,4 +110,5 @@ class ModelSource:
             device=self.device,
             threads=self.threads,
             copies=self.copies,
+            looks=self.looks,
         )
