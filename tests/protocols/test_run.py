@@ -24,7 +24,8 @@ from boxpromptiml.errors import DatasetError, ModelError, TeacherError
 from boxpromptiml.formats import RejectedError
 from boxpromptiml.protocols import Protocol, find_sets, load_protocol
 from boxpromptiml.protocols.results import ProtocolResults
-from boxpromptiml.protocols.run import RunSettings, run_protocol
+from boxpromptiml.protocols.run import run_protocol
+from boxpromptiml.protocols.settings import RunSettings
 from boxpromptiml.training import load_recipe
 
 RECIPE = (

@@ -182,7 +182,8 @@ def run(
     from boxpromptiml.cli.protocol_tables import print_results
     from boxpromptiml.errors import MissingExtraError
     from boxpromptiml.protocols import find_sets, load_protocol, read_places
-    from boxpromptiml.protocols.run import RunSettings, run_protocol
+    from boxpromptiml.protocols.run import run_protocol
+    from boxpromptiml.protocols.settings import RunSettings
     from boxpromptiml.training import load_recipe
 
     protocol = load_protocol(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from rich.console import Console
 from boxpromptiml.errors import DatasetError, MissingExtraError
 from boxpromptiml.evaluation import evaluate
 from boxpromptiml.files import write_json, write_text
-from boxpromptiml.formats.importing import OnMismatch
 from boxpromptiml.model_config import ONNX_NAME
 from boxpromptiml.protocols.check import count_problems
 from boxpromptiml.protocols.facts import FactsCache, default_cache
@@ -23,67 +21,13 @@ from boxpromptiml.protocols.model import Protocol
 from boxpromptiml.protocols.overlap import count_overlaps
 from boxpromptiml.protocols.preparation import Prepared, derive_training_boxes, make_pseudo_masks, prepare_set
 from boxpromptiml.protocols.results import ProtocolResults, SetResult
+from boxpromptiml.protocols.settings import SUPERVISIONS, RunSettings
 from boxpromptiml.protocols.table import markdown
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.teachers import Teacher, load_teacher
-from boxpromptiml.training import Recipe, Supervision
 
 if TYPE_CHECKING:
     from boxpromptiml.training.summary import TrainingSummary
-
-SUPERVISIONS: tuple[Supervision, ...] = ("pseudo", "mask", "box")
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """How a protocol is run.
-
-    Attributes:
-        supervision: what the student is trained from: pseudo masks of a teacher, true masks, filled boxes.
-        teacher: who makes the pseudo masks, see `load_teacher`.
-        weights: of the teacher.
-        loosen, jitter: how loose and imprecise the boxes are that are derived from the masks, see `derive_boxes`.
-        seed: of the boxes' errors and of the draw of `per_set`.
-        per_set: at most so many images of each training set, a fixed draw; None for all.
-        on_mismatch: for masks that do not fit, see `import_source`.
-        recipe: of the training; None for the default.
-        model: evaluate this model instead of training one.
-        allow_missing: run with the sets that are there.
-        runtime, precision, device, copies, looks: that the model is evaluated with, see `Localizer.load`; one that is
-            trained here is run by ONNX Runtime at fp32, looks once, and not for copies.
-        threads: of evaluation; None for all cores.
-        cache: file of what is known of images, by which duplicates are found; None for that of `default_cache`.
-    """
-
-    supervision: Supervision = "pseudo"
-    teacher: str = "grabcut"
-    weights: str | None = None
-    loosen: float = 0.1
-    jitter: float = 0.05
-    seed: int = 0
-    per_set: int | None = None
-    on_mismatch: OnMismatch = "error"
-    recipe: Recipe | None = None
-    model: str | Path | None = None
-    allow_missing: bool = False
-    runtime: str = "auto"
-    precision: str | None = None
-    device: str = "cpu"
-    threads: int | None = None
-    copies: bool | None = None
-    looks: int | None = None
-    cache: Path | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """What the results depend on; the recipe is left to the training, which compares it itself."""
-        if self.model is not None:
-            return {}
-        common: dict[str, Any] = {"supervision": self.supervision, "seed": self.seed, "per_set": self.per_set}
-        if self.supervision != "mask":
-            common |= {"loosen": self.loosen, "jitter": self.jitter}
-        if self.supervision == "pseudo":
-            common |= {"teacher": self.teacher, "weights": self.weights}
-        return common
 
 
 def run_protocol(

@@ -9,9 +9,10 @@ from boxpromptiml.evaluation.studies.catalogue import (
     ablation,
     boxes,
 )
+from boxpromptiml.evaluation.studies.measure import Measure, check_measure
 from boxpromptiml.evaluation.studies.plan import BoxErrors, Plan, Run, Variant, make_plan
 from boxpromptiml.evaluation.studies.report import StudyReport
-from boxpromptiml.evaluation.studies.study import Measure, Preview, check_measure, preview_study, run_study
+from boxpromptiml.evaluation.studies.study import Preview, preview_study, run_study
 
 __all__ = [
     "ABLATION_REFERENCE",

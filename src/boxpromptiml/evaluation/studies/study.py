@@ -9,45 +9,25 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import DatasetError, RecipeError
 from boxpromptiml.evaluation.studies.annotation import read_quality
-from boxpromptiml.evaluation.studies.engine import Job, run_jobs, share_of_cores
+from boxpromptiml.evaluation.studies.engine import run_jobs, share_of_cores
 from boxpromptiml.evaluation.studies.folder import RunFolder, StudyFolder, read_failure
-from boxpromptiml.evaluation.studies.plan import BoxErrors, Plan, Run, slug
+from boxpromptiml.evaluation.studies.jobs import annotation_jobs, training_job
+from boxpromptiml.evaluation.studies.measure import Measure
+from boxpromptiml.evaluation.studies.plan import Plan, Run, slug
 from boxpromptiml.evaluation.studies.report import StudyReport, make_report
-from boxpromptiml.evaluation.studies.snapshot import Snapshot, read_snapshot, snapshot_test, snapshot_training
-from boxpromptiml.evaluation.studies.statistics import FIGURES, figures_of
-from boxpromptiml.formats.importing import OnMismatch
-from boxpromptiml.metrics import Mode, get_preset
+from boxpromptiml.evaluation.studies.snapshot import Snapshot, snapshot_test, snapshot_training
 from boxpromptiml.teachers import load_teacher
 
-_WORKER = "boxpromptiml.evaluation.studies.worker"
-_ANNOTATOR = "boxpromptiml.evaluation.studies.annotator"
 _PROBE = "boxpromptiml.evaluation.studies.probe"
 # Start, export and evaluation of a run, as measured in docs/studies.md.
 _OVERHEAD_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What the students are measured on, and how.
-
-    Attributes:
-        tests: further test sets.
-        preset: protocol of the pixel figures.
-        mode: its mode.
-        on_mismatch: for masks of foreign test sets that do not fit their images.
-    """
-
-    tests: tuple[Path, ...] = ()
-    preset: str = "imdlbenco"
-    mode: Mode = "origin"
-    on_mismatch: OnMismatch = "error"
 
 
 @dataclass(frozen=True)
@@ -101,9 +81,9 @@ def run_study(plan: Plan, dataset: Path, out: Path, measure: Measure, *, jobs: i
             folder.run(run.name).prepare(run)
         threads = share_of_cores(jobs)
         try:
-            run_jobs(_annotation_jobs(folder, plan, todo, threads), jobs, "boxes and pseudo masks")
+            run_jobs(annotation_jobs(folder, plan, todo, threads), jobs, "boxes and pseudo masks")
             ready = [run for run in todo if _has_its_dataset(folder, run)]
-            run_jobs([_job(folder, run, tests, measure, threads) for run in ready], jobs, f"study {plan.kind}")
+            run_jobs([training_job(folder, run, tests, measure, threads) for run in ready], jobs, f"study {plan.kind}")
         finally:
             report = make_report(folder, measure.preset, measure.mode)
         return report
@@ -215,50 +195,6 @@ def _is_done(run: RunFolder, tests: dict[str, Snapshot], measure: Measure) -> bo
     return run.is_done(list(tests), measure.preset, measure.mode) or (failure is not None and failure["final"])
 
 
-def _annotation_jobs(folder: StudyFolder, plan: Plan, todo: Sequence[Run], threads: int) -> list[Job]:
-    """The derived datasets that runs wait for, with pseudo masks."""
-    wanted = {run.variant.dataset: run.variant.boxes for run in todo if run.variant.boxes is not None}
-    source = folder.dataset("train")
-    known = read_snapshot(source)
-    images = 1 if known is None else int(known.facts["tampered"])
-
-    def job(name: str, errors: BoxErrors) -> Job:
-        place = folder.annotation(name)
-        dataset = folder.dataset(name)
-        return Job(
-            name=name,
-            module=_ANNOTATOR,
-            content={
-                "folder": str(place.absolute()),
-                "source": str(source.absolute()),
-                "dataset": str(dataset.absolute()),
-                "errors": asdict(errors),
-                "seed": plan.options["seed"],
-                "teacher": plan.options["teacher"],
-                "threads": threads,
-            },
-            log=place / "log.txt",
-            size=images,
-            done=lambda: sum(1 for _ in dataset.glob("pseudo/*/*.png")),
-            finished=lambda code: _annotated(folder, name, code),
-        )
-
-    return [
-        job(name, errors)
-        for name, errors in wanted.items()
-        if errors is not None and read_quality(folder.dataset(name)) is None
-    ]
-
-
-def _annotated(folder: StudyFolder, name: str, code: int) -> str:
-    quality = read_quality(folder.dataset(name))
-    if code == 0 and quality is not None:
-        return f"teacher IoU {quality['iou']['value']:.3f}, F1 {quality['f1']['value']:.3f}"
-    place = folder.annotation(name)
-    failure = read_failure(place)
-    return f"FAILED: {failure['message'] if failure else _how_it_ended(code)} ({place / 'log.txt'})"
-
-
 def _has_its_dataset(folder: StudyFolder, run: Run) -> bool:
     """Whether a run can be trained; one that cannot has failed, and says why."""
     if run.variant.boxes is None or read_quality(folder.dataset(run.variant.dataset)) is not None:
@@ -266,59 +202,3 @@ def _has_its_dataset(folder: StudyFolder, run: Run) -> bool:
     failure = read_failure(folder.annotation(run.variant.dataset)) or {"message": "its dataset was not made"}
     folder.run(run.name).fail(f"dataset {run.variant.dataset}: {failure['message']}")
     return False
-
-
-def _job(folder: StudyFolder, run: Run, tests: dict[str, Snapshot], measure: Measure, threads: int) -> Job:
-    place = folder.run(run.name)
-    rule = get_preset(measure.preset)
-
-    def finished(code: int) -> str:
-        if code != 0:
-            failure = place.failure()
-            message = failure["message"] if failure else _how_it_ended(code)
-            return f"FAILED: {message} ({place.log})"
-        parts = []
-        for test in tests:
-            table = place.table(test, measure.preset, measure.mode)
-            if table is not None:
-                parts.append(f"F1 {figures_of(table, rule)[FIGURES.index('f1')]:.3f} ({test})")
-        return ", ".join(parts)
-
-    return Job(
-        name=run.name,
-        module=_WORKER,
-        content={
-            "folder": str(place.path.absolute()),
-            "dataset": str(folder.dataset(run.variant.dataset).absolute()),
-            "supervision": run.variant.supervision,
-            "recipe": run.recipe.model_dump(mode="json"),
-            "tests": {name: str(test.folder.absolute()) for name, test in tests.items()},
-            "preset": measure.preset,
-            "mode": measure.mode,
-            "threads": threads,
-        },
-        log=place.log,
-        size=run.recipe.epochs,
-        done=place.epochs,
-        finished=finished,
-    )
-
-
-def _how_it_ended(code: int) -> str:
-    if code < 0:
-        return f"the process was killed by signal {-code}, perhaps for want of memory"
-    return f"the process ended with code {code}"
-
-
-def check_measure(measure: Measure) -> None:
-    """Refuse a protocol or mode that does not exist.
-
-    Raises:
-        RecipeError: naming those that do.
-    """
-    try:
-        rule = get_preset(measure.preset)
-    except ValueError as error:
-        raise RecipeError(f"--preset: {error}") from error
-    if measure.mode not in rule.modes:
-        raise RecipeError(f"--mode: {rule.name} has {', '.join(rule.modes)}")

@@ -1,0 +1,107 @@
+"""Many images to files or to a table, and what the terminal is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boxpromptiml.bulk import Outputs, Source, Summary, TableOptions
+    from boxpromptiml.runtime import Localizer
+
+_TABLE_LIMIT = 20  # more images than this: the summary alone
+
+
+def to_files(
+    localizer: Localizer, sources: list[Source], out: Path, as_json: bool, *, outputs: Outputs, **options: Any
+) -> int:
+    """Write lines and pictures; returns how many images failed."""
+    import time
+
+    from boxpromptiml.bulk import ResultsFile, Summary, localize_images
+    from boxpromptiml.progress import progress_bar
+
+    start = time.perf_counter()
+    total = len(sources) if all(source.kind == "image" for source in sources) else None
+    few = total is not None and total <= _TABLE_LIMIT
+    results = ResultsFile.open(out)
+    summary = Summary()
+    order: list[str] = []
+    shown: list[dict[str, Any]] = []
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("localize", total=total)
+            for line, skipped in localize_images(localizer, sources, results, outputs=outputs, **options):
+                summary.add(line, skipped=skipped)
+                order.append(line["image"])
+                if few:
+                    shown.append(line)
+                elif "error" in line:
+                    bar.console.print(
+                        f"{line['image']}: {line['error']}", markup=False, highlight=False, soft_wrap=True
+                    )
+                bar.advance(task)
+        results.finish(order)
+    finally:
+        results.close()
+    summary.seconds = time.perf_counter() - start
+    _report(summary, shown, str(results.path), as_json)
+    return summary.failed
+
+
+def to_parquet(
+    localizer: Localizer,
+    sources: Iterable[Source],
+    out: str,
+    options: TableOptions,
+    work: dict[str, Any],
+    as_json: bool,
+) -> int:
+    """Write a table in parts; returns how many images failed."""
+    import time
+
+    from boxpromptiml.bulk import OutputFolder, Summary, prepare_table
+    from boxpromptiml.progress import progress_bar, track
+
+    start = time.perf_counter()
+    folder = OutputFolder(out)
+    with folder.held():
+        run = prepare_table(localizer, track(sources, "list"), folder, options)
+        with progress_bar() as bar:
+            task = bar.add_task("localize", total=run.images, completed=run.done.images)
+            for images in run.work(**work):
+                bar.update(task, advance=images, total=run.images)
+    counts = run.counts
+    summary = Summary(counts.images, counts.tampered, counts.failed, run.done.images, time.perf_counter() - start)
+    _report(summary, [], out, as_json)
+    return summary.failed
+
+
+def _report(summary: Summary, shown: list[dict[str, Any]], path: str, as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    if as_json:
+        print(json.dumps({**summary.to_json(), "results": path}))
+        return
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if shown:
+        table = Table("image", "verdict", "score", "regions", "seconds")
+        for column in table.columns[2:]:
+            column.justify = "right"
+        for line in shown:
+            if "error" in line:
+                table.add_row(line["image"], f"error: {line['error']}", "", "", "")
+            else:
+                numbers = f"{line['score']:.3f}", str(len(line["regions"])), f"{line['seconds']:.2f}"
+                table.add_row(line["image"], line["verdict"], *numbers)
+        console.print(table)
+    images = "1 image" if summary.images == 1 else f"{summary.images} images"
+    skipped = f", {summary.skipped} already done" if summary.skipped else ""
+    console.print(
+        f"{images}: {summary.tampered} tampered, {summary.failed} failed{skipped}; "
+        f"{summary.images_per_second:.1f} images/s; {path}"
+    )
