@@ -65,11 +65,11 @@ def stages(localizer: Localizer, tasks: Sequence[Task], preset: str) -> dict[str
     localizer.probabilities(np.zeros((1, 3, spec.height, spec.width), np.uint8))
     for task in tasks:
         clock = [time.perf_counter()]
-        pixels = scorer.load(task)
+        fed = scorer.load(task)
         clock.append(time.perf_counter())
-        values = localizer.probabilities(pixels[None])[0]
+        (values,) = localizer.maps([fed])
         clock.append(time.perf_counter())
-        scored = scorer.score(task, values)
+        scored = scorer.score(task, values, fed.copies)
         clock.append(time.perf_counter())
         table.append(scored.row, task.dataset, task.name, task.kind)
         if scored.pixels is not None:

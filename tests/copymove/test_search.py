@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from boxpromptiml.copymove import Copy
-from boxpromptiml.copymove.search import MAX_SIDE, find_copies
+from boxpromptiml.copymove.agreement import Agreement
+from boxpromptiml.copymove.search import MAX_SIDE, find_copies, is_copy
 
 Pixels = NDArray[np.uint8]
 
@@ -70,6 +71,32 @@ def test_a_copy_survives_compression(quality: int, foliage: Foliage, copy_move: 
     forged, source, pasted = copy_move(foliage(), HERE, THERE, RADIUS)
     encoded = cv2.imencode(".jpg", forged, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     (copy,) = find_copies(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8))
+    assert agreement(copy, source, pasted) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("similarity", "difference", "found"),
+    [
+        (0.98, 60, True),
+        (0.95, 10, True),  # compressed
+        (0.95, 60, False),  # another window of the same house
+        (0.92, 1, False),
+    ],
+)
+def test_a_part_is_alike_or_differs_as_compression_does(similarity: float, difference: float, found: bool) -> None:
+    here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
+    here[5:25, 5:25] = there[30:50, 30:50] = True
+    assert is_copy(Agreement(here, there, similarity, difference, matches=9)) == found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_faint_copy_is_found_after_compression(seed: int, foliage: Foliage, copy_move: Forge) -> None:
+    """Little contrast, so that compression spoils the correlation; and little is left all the same."""
+    faint = np.rint(110 + (foliage(seed=seed).astype(np.float64) - 110) * 0.3).astype(np.uint8)
+    forged, source, pasted = copy_move(faint, HERE, THERE, 45)
+    encoded = cv2.imencode(".jpg", forged, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+    (copy,) = find_copies(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8))
+    assert copy.similarity < 0.97
     assert agreement(copy, source, pasted) > 0.6
 
 

@@ -13,7 +13,7 @@ from boxpromptiml.images import decode_photo, encode_png, read_image_file
 from boxpromptiml.runtime import Localization, Localizer, native_mask
 
 # `Localizer.localize` takes these.
-WHOLE = ("read and hash", "decode", "resize", "network", "score, mask, regions")
+WHOLE = ("read and hash", "decode", "resize", "copies", "network", "score, mask, regions")
 # A part of the last one, done once more by itself; and what comes after it in `boxpromptiml localize`.
 UPSAMPLING, ENCODING = "of which mask at full size", "then: mask as PNG"
 STEPS = (*WHOLE, UPSAMPLING, ENCODING)
@@ -51,8 +51,7 @@ def answer_photos(localizer: Localizer, photos: Sequence[str | Path]) -> tuple[l
         del photo
         done("resize")
         fed.append(localizer.with_copies(item))
-        if localizer.config.decision.copies:
-            done("copies")
+        done("copies")
     maps = localizer.maps(fed)
     done("network")
     for path, digest, item, (width, height), values in zip(photos, digests, fed, sizes, maps, strict=True):

@@ -134,9 +134,10 @@ def _print_facts(model: str, facts: dict[str, Any]) -> None:
 
     table = Table(title=model, show_header=False, title_justify="left")
     trained = facts["trained_on"]
+    size = f"{facts['input']['width']}x{facts['input']['height']}"
     rows: dict[str, Any] = {
         "parameters": f"{facts['params'] / 1e6:.2f} M",
-        "multiply-adds": f"{facts['flops'] / 1e9:.3f} G at {facts['input']['width']}x{facts['input']['height']}",
+        "multiply-adds": f"{facts['flops'] / 1e9:.3f} G at {size}, by one look",
         "backbone": facts["backbone"],
         **{name.replace("_", " "): value for name, value in facts["student"].items()},
         "threshold": facts["threshold"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +17,6 @@ from boxpromptiml.cli.network import (
     RuntimeOption,
     ThreadsOption,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class _Format(StrEnum):

@@ -86,7 +86,7 @@ def package(
         typer.Option(
             min=1,
             max=2,
-            help="How often the network looks at an image: 2: also turned by half, see docs/localizing.md.",
+            help="How often the network looks at an image: 2: also turned by half, averaged, for twice its time.",
         ),
     ] = 1,
     max_mb: Annotated[

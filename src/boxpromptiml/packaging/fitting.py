@@ -163,7 +163,8 @@ def choose_cut(seen: Sequence[Observed], max_false_area: float | None = None, fi
     if max_false_area is not None and area is not None:
         bound = _false_area_bound(seen)
         allowed = bound <= max_false_area
-        words += f", at most {max_false_area:.3g} of authentic images marked ({_CONFIDENCE:.0%} sure)"
+        words += f", at most {max_false_area:.3g} of authentic images marked ({_CONFIDENCE:.0%} sure, "
+        words += "by the spread of source groups)"
         if not allowed.any():
             allowed = bound == bound.min()
             words += " (which no threshold keeps; the least there is)"
@@ -288,13 +289,15 @@ def _false_areas(seen: Sequence[Observed]) -> Floats | None:
 
 
 def _by_group(seen: Sequence[Observed]) -> Floats:
-    """As `_false_areas`, the mean of each source group, (groups, thresholds)."""
+    """As `_false_areas`, the mean of each source group, (groups, thresholds); of a single one, its images."""
     shares = _false_areas(seen)
     assert shares is not None
     authentic = [image for image in seen if not image.tampered and image.counts is not None]
     members: dict[object, list[int]] = {}
     for index, image in enumerate(authentic):
         members.setdefault(index if image.group is None else image.group, []).append(index)
+    if len(members) == 1:  # a group alone has no spread, which would make the bound a mean
+        return shares
     return np.stack([shares[indices].mean(axis=0) for indices in members.values()])
 
 

@@ -71,7 +71,11 @@ def head(result: EvaluationResult) -> list[str]:
     if result.n_skipped:
         images += f"; {result.n_skipped:,} with neither label nor mask were left out"
     mode = "" if result.mode == "origin" else f", mode {result.mode}"
-    trained += ", looked at four times, mirrored (--tta)" if "tta" in model else ""
+    if "tta" in model:
+        trained += ", looked at four times, mirrored (--tta)"
+    elif model["looks"] == 2:
+        trained += ", looked at twice, once turned by half"
+    trained += ", searched for copied parts" if model["copies"] else ""
     ties = ", AUC blind to ties" if result.tie_blind else ""
     rate = f" ({count / result.seconds:.1f} images/s)" if result.seconds > 0 else ""
     return [

@@ -12,7 +12,7 @@ const TOGGLES = {
 // How photos are looked at.
 const PASSES = {
   detail: { text: "Look closer", keys: "D", title: "Tiles at the photo's own size too: finer, more false alarms, many times slower" },
-  tta: { text: "Mirrored too", keys: "T", title: "Four looks, mirrored, averaged: four times slower" },
+  tta: { text: "Mirrored too", keys: "T", title: "Four looks, mirrored, averaged: slower" },
 };
 
 export class Controls {
