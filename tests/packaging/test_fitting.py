@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
 from boxpromptiml.metrics.calibration import Reliability
 from boxpromptiml.model_config import DecisionRule, Scaling, logit, sigmoid
-from boxpromptiml.packaging.fitting import Observed, choose_cut, cross_validated, fit, fit_map, fit_score
+from boxpromptiml.packaging.fitting import cross_validated, fit, fit_map, fit_score
+from boxpromptiml.packaging.observing import Observed
+from boxpromptiml.packaging.threshold import choose_cut
 
 
 def _observed(values: np.ndarray, truth: np.ndarray) -> Observed:

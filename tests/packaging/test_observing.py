@@ -14,8 +14,8 @@ from boxpromptiml.dataset import Dataset
 from boxpromptiml.export import export_model
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.packaging import package_model
-from boxpromptiml.packaging.fitting import Observed, observe
 from boxpromptiml.packaging.held_out import held_out
+from boxpromptiml.packaging.observing import Observed, observe
 from boxpromptiml.training.sample import Sample
 
 

@@ -17,9 +17,9 @@ from boxpromptiml.cli.network import (
     PrecisionOption,
     RuntimeOption,
     StudentDeviceOption,
+    StudentOptions,
     TeacherDeviceOption,
     ThreadsOption,
-    check_without_model,
 )
 from boxpromptiml.cli.serving import (
     AllowHostOption,
@@ -106,7 +106,7 @@ def annotate(
     from dataclasses import replace
 
     from boxpromptiml.http.server import listen
-    from boxpromptiml.runtime import Localizer, is_there_a_model
+    from boxpromptiml.runtime import is_there_a_model
     from boxpromptiml.web import WebState, create_app, serve
     from boxpromptiml.web.opening import open_folder
 
@@ -115,8 +115,9 @@ def annotate(
     if teacher_device is not None and teacher != "sam" and weights is None:
         raise TeacherError("--teacher-device is for the sam teacher; give --teacher sam, or --weights")
     with_model = model != NO_MODEL and is_there_a_model(model)
+    student = StudentOptions(runtime, precision, device, threads, copies, looks)
     if not with_model:
-        check_without_model(runtime, precision, device, threads, copies, looks)
+        student.check_without_model()
     settings = make_settings(
         host=host,
         port=port,
@@ -130,19 +131,7 @@ def annotate(
         detail_seconds=detail_timeout,
     )
     # What can fail at once does so before a large folder is looked through.
-    localizer = (
-        Localizer.load(
-            model,
-            runtime=runtime,
-            precision=precision,
-            device=device or "cpu",
-            threads=threads,
-            copies=copies,
-            looks=looks,
-        )
-        if with_model
-        else None
-    )
+    localizer = student.load(model) if with_model else None
     with listen(settings) as listening:
         opened, found = open_folder(dataset, split=split, read_only=read_only)
         with opened:

@@ -15,9 +15,9 @@ from boxpromptiml.cli.network import (
     PrecisionOption,
     RuntimeOption,
     StudentDeviceOption,
+    StudentOptions,
     TeacherDeviceOption,
     ThreadsOption,
-    check_without_model,
 )
 from boxpromptiml.errors import BoxPromptError
 
@@ -100,13 +100,13 @@ def label_studio(
 
     See docs/label-studio.md for how to set it up, with a labelling configuration that works.
     """
-    from boxpromptiml.runtime import Localizer
     from boxpromptiml.teachers import load_teacher
     from boxpromptiml.web import WebSettings, serve
     from boxpromptiml.web.label_studio import Backend, Fetcher, Pictures, create_backend_app
 
+    student = StudentOptions(runtime, precision, device, threads, copies, looks)
     if model is None:
-        check_without_model(runtime, precision, device, threads, copies, looks)
+        student.check_without_model()
     settings = WebSettings(
         host=host,
         port=port,
@@ -124,17 +124,7 @@ def label_studio(
     backend = Backend(
         load_teacher(teacher, weights=weights, **options),
         Pictures(Fetcher(rules), local_files=local_files, max_pixels=settings.max_pixels),
-        localizer=None
-        if model is None
-        else Localizer.load(
-            model,
-            runtime=runtime,
-            precision=precision,
-            device=device or "cpu",
-            threads=threads,
-            copies=copies,
-            looks=looks,
-        ),
+        localizer=None if model is None else student.load(model),
         token=key,
         draft=draft,
     )

@@ -5,9 +5,13 @@ They go to `boxpromptiml.runtime.Localizer.load` as they are, which says what is
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from boxpromptiml.runtime import Localizer
 
 MODEL_HELP = "Model: default, which comes with the package, a folder, or a hub id owner/name[@revision]."
 NO_MODEL = "none"  # of verbs that can do without
@@ -88,29 +92,39 @@ TeacherDeviceOption = Annotated[
 ]
 
 
-def check_without_model(
-    runtime: str,
-    precision: str | None,
-    device: str | None,
-    threads: int | None,
-    copies: bool | None,
-    looks: int | None,
-) -> None:
-    """Refuse options of a student where none is run.
+@dataclass(frozen=True)
+class StudentOptions:
+    """What verbs that may run a student were told of it."""
 
-    Raises:
-        typer.BadParameter: one of them is given.
-    """
-    given = {
-        "--runtime": runtime != "auto",
-        "--precision": precision is not None,
-        "--device": device is not None,
-        "--threads": threads is not None,
-        "--copies": copies is True,
-        "--no-copies": copies is False,
-        "--looks": looks is not None,
-    }
-    if any(given.values()):
-        name = next(name for name, is_given in given.items() if is_given)
-        hint = " (--teacher-device is the sam teacher's)" if name == "--device" else ""
-        raise typer.BadParameter(f"{name} is for a student, and there is none; add --model FOLDER{hint}")
+    runtime: str
+    precision: str | None
+    device: str | None
+    threads: int | None
+    copies: bool | None
+    looks: int | None
+
+    def check_without_model(self) -> None:
+        """Refuse them where none is run.
+
+        Raises:
+            typer.BadParameter: one of them is given.
+        """
+        given = {
+            "--runtime": self.runtime != "auto",
+            "--precision": self.precision is not None,
+            "--device": self.device is not None,
+            "--threads": self.threads is not None,
+            "--copies": self.copies is True,
+            "--no-copies": self.copies is False,
+            "--looks": self.looks is not None,
+        }
+        if any(given.values()):
+            name = next(name for name, is_given in given.items() if is_given)
+            hint = " (--teacher-device is the sam teacher's)" if name == "--device" else ""
+            raise typer.BadParameter(f"{name} is for a student, and there is none; add --model FOLDER{hint}")
+
+    def load(self, model: str | None) -> Localizer:
+        """Load a student, see `Localizer.load`."""
+        from boxpromptiml.runtime import Localizer
+
+        return Localizer.load(model, **(asdict(self) | {"device": self.device or "cpu"}))

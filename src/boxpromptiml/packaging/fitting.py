@@ -1,49 +1,26 @@
-"""Threshold and calibration from what a model says of held-out images."""
+"""Calibration, around a chosen threshold, from what a model says of held-out images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import MissingExtraError
-from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
+from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.metrics.calibration import Reliability
 from boxpromptiml.model_config import DecisionRule, Scaling, logit, sigmoid
-from boxpromptiml.models.card import CalibrationFact, Cut, Diagram, ScalingFact
-from boxpromptiml.preprocessing import Fed, PreprocessingSpec
-from boxpromptiml.progress import track
-from boxpromptiml.runtime import Localizer
-from boxpromptiml.training.sample import Sample
+from boxpromptiml.models.card import CalibrationFact, Diagram, ScalingFact
+from boxpromptiml.packaging.observing import Observed
+from boxpromptiml.packaging.threshold import choose_cut
 
 _LEAST_SLOPE = 0.01  # a score that says nothing, or the opposite, still keeps its order
 _FOLDS = 5
-_CONFIDENCE = 0.95
 _HALF = 0.5
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What a model says of one image, and what is right.
-
-    Attributes:
-        tampered: of the image.
-        highest: the pixels that its score is made of, float32, as the network gives them.
-        counts: int64 (2, bins) of its pixels, see `ScoreHistogram`; None where no pixel's truth is known.
-        f1: float64 (thresholds,), see `ThresholdSweep`; None where nothing is tampered.
-        group: of images made from the same source photographs; None for an image by itself.
-    """
-
-    tampered: bool
-    highest: NDArray[np.float32]
-    counts: NDArray[np.int64] | None
-    f1: Floats | None
-    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,34 +29,6 @@ class Fitted:
 
     rule: DecisionRule
     facts: CalibrationFact
-
-
-def observe(localizer: Localizer, samples: Sequence[Sample]) -> list[Observed]:
-    """Look at images; the localizer must not be calibrated yet.
-
-    Raises:
-        ImageError: an image or mask cannot be read.
-    """
-    spec, rule = localizer.config.preprocessing, localizer.config.decision
-    seen = []
-    for sample in track(samples, "validation", len(samples)):
-        fed, target = _fed(sample, spec)
-        (values,) = localizer.maps([fed])
-        flat = values.ravel()
-        count = min(flat.size, max(1, round(rule.score_fraction * flat.size)))
-        highest = np.sort(np.partition(flat, flat.size - count)[flat.size - count :])
-        counts = f1 = None
-        if sample.has_target:
-            truth = target > _HALF
-            histogram = ScoreHistogram()
-            histogram.update(values, truth)
-            counts = np.stack([histogram.negatives, histogram.positives])
-            if truth.any():
-                sweep = ThresholdSweep()
-                sweep.update(values, truth)
-                f1 = sweep.f1()
-        seen.append(Observed(sample.tampered, highest, counts, f1, sample.group))
-    return seen
 
 
 def fit(
@@ -143,51 +92,6 @@ def fit(
     return Fitted(rule.model_copy(update=update), facts)
 
 
-def choose_cut(seen: Sequence[Observed], max_false_area: float | None = None, fixed: float | None = None) -> Cut | None:
-    """The threshold of the network's own map.
-
-    Of the thresholds whose mean F1 is within one standard error of the best one's (Breiman et al. 1984), the nearest
-    to 0.5: few images say little about the third digit, and 0.5 is what the network was trained for.
-
-    Returns:
-        The choice; None without a mask to choose by.
-    """
-    scores = np.array([image.f1 for image in seen if image.f1 is not None])
-    if not len(scores):
-        return None
-    thresholds = ThresholdSweep().thresholds.astype(np.float64)
-    mean = scores.mean(axis=0)
-    area = _false_area(seen)
-    allowed = np.ones(len(thresholds), bool)
-    words = "nearest to 0.5 within one standard error of the best mean F1"
-    if max_false_area is not None and area is not None:
-        bound = _false_area_bound(seen)
-        allowed = bound <= max_false_area
-        words += f", at most {max_false_area:.3g} of authentic images marked ({_CONFIDENCE:.0%} sure, "
-        words += "by the spread of source groups)"
-        if not allowed.any():
-            allowed = bound == bound.min()
-            words += " (which no threshold keeps; the least there is)"
-    best = int(np.flatnonzero(allowed)[mean[allowed].argmax()])
-    behind = scores[:, [best]] - scores
-    error = behind.std(axis=0, ddof=1) / np.sqrt(len(scores)) if len(scores) > 1 else np.zeros(len(thresholds))
-    good = np.flatnonzero(allowed & (behind.mean(axis=0) <= error))
-    chosen = int(good[np.abs(thresholds[good] - _HALF).argmin()])
-    if fixed is not None:
-        chosen, words = int(np.abs(thresholds - fixed).argmin()), "given"
-    half = int(np.flatnonzero(thresholds == _HALF)[0])
-    return Cut(
-        cut=float(thresholds[chosen]),
-        best=float(thresholds[best]),
-        f1_at_half=float(mean[half]),
-        f1_at_cut=float(mean[chosen]),
-        f1_at_best=float(mean[best]),
-        false_area_at_half=None if area is None else float(area[half]),
-        false_area_at_cut=None if area is None else float(area[chosen]),
-        rule=words,
-    )
-
-
 def fit_map(values: Floats, negatives: NDArray[Any], positives: NDArray[Any], cut: float) -> Scaling:
     """Temperature of the map around the threshold, which becomes 0.5 (Guo et al. 2017, by maximum likelihood).
 
@@ -247,58 +151,11 @@ def _regression(x: Floats, y: NDArray[Any], weight: Floats, *, intercept: bool) 
     return model.fit(x, y, sample_weight=weight / weight.mean())
 
 
-def _fed(sample: Sample, spec: PreprocessingSpec) -> tuple[Fed, NDArray[np.float32]]:
-    image, target = sample.load_fitted(spec)
-    return spec.feed(image), target
-
-
 def _pooled(highest: NDArray[np.float32], rule: DecisionRule) -> float:
     """Logit of a score that is not scaled."""
     if rule.score_pooling == "logit":
         return float(logit(highest).mean())
     return float(logit(highest.mean(dtype=np.float64)))
-
-
-def _false_area(seen: Sequence[Observed]) -> Floats | None:
-    """Mean share of the authentic images above each threshold; None without authentic images."""
-    shares = _false_areas(seen)
-    return None if shares is None else np.asarray(shares.mean(axis=0))
-
-
-def _false_area_bound(seen: Sequence[Observed]) -> Floats:
-    """What the mean share of further authentic images stays below, by the spread of those that were seen.
-
-    A mean at the bound itself is above it for every other set of images. Images of one source group are one witness,
-    however many there are: further images are of other groups.
-    """
-    shares = _by_group(seen)
-    error = shares.std(axis=0, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
-    return np.asarray(shares.mean(axis=0) + NormalDist().inv_cdf(_CONFIDENCE) * error)
-
-
-def _false_areas(seen: Sequence[Observed]) -> Floats | None:
-    """Share of each authentic image above each threshold, (images, thresholds); None without authentic images."""
-    counts = [image.counts[0] for image in seen if not image.tampered and image.counts is not None]
-    if not counts:
-        return None
-    edges = np.append(ScoreHistogram().edges, np.float32(1)).astype(np.float64)
-    thresholds = ThresholdSweep().thresholds.astype(np.float64)
-    above = edges[None, :] > thresholds[:, None]  # a bin is (low, high]
-    shares = [above @ (image / image.sum()) for image in counts]
-    return np.stack(shares)
-
-
-def _by_group(seen: Sequence[Observed]) -> Floats:
-    """As `_false_areas`, the mean of each source group, (groups, thresholds); of a single one, its images."""
-    shares = _false_areas(seen)
-    assert shares is not None
-    authentic = [image for image in seen if not image.tampered and image.counts is not None]
-    members: dict[object, list[int]] = {}
-    for index, image in enumerate(authentic):
-        members.setdefault(index if image.group is None else image.group, []).append(index)
-    if len(members) == 1:  # a group alone has no spread, which would make the bound a mean
-        return shares
-    return np.stack([shares[indices].mean(axis=0) for indices in members.values()])
 
 
 def _diagram(diagram: Reliability) -> Diagram:

@@ -18,8 +18,9 @@ from boxpromptiml.files import sha256_of
 from boxpromptiml.model_config import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, DecisionRule, ModelConfig, Provenance
 from boxpromptiml.models import CARD_NAME, packaged_names, packaged_root
 from boxpromptiml.models.card import CardText, FileFact, ModelCard, Result
-from boxpromptiml.packaging.fitting import Fitted, fit, observe
+from boxpromptiml.packaging.fitting import Fitted, fit
 from boxpromptiml.packaging.held_out import TRUTHS, held_out, recipe_of, supervision_of
+from boxpromptiml.packaging.observing import observe
 from boxpromptiml.packaging.results import result_of
 from boxpromptiml.packaging.storing import halve_weights, share_weights
 from boxpromptiml.runtime import Localizer
@@ -74,7 +75,7 @@ def package_model(
         results: by name, data sets to evaluate the finished model on, for the card.
         text: what only people know, for the card.
         weights: how matrices are stored, once for both files; the network computes in fp32 with what is stored.
-        max_false_area: bound of the threshold's choice, see `boxpromptiml.packaging.fitting.choose_cut`.
+        max_false_area: bound of the threshold's choice, see `boxpromptiml.packaging.threshold.choose_cut`.
         cut: the threshold of the network's own map; None to choose it. 0.5 gives the map a temperature and no bias.
         copies: whether the model also looks for parts of an image that are there twice; threshold and calibration are
             the network's own.

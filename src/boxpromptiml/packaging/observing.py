@@ -1,0 +1,70 @@
+"""What a model says of held-out images, and what is right: all that threshold and calibration are chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
+from boxpromptiml.preprocessing import Fed, PreprocessingSpec
+from boxpromptiml.progress import track
+from boxpromptiml.runtime import Localizer
+from boxpromptiml.training.sample import Sample
+
+_HALF = 0.5
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a model says of one image, and what is right.
+
+    Attributes:
+        tampered: of the image.
+        highest: the pixels that its score is made of, float32, as the network gives them.
+        counts: int64 (2, bins) of its pixels, see `ScoreHistogram`; None where no pixel's truth is known.
+        f1: float64 (thresholds,), see `ThresholdSweep`; None where nothing is tampered.
+        group: of images made from the same source photographs; None for an image by itself.
+    """
+
+    tampered: bool
+    highest: NDArray[np.float32]
+    counts: NDArray[np.int64] | None
+    f1: Floats | None
+    group: str | None = None
+
+
+def observe(localizer: Localizer, samples: Sequence[Sample]) -> list[Observed]:
+    """Look at images; the localizer must not be calibrated yet.
+
+    Raises:
+        ImageError: an image or mask cannot be read.
+    """
+    spec, rule = localizer.config.preprocessing, localizer.config.decision
+    seen = []
+    for sample in track(samples, "validation", len(samples)):
+        fed, target = _fed(sample, spec)
+        (values,) = localizer.maps([fed])
+        flat = values.ravel()
+        count = min(flat.size, max(1, round(rule.score_fraction * flat.size)))
+        highest = np.sort(np.partition(flat, flat.size - count)[flat.size - count :])
+        counts = f1 = None
+        if sample.has_target:
+            truth = target > _HALF
+            histogram = ScoreHistogram()
+            histogram.update(values, truth)
+            counts = np.stack([histogram.negatives, histogram.positives])
+            if truth.any():
+                sweep = ThresholdSweep()
+                sweep.update(values, truth)
+                f1 = sweep.f1()
+        seen.append(Observed(sample.tampered, highest, counts, f1, sample.group))
+    return seen
+
+
+def _fed(sample: Sample, spec: PreprocessingSpec) -> tuple[Fed, NDArray[np.float32]]:
+    image, target = sample.load_fitted(spec)
+    return spec.feed(image), target

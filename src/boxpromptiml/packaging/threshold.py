@@ -1,0 +1,101 @@
+"""The threshold of a network's own map, from what it says of held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
+from boxpromptiml.models.card import Cut
+from boxpromptiml.packaging.observing import Observed
+
+_CONFIDENCE = 0.95
+_HALF = 0.5
+Floats = NDArray[np.float64]
+
+
+def choose_cut(seen: Sequence[Observed], max_false_area: float | None = None, fixed: float | None = None) -> Cut | None:
+    """The threshold of the network's own map.
+
+    Of the thresholds whose mean F1 is within one standard error of the best one's (Breiman et al. 1984), the nearest
+    to 0.5: few images say little about the third digit, and 0.5 is what the network was trained for.
+
+    Returns:
+        The choice; None without a mask to choose by.
+    """
+    scores = np.array([image.f1 for image in seen if image.f1 is not None])
+    if not len(scores):
+        return None
+    thresholds = ThresholdSweep().thresholds.astype(np.float64)
+    mean = scores.mean(axis=0)
+    shares = _false_areas(seen)
+    area = None if shares is None else np.asarray(shares.mean(axis=0))
+    allowed = np.ones(len(thresholds), bool)
+    words = "nearest to 0.5 within one standard error of the best mean F1"
+    if max_false_area is not None and shares is not None:
+        bound = _bound(_by_group(shares, seen))
+        allowed = bound <= max_false_area
+        words += f", at most {max_false_area:.3g} of authentic images marked ({_CONFIDENCE:.0%} sure, "
+        words += "by the spread of source groups)"
+        if not allowed.any():
+            allowed = bound == bound.min()
+            words += " (which no threshold keeps; the least there is)"
+    best = int(np.flatnonzero(allowed)[mean[allowed].argmax()])
+    behind = scores[:, [best]] - scores
+    error = behind.std(axis=0, ddof=1) / np.sqrt(len(scores)) if len(scores) > 1 else np.zeros(len(thresholds))
+    good = np.flatnonzero(allowed & (behind.mean(axis=0) <= error))
+    chosen = int(good[np.abs(thresholds[good] - _HALF).argmin()])
+    if fixed is not None:
+        chosen, words = int(np.abs(thresholds - fixed).argmin()), "given"
+    half = int(np.flatnonzero(thresholds == _HALF)[0])
+    return Cut(
+        cut=float(thresholds[chosen]),
+        best=float(thresholds[best]),
+        f1_at_half=float(mean[half]),
+        f1_at_cut=float(mean[chosen]),
+        f1_at_best=float(mean[best]),
+        false_area_at_half=None if area is None else float(area[half]),
+        false_area_at_cut=None if area is None else float(area[chosen]),
+        rule=words,
+    )
+
+
+def _false_areas(seen: Sequence[Observed]) -> Floats | None:
+    """Share of each authentic image above each threshold, (images, thresholds); None without authentic images."""
+    authentic = _authentic(seen)
+    if not authentic:
+        return None
+    edges = np.append(ScoreHistogram().edges, np.float32(1)).astype(np.float64)
+    thresholds = ThresholdSweep().thresholds.astype(np.float64)
+    above = edges[None, :] > thresholds[:, None]  # a bin is (low, high]
+    return np.stack([above @ (counts / counts.sum()) for counts, _ in authentic])
+
+
+def _by_group(shares: Floats, seen: Sequence[Observed]) -> Floats:
+    """The mean of each source group, (groups, thresholds), of `_false_areas`; of a single group, its images.
+
+    Images of one source group are one witness, however many there are: further images are of other groups.
+    """
+    members: dict[object, list[int]] = {}
+    for index, (_, group) in enumerate(_authentic(seen)):
+        members.setdefault(index if group is None else group, []).append(index)
+    if len(members) == 1:  # a group alone has no spread, which would make the bound a mean
+        return shares
+    return np.stack([shares[indices].mean(axis=0) for indices in members.values()])
+
+
+def _authentic(seen: Sequence[Observed]) -> list[tuple[NDArray[np.int64], str | None]]:
+    """Counts of untouched pixels and source group of each authentic image."""
+    return [(image.counts[0], image.group) for image in seen if not image.tampered and image.counts is not None]
+
+
+def _bound(shares: Floats) -> Floats:
+    """What the mean share of further ones stays below, by the spread of those that were seen, (thresholds,).
+
+    A mean at the bound itself is above it for every other set of them.
+    """
+    error = shares.std(axis=0, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
+    return np.asarray(shares.mean(axis=0) + NormalDist().inv_cdf(_CONFIDENCE) * error)
