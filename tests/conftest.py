@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Before the first import of huggingface_hub, timm or transformers: set later, it is ignored.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,6 +30,25 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the research data sets are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., Any]:
+    """A function that calls another one until its result is true, and returns that.
+
+    ``wait_until(condition, seconds, what="in words, for a failure")``. The limit is no measure of speed: it ends a test
+    that would wait for ever, and is far above what a busy machine needs. A page tells nothing of itself while a test
+    sleeps: ask Playwright's own methods to wait.
+    """
+
+    def wait(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < end, what or f"it did not come true in {seconds:g} s"
+            time.sleep(0.02)
+        return value
+
+    return wait
 
 
 @pytest.fixture

@@ -5,17 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from boxpromptiml.bulk.ahead import read_ahead
-
-
-def wait_until(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return holds()
 
 
 def test_everything_in_order() -> None:
@@ -23,7 +17,7 @@ def test_everything_in_order() -> None:
     assert list(read_ahead([], 3)) == []
 
 
-def test_reads_on_but_not_too_far() -> None:
+def test_reads_on_but_not_too_far(wait_until: Callable[..., Any]) -> None:
     read: list[int] = []
 
     def items() -> Iterator[int]:
@@ -33,11 +27,11 @@ def test_reads_on_but_not_too_far() -> None:
 
     stream = read_ahead(items(), 3)
     assert next(stream) == 0
-    assert wait_until(lambda: len(read) == 5)  # one taken, three waiting, one in hand
+    wait_until(lambda: len(read) == 5)  # one taken, three waiting, one in hand
     time.sleep(0.05)
     assert len(read) == 5
     stream.close()
-    assert wait_until(lambda: not any(thread.name == "read ahead" for thread in threading.enumerate()))
+    wait_until(lambda: not any(thread.name == "read ahead" for thread in threading.enumerate()))
 
 
 def test_errors_come_in_their_place() -> None:

@@ -163,17 +163,3 @@ def _read(process: subprocess.Popen[str], log: list[Any]) -> None:
             log.append(json.loads(line))
         except ValueError:
             log.append(line.rstrip())
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., Any]:
-    """A function that calls another one until its result is true, and returns that."""
-
-    def wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-        end = time.monotonic() + seconds
-        while not (value := condition()):
-            assert time.monotonic() < end, "it did not come true"
-            time.sleep(0.02)
-        return value
-
-    return wait

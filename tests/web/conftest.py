@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -194,25 +193,6 @@ def live_server() -> Iterator[Callable[..., LiveServer]]:
         if getattr(server, "process", None) is not None and server.process.poll() is None:
             server.process.kill()
             server.process.wait(timeout=30)
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., Any]:
-    """A function that calls another one until its result is true, and returns that.
-
-    For processes and files. A page tells nothing of itself while a test sleeps: ask Playwright's own methods to wait.
-    """
-
-    def wait(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
-        end = time.monotonic() + seconds
-        while True:
-            value = condition()
-            if value:
-                return value
-            assert time.monotonic() < end, what or "it did not come true"
-            time.sleep(0.05)
-
-    return wait
 
 
 @pytest.fixture

@@ -568,8 +568,9 @@ def test_counts_seconds_once_when_answers_are_lost(desk: Desk, server: Any, wait
         else:
             route.continue_()
 
-    desk.open(server)
+    # Before the page is there: one that is busy may take no notice of a route until after its next request.
     desk.page.route("**/api/record*", lose_the_answer)
+    desk.open(server)
     desk.drag((30, 40), (200, 250))
     wait_until(lambda: desk.state == "saved" and len(sent) == 3)  # asking the page lets the routes run
     desk.saved()

@@ -119,13 +119,6 @@ def picture(answer: Any) -> NDArray[np.uint8]:
         return np.asarray(found)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return float((a & b).sum() / (a | b).sum())
 
@@ -285,10 +278,12 @@ def in_background(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]
     return thread, answers
 
 
-def test_a_newer_request_makes_an_older_one_pointless(client: TestClient, teacher: Watched) -> None:
+def test_a_newer_request_makes_an_older_one_pointless(
+    client: TestClient, teacher: Watched, wait_until: Callable[..., Any]
+) -> None:
     teacher.gate.clear()
     blockers = [in_background(lambda name=name: ask(client, name)) for name in ("0.png", "1.png")]  # type: ignore[misc]
-    until(lambda: len(teacher.encoded) == 2)
+    wait_until(lambda: len(teacher.encoded) == 2)
     # Both of the teacher's threads are taken: what comes now waits.
     first, old = in_background(lambda: ask(client, "2.png", [[1, 1, 200, 200]]))
     time.sleep(0.2)
@@ -302,20 +297,24 @@ def test_a_newer_request_makes_an_older_one_pointless(client: TestClient, teache
     assert Box(1, 1, 200, 200) not in [box for box, _ in teacher.decoded]
 
 
-def test_the_next_images_are_encoded_ahead(client: TestClient, teacher: Watched) -> None:
+def test_the_next_images_are_encoded_ahead(
+    client: TestClient, teacher: Watched, wait_until: Callable[..., Any]
+) -> None:
     answer = client.post("/api/prefetch", json={"images": ["1.png", "gone.png", "2.png"]})
     assert (answer.status_code, answer.content) == (202, b"")
-    until(lambda: len(teacher.encoded) == 2)
+    wait_until(lambda: len(teacher.encoded) == 2)
     time.sleep(0.2)
     assert ask(client, "2.png")["cached"]
     assert len(teacher.encoded) == 2
 
 
-def test_a_person_does_not_wait_for_what_is_done_ahead(client: TestClient, teacher: Watched) -> None:
+def test_a_person_does_not_wait_for_what_is_done_ahead(
+    client: TestClient, teacher: Watched, wait_until: Callable[..., Any]
+) -> None:
     assert ask(client, "0.png")
     teacher.gate.clear()
     client.post("/api/prefetch", json={"images": ["1.png", "2.png"]})
-    until(lambda: len(teacher.encoded) == 2)
+    wait_until(lambda: len(teacher.encoded) == 2)
     assert ask(client, "0.png", [[5, 5, 300, 300]])["cached"]
     # A newer list takes the place of what has not begun.
     client.post("/api/prefetch", json={"images": []})

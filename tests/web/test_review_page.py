@@ -287,16 +287,21 @@ def test_another_teacher_makes_the_mask_again(reviewer: Reviewer) -> None:
     assert reviewer.colour(30, 30) == (0, 0, 0)
 
 
-def test_no_verdict_on_a_mask_that_is_being_made(reviewer: Reviewer, shot: Callable[..., None]) -> None:
-    page = reviewer.page
+def test_no_verdict_on_a_mask_that_is_being_made(
+    page: Page, folder: Path, server: Any, wait_until: Callable[..., Any], shot: Callable[..., None]
+) -> None:
+    reviewer = Reviewer(page, folder, wait_until)
+    held: list[Any] = []
+    # Before the page is there: one that is busy may take no notice of a route until after its next request.
+    page.route("**/api/relabel*", lambda route: held.append(route))
+    reviewer.open(server)
+    reviewer.ready("b.png")
     page.get_by_label("Teacher").select_option("box")
     reviewer.press("b")
     reviewer.drag((200, 50), (260, 120))
     page.locator(".box-row").nth(1).wait_for()
-    held: list[Any] = []
-    page.route("**/api/relabel*", lambda route: held.append(route))
     reviewer.press("t")
-    reviewer.wait(lambda: page.wait_for_timeout(20) or held)
+    reviewer.wait(lambda: page.wait_for_timeout(20) or held, what="no mask was asked for")
     reviewer.press("a", "r", "Enter")
     page.locator(".review .toast", has_text="box is making the mask: decide when it is there").wait_for()
     assert page.locator("[data-action=accept]").get_attribute("aria-disabled") == "true"
