@@ -1,4 +1,4 @@
-"""A run of a tiny student, as `boxpromptiml train` leaves it, and its dataset."""
+"""A run of a tiny student, as `boxpromptiml train` leaves it, its dataset, and what a model says of images."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.formats import import_source
+from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
+from boxpromptiml.packaging.observing import Observed
 from boxpromptiml.training.recipe import Recipe
 from boxpromptiml.training.run import train
 
@@ -64,3 +67,44 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "run"
     train(dataset, folder, recipe, supervision="mask")
     return folder
+
+
+@pytest.fixture(scope="session")
+def observed() -> Callable[[NDArray[np.float32], NDArray[np.bool_]], Observed]:
+    """``observed(values, truth)``: what a model says of an image, and what is right."""
+
+    def make(values: NDArray[np.float32], truth: NDArray[np.bool_]) -> Observed:
+        histogram, sweep = ScoreHistogram(), ThresholdSweep()
+        histogram.update(values, truth)
+        if truth.any():
+            sweep.update(values, truth)
+        return Observed(
+            tampered=bool(truth.any()),
+            highest=np.sort(values.ravel())[-10:],
+            counts=np.stack([histogram.negatives, histogram.positives]),
+            f1=sweep.f1() if truth.any() else None,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_images(observed: Callable[..., Observed]) -> Callable[..., list[Observed]]:
+    """``make_images(count, level=, stray=)``: maps that give tampered pixels `level` and some untouched ones `stray`.
+
+    Every second image is authentic.
+    """
+
+    def make(count: int, *, level: float, stray: float) -> list[Observed]:
+        rng = np.random.default_rng(0)
+        images = []
+        for place in range(count):
+            truth = np.zeros((20, 20), bool)
+            if place % 2 == 0:
+                truth[:8, :8] = True
+            values = np.where(truth, level, np.where(rng.random((20, 20)) < 0.1, stray, 0.01))
+            noisy = (values + rng.normal(0, 0.01, values.shape)).clip(0, 1).astype(np.float32)
+            images.append(observed(noisy, truth))
+        return images
+
+    return make

@@ -1,8 +1,8 @@
-"""Thresholds and scalings from what is known to be right."""
+"""Scalings from what is known to be right."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,38 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
+from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.metrics.calibration import Reliability
 from boxpromptiml.model_config import DecisionRule, Scaling, logit, sigmoid
 from boxpromptiml.packaging.fitting import cross_validated, fit, fit_map, fit_score
 from boxpromptiml.packaging.observing import Observed
-from boxpromptiml.packaging.threshold import choose_cut
 
-
-def _observed(values: np.ndarray, truth: np.ndarray) -> Observed:
-    histogram, sweep = ScoreHistogram(), ThresholdSweep()
-    histogram.update(values, truth)
-    if truth.any():
-        sweep.update(values, truth)
-    return Observed(
-        tampered=bool(truth.any()),
-        highest=np.sort(values.ravel())[-10:],
-        counts=np.stack([histogram.negatives, histogram.positives]),
-        f1=sweep.f1() if truth.any() else None,
-    )
-
-
-def _images(count: int, *, level: float, stray: float, seed: int = 0) -> list[Observed]:
-    """Maps that give tampered pixels `level` and some untouched ones `stray`; every second image is authentic."""
-    rng = np.random.default_rng(seed)
-    images = []
-    for place in range(count):
-        truth = np.zeros((20, 20), bool)
-        if place % 2 == 0:
-            truth[:8, :8] = True
-        values = np.where(truth, level, np.where(rng.random((20, 20)) < 0.1, stray, 0.01))
-        images.append(_observed((values + rng.normal(0, 0.01, values.shape)).clip(0, 1).astype(np.float32), truth))
-    return images
+Make = Callable[..., list[Observed]]
 
 
 @settings(max_examples=25)
@@ -93,79 +68,7 @@ def test_the_cut_of_a_map_becomes_one_half(cut: float) -> None:
     assert float(scaling.forward(cut)) == pytest.approx(0.5, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("level", "stray", "least", "most"),
-    [
-        (0.9, 0.1, 0.5, 0.5),  # 0.5 is as good as any other: it stays
-        (0.4, 0.1, 0.15, 0.4),  # tampered pixels stay below 0.5
-        (0.9, 0.6, 0.62, 0.88),  # stray ones above it
-    ],
-)
-def test_the_cut_lies_where_f1_is_high(level: float, stray: float, least: float, most: float) -> None:
-    cut = choose_cut(_images(20, level=level, stray=stray))
-    assert cut is not None
-    assert least <= cut.cut <= most
-    assert cut.f1_at_cut > 0.9
-    assert cut.f1_at_best >= cut.f1_at_cut >= cut.f1_at_half
-
-
-def test_a_bound_of_the_false_area_moves_the_cut() -> None:
-    images = _images(20, level=0.7, stray=0.6)
-    for image in images:  # F1 alone would not care
-        if image.f1 is not None:
-            image.f1[:] = 0.5
-    free, bound = choose_cut(images), choose_cut(images, max_false_area=0.01)
-    assert free is not None
-    assert bound is not None
-    assert (free.cut, free.false_area_at_cut) == (0.5, pytest.approx(0.1, abs=0.03))
-    assert bound.cut > 0.6
-    assert bound.false_area_at_cut is not None
-    assert bound.false_area_at_cut <= 0.01
-
-
-def test_the_bound_holds_for_other_images_too() -> None:
-    """Few authentic images that differ much: their mean below the bound is not enough."""
-    authentic = [image for image in _images(20, level=0.7, stray=0.6) if not image.tampered]
-    clean = [image for image in _images(20, level=0.7, stray=0.01) if not image.tampered]
-    tampered = [image for image in _images(20, level=0.7, stray=0.6) if image.tampered]
-    for image in tampered:
-        assert image.f1 is not None
-        image.f1[:] = 0.5
-    alike = choose_cut(tampered + authentic, max_false_area=0.12)
-    unlike = choose_cut(tampered + authentic[:5] + clean[:1], max_false_area=0.1)
-    assert alike is not None
-    assert alike.cut == 0.5
-    assert unlike is not None
-    assert unlike.false_area_at_half is not None
-    assert unlike.false_area_at_half < 0.1  # and yet
-    assert unlike.cut > 0.5
-
-
-def test_images_of_one_source_are_one_witness() -> None:
-    """Many clean images of one scene, and two of others that are marked: the scene is one image of three."""
-    stray, clean = (
-        [image for image in _images(40, level=0.7, stray=level) if not image.tampered] for level in (0.6, 0.01)
-    )
-    tampered = [image for image in _images(20, level=0.7, stray=0.6) if image.tampered]
-    for image in tampered:
-        assert image.f1 is not None
-        image.f1[:] = 0.5
-    scene = [replace(image, group="scene") for image in clean]
-    alone = choose_cut(tampered + stray[:2] + clean, max_false_area=0.05)
-    grouped = choose_cut(tampered + stray[:2] + scene, max_false_area=0.05)
-    assert alone is not None
-    assert alone.cut == 0.5
-    assert grouped is not None
-    assert grouped.cut > 0.5
-
-
-def test_a_cut_can_be_given() -> None:
-    cut = choose_cut(_images(10, level=0.4, stray=0.1), fixed=0.5)
-    assert cut is not None
-    assert (cut.cut, cut.rule) == (0.5, "given")
-
-
-def test_fit_gives_a_rule_whose_scores_are_probabilities() -> None:
+def test_fit_gives_a_rule_whose_scores_are_probabilities(observed: Callable[..., Observed]) -> None:
     rng = np.random.default_rng(1)
     images = []
     for _ in range(300):
@@ -173,7 +76,7 @@ def test_fit_gives_a_rule_whose_scores_are_probabilities() -> None:
         truth = np.zeros((10, 10), bool)
         truth[:5, :5] = rng.random() < level  # the map's height says how likely, but much too timidly
         values = np.full((10, 10), sigmoid(0.3 * logit(level) - 1), np.float32)
-        images.append(_observed(values, truth))
+        images.append(observed(values, truth))
     fitted = fit(images, DecisionRule(score_pooling="logit", score_fraction=0.1), "true masks")
     facts = fitted.facts
     assert facts.score_before is not None
@@ -195,8 +98,10 @@ def test_without_masks_only_the_score_is_fitted() -> None:
     assert (fitted.facts.cut, fitted.facts.pixel_after) == (None, None)
 
 
-def test_one_kind_of_images_calibrates_no_score() -> None:
-    fitted = fit([image for image in _images(10, level=0.9, stray=0.1) if image.tampered], DecisionRule(), "true masks")
+def test_one_kind_of_images_calibrates_no_score(make_images: Make) -> None:
+    fitted = fit(
+        [image for image in make_images(10, level=0.9, stray=0.1) if image.tampered], DecisionRule(), "true masks"
+    )
     assert fitted.rule.score_scaling.is_identity
     assert fitted.facts.score_cross_validated is None
 

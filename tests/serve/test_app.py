@@ -380,4 +380,5 @@ def test_the_example_of_openapi_is_answered(start: Start) -> None:
 def test_the_model_tells_of_itself(start: Start, localizer: Localizer) -> None:
     told = start(max_images=100, max_queue=10).get("/v1/model").json()
     assert (told["id"], told["input"], told["runtime"]) == (localizer.model_id, "64 x 64", "onnx")
+    assert (told["looks"], told["copies"]) == (1, False)
     assert told["limits"]["images"] == 10

@@ -50,11 +50,13 @@ def router(service: Service) -> APIRouter:
     async def model() -> dict[str, Any]:
         """What is served."""
         localizer = service.model()
-        spec, choice = localizer.config.preprocessing, localizer.choice
+        spec, rule, choice = localizer.config.preprocessing, localizer.config.decision, localizer.choice
         return {
             "id": localizer.model_id,
             "name": localizer.folder.resolve().name,
-            "threshold": localizer.config.decision.threshold,
+            "threshold": rule.threshold,
+            "looks": rule.looks,
+            "copies": rule.copies,
             "input": spec.input_text,
             "runtime": choice.runtime,
             "precision": choice.precision,

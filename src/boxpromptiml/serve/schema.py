@@ -95,6 +95,8 @@ class Model(BaseModel):
     id: str
     name: str
     threshold: float
+    looks: int = Field(description="How often the network looks at a photo: 2 also turned by half.")
+    copies: bool = Field(description="Whether parts that are there twice are looked for.")
     input: str = Field(description="Size of the network's input.")
     runtime: str
     precision: str
