@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from boxpromptiml.errors import ModelError
-from boxpromptiml.model_config import DecisionRule, ModelConfig, Provenance, Scaling, StudentConfig, count_weights
+from boxpromptiml.model_config import DecisionRule, ModelConfig, Provenance, StudentConfig, count_weights
 from boxpromptiml.preprocessing import PreprocessingSpec
 
 
@@ -93,6 +89,7 @@ def test_every_key_is_described(model: type[BaseModel]) -> None:
         (DecisionRule, {"score_fraction": 0}),
         (DecisionRule, {"treshold": 0.5}),
         (DecisionRule, {"looks": 4}),
+        (DecisionRule, {"adaptive": {"background": 0.3, "peak": 1.0, "usual_background": -4, "usual_peak": 0}}),
     ],
 )
 def test_values_out_of_range_are_refused(model: type[BaseModel], values: dict[str, Any]) -> None:
@@ -141,43 +138,3 @@ def test_what_is_not_a_whole_safetensors_file(tmp_path: Path, content: bytes) ->
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.safetensors: not a safetensors file, or not all of one; restore it"):
         count_weights(path)
-
-
-@settings(max_examples=200)
-@given(
-    slope=st.floats(0.05, 20),
-    bias=st.floats(-5, 5),
-    values=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20),
-)
-def test_scaling_keeps_the_order_and_can_be_undone(slope: float, bias: float, values: list[float]) -> None:
-    scaling = Scaling(slope=slope, bias=bias)
-    given_values = np.sort(np.array(values, np.float32))
-    scaled = scaling.apply(given_values.copy())
-    assert scaled.dtype == np.float32
-    assert ((scaled >= 0) & (scaled <= 1)).all()
-    assert (np.diff(scaled) >= 0).all()
-    exact = scaling.forward(given_values)
-    np.testing.assert_allclose(scaled, exact, atol=2e-6)
-    middle = (exact > 1e-6) & (exact < 1 - 1e-6) & (given_values > 1e-6) & (given_values < 1 - 1e-6)
-    np.testing.assert_allclose(scaling.inverse(exact)[middle], given_values[middle], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("scaling", "probability", "expected"),
-    [
-        (Scaling(), 0.3, 0.3),
-        (Scaling(slope=0.5), 0.5, 0.5),  # a temperature leaves the cut at 0.5 where it is
-        (Scaling(slope=0.5), 0.9, 0.75),  # sqrt(9) : 1
-        (Scaling(bias=-math.log(4)), 0.8, 0.5),
-    ],
-)
-def test_scaling(scaling: Scaling, probability: float, expected: float) -> None:
-    assert float(scaling.forward(probability)) == pytest.approx(expected)
-    assert scaling.apply(np.array([probability], np.float32))[0] == pytest.approx(expected)
-
-
-def test_a_scaling_that_changes_nothing_copies_nothing() -> None:
-    values = np.array([0.0, 0.25, 1.0], np.float32)
-    assert Scaling().apply(values) is values
-    assert Scaling().is_identity
-    assert Scaling(slope=0.5).temperature == 2

@@ -14,15 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import write_json
 from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.scaling import AdaptiveThreshold, Scaling
 
 FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 ONNX_NAME = "model.onnx"
 NATIVE_ONLY = "for models that are fed images at their own size (fit: native)"
-
-# Logits of float32 probabilities stay finite: between 2**-24 and 1 - 2**-24.
-LOGIT_EDGE = 2.0**-24
 
 
 class StudentConfig(BaseModel):
@@ -63,64 +61,6 @@ class StudentConfig(BaseModel):
         return self
 
 
-def logit(probability: Any) -> NDArray[np.float64]:
-    """log(p / (1 - p)) in float64; p is kept 2**-24 away from 0 and 1, so that it is finite."""
-    values = np.clip(np.asarray(probability, np.float64), LOGIT_EDGE, 1 - LOGIT_EDGE)
-    return np.asarray(np.log(values) - np.log1p(-values))
-
-
-def sigmoid(logits: Any) -> NDArray[np.float64]:
-    """1 / (1 + exp(-x)) in float64."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(np.asarray(logits, np.float64), -700, 700))))
-
-
-class Scaling(BaseModel):
-    """Calibration of probabilities: sigmoid(slope * logit(p) + bias).
-
-    Platt scaling (Platt 1999) of the logit; without bias it is temperature scaling with temperature 1 / slope
-    (Guo et al. 2017). It never changes which of two values is the higher one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    slope: float = Field(1.0, gt=0, le=1000, description="1 / temperature.")
-    bias: float = Field(0.0, ge=-100, le=100, description="Added to the scaled logit.")
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether it changes nothing."""
-        return self.slope == 1 and self.bias == 0
-
-    @property
-    def temperature(self) -> float:
-        """1 / slope."""
-        return 1 / self.slope
-
-    def apply(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale a map, float32 in [0, 1]; the array itself where nothing changes."""
-        if self.is_identity:
-            return probability
-        values = np.clip(probability, np.float32(LOGIT_EDGE), np.float32(1 - LOGIT_EDGE))
-        # In float32 and in place: it runs over every map.
-        logits = np.log(values)
-        logits -= np.log1p(-values)
-        logits *= np.float32(self.slope)
-        logits += np.float32(self.bias)
-        np.negative(np.clip(logits, -80, 80, out=logits), out=logits)
-        np.exp(logits, out=logits)
-        logits += np.float32(1)
-        return np.reciprocal(logits, out=logits)
-
-    def forward(self, probability: Any) -> NDArray[np.float64]:
-        """As `apply`, for few values, float64."""
-        return sigmoid(self.slope * logit(probability) + self.bias)
-
-    def inverse(self, probability: NDArray[Any]) -> NDArray[np.float64]:
-        """What `forward` was given."""
-        values = np.asarray(probability, np.float64)
-        return values if self.is_identity else sigmoid((logit(values) - self.bias) / self.slope)
-
-
 class DecisionRule(BaseModel):
     """How a probability map becomes a mask, a score and a verdict."""
 
@@ -135,9 +75,12 @@ class DecisionRule(BaseModel):
         description="What that is the mean of: probabilities, or their logits, as where the training minimised the "
         "image's own cross-entropy (loss.image).",
     )
-    map_scaling: Scaling = Field(
-        default_factory=Scaling, description="Calibration of the map, before anything else is done with it."
+    adaptive: AdaptiveThreshold | None = Field(
+        None,
+        description="A threshold that follows each image: its shift of the map, before all else is done with it. null: "
+        "the same threshold for all.",
     )
+    map_scaling: Scaling = Field(default_factory=Scaling, description="Calibration of the map.")
     score_scaling: Scaling = Field(
         default_factory=Scaling, description="Calibration of the score, so that it is the probability of tampering."
     )
@@ -152,6 +95,10 @@ class DecisionRule(BaseModel):
         description="How often the network looks at an image. 2: as it is and turned by half (upside down), averaged: "
         "what it sees by accident it sees once. Takes twice the network's time.",
     )
+
+    def finished(self, map_: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A network's own map of a whole photo, float32 in [0, 1], adapted and calibrated."""
+        return self.map_scaling.apply(map_ if self.adaptive is None else self.adaptive.apply(map_))
 
     @property
     def is_calibrated(self) -> bool:

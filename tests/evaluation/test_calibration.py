@@ -13,7 +13,8 @@ from PIL import Image
 from boxpromptiml import Localizer
 from boxpromptiml.evaluation.run import evaluate
 from boxpromptiml.metrics.calibration import Reliability
-from boxpromptiml.model_config import ModelConfig, Scaling
+from boxpromptiml.model_config import ModelConfig
+from boxpromptiml.scaling import Scaling
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import torch
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.integrations.benchmark import BenchmarkStudent, image_scores
-from boxpromptiml.model_config import DecisionRule, ModelConfig, Scaling, StudentConfig
+from boxpromptiml.model_config import DecisionRule, ModelConfig, StudentConfig
 from boxpromptiml.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpec
 from boxpromptiml.runtime import image_score
+from boxpromptiml.scaling import AdaptiveThreshold, Scaling
 from boxpromptiml.student import build_student, load_checkpoint, save_checkpoint
 
 SIZE = 64
@@ -58,6 +59,18 @@ def test_the_maps_are_those_of_the_student_on_the_8_bit_pixels(checkpoint: Path)
     assert output["pred_label"].tolist() == pytest.approx(
         [image_score(map_, DecisionRule(score_fraction=0.1)) for map_ in expected[:, 0].numpy()], abs=1e-12
     )
+
+
+def test_a_threshold_that_follows_each_image_does_so_here(checkpoint: Path) -> None:
+    plain = BenchmarkStudent(str(checkpoint)).eval()
+    adaptive = AdaptiveThreshold(background=0.3, peak=0.5, usual_background=-2, usual_peak=0)
+    config = ModelConfig.load(checkpoint)
+    config.model_copy(update={"decision": config.decision.model_copy(update={"adaptive": adaptive})}).save(checkpoint)
+    following = BenchmarkStudent(str(checkpoint)).eval()
+    with torch.no_grad():
+        own, found = (model(_loaded(_pixels()), _mask())["pred_mask"].numpy() for model in (plain, following))
+    for before, after in zip(own, found, strict=True):
+        np.testing.assert_allclose(after[0], adaptive.apply(before[0]), atol=1e-6)
 
 
 def test_all_256_levels_of_all_channels_are_restored(checkpoint: Path) -> None:

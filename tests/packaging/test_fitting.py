@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.metrics.calibration import Reliability
-from boxpromptiml.model_config import DecisionRule, Scaling, logit, sigmoid
+from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.packaging.fitting import cross_validated, fit, fit_map, fit_score
 from boxpromptiml.packaging.observing import Observed
+from boxpromptiml.scaling import Scaling, logit, sigmoid
 
 Make = Callable[..., list[Observed]]
 

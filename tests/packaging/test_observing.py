@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from boxpromptiml import Localizer
@@ -40,10 +41,22 @@ def test_a_threshold_is_chosen_by_as_many_looks_as_the_model_takes(
 ) -> None:
     looked: list[int] = []
 
-    def watched(localizer: Localizer, samples: Sequence[Sample]) -> list[Observed]:
+    def watched(localizer: Localizer, samples: Sequence[Sample], *how: int) -> list[Observed]:
         looked.append(localizer.config.decision.looks)
-        return observe(localizer, samples)
+        return observe(localizer, samples, *how)
 
     monkeypatch.setattr("boxpromptiml.packaging.run.observe", watched)
     package_model(run, "mine", output=tmp_path / "mine", looks=looks)
     assert looked == [looks]
+
+
+def test_images_are_compressed_first_where_that_is_asked_for(run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    export_model(folder)
+    localizer, samples = Localizer.load(folder), held_out(run, ModelConfig.load(run))
+    clean, at_90, at_10 = (observe(localizer, samples, quality) for quality in (None, 90, 10))
+    assert [image.tampered for image in at_10] == [image.tampered for image in clean]
+    away = [
+        np.mean([abs(a.levels[1] - b.levels[1]) for a, b in zip(clean, other, strict=True)]) for other in (at_90, at_10)
+    ]
+    assert 0 < away[0] < away[1]

@@ -19,10 +19,11 @@ from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError, ModelError
 from boxpromptiml.evaluation.run import evaluate
 from boxpromptiml.files import sha256_of
-from boxpromptiml.model_config import ModelConfig, Scaling
+from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.models.card import CardText, Material, ModelCard
 from boxpromptiml.models.markdown import card_markdown
 from boxpromptiml.packaging import Packaged, package_model
+from boxpromptiml.scaling import Scaling
 from boxpromptiml.student import load_checkpoint
 
 FILES = {"card.json", "config.json", "model.onnx", "model.safetensors"}
@@ -128,6 +129,23 @@ def test_half_the_bytes_and_the_same_network(run: Path, packaged: Packaged, tmp_
 def damaged(run: Path, tmp_path: Path) -> Path:
     shutil.copytree(run, tmp_path / "run")
     return tmp_path / "run"
+
+
+def test_a_threshold_that_follows_each_image(run: Path, tmp_path: Path) -> None:
+    made = package_model(run, "mine", output=tmp_path / "mine", adaptive=True)
+    rule, fact = ModelConfig.load(made.folder).decision, made.card.calibration.adaptive
+    assert rule.adaptive is not None
+    assert fact is not None
+    assert fact.model_dump(include=set(rule.adaptive.model_dump())) == rule.adaptive.model_dump()
+    assert set(fact.f1_adaptive) == {"as they are", "JPEG 90", "JPEG 80", "JPEG 70"}
+    assert sum(fact.f1_adaptive.values()) >= sum(fact.f1_fixed.values())
+    assert "| adaptive |" in card_markdown(made.card)
+    # Threshold and calibration were chosen for the adapted map.
+    localizer = Localizer.load(made.folder)
+    image = np.random.default_rng(0).integers(90, 160, (64, 64, 3), dtype=np.uint8)
+    image[10:40, 20:50] = (210, 60, 60)
+    (own,) = localizer.maps([localizer.feed(image)], whole=False)
+    np.testing.assert_array_equal(localizer.localize(image).map, rule.map_scaling.apply(rule.adaptive.apply(own)))
 
 
 def test_refuses_copies_for_a_model_that_sees_shrunk_images(run: Path, tmp_path: Path) -> None:

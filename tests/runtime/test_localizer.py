@@ -19,11 +19,11 @@ from PIL import Image
 from boxpromptiml import Localization, Localizer, rle
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import decode_image
-from boxpromptiml.model_config import Scaling
 from boxpromptiml.preprocessing import PreprocessingSpec, resize_map
 from boxpromptiml.regions import Box, box_iou
 from boxpromptiml.runtime import image_score
 from boxpromptiml.runtime.preparing import prepare
+from boxpromptiml.scaling import Scaling
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxpromptiml import rle
-from boxpromptiml.model_config import DecisionRule, Scaling
+from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.preprocessing import resize_map, resize_nearest
 from boxpromptiml.runtime import image_score, native_mask
 from boxpromptiml.runtime import result as result_module
 from boxpromptiml.runtime.result import find_regions
+from boxpromptiml.scaling import Scaling
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from boxpromptiml.preprocessing import Fed, PreprocessingSpec
 from boxpromptiml.regions import Box, box_iou
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.tiling import Side, detail_map, plan_tiles
+from boxpromptiml.scaling import AdaptiveThreshold, Scaling
 
 SPEC = PreprocessingSpec(height=64, width=96)
 NATIVE = PreprocessingSpec(fit="native", height=64, width=96, max_side=256)
@@ -216,6 +217,22 @@ def test_a_small_image_is_looked_at_once(red_model: Path) -> None:
     image = np.full((64, 60, 3), 90, np.uint8)
     found = localizer.localize(image, detail=True)
     np.testing.assert_array_equal(found.map, localizer.localize(image).map)
+
+
+def test_a_photo_has_one_threshold_whatever_its_tiles_say(red_model: Path) -> None:
+    """Tiles and whole are blended as the network gives them; the blend is adapted and calibrated once."""
+    plain = Localizer.load(red_model, threads=1)
+    adaptive = AdaptiveThreshold(background=0.3, peak=0.5, usual_background=-2, usual_peak=0)
+    scaling = Scaling(slope=0.8, bias=0.3)
+    rule = plain.config.decision.model_copy(update={"adaptive": adaptive, "map_scaling": scaling})
+    config = plain.config.model_copy(update={"decision": rule})
+    following = Localizer(plain.session, config, plain.folder, plain.choice)
+    image = np.full((160, 200, 3), 90, np.uint8)
+    image[40:80, 30:90] = (180, 60, 60)
+    own, found = (localizer.localize(image, detail=True).map for localizer in (plain, following))
+    assert own.shape == (160, 200)
+    np.testing.assert_array_equal(found, scaling.apply(adaptive.apply(own)))
+    assert following.model_id != plain.model_id
 
 
 _PROGRAM = """

@@ -89,6 +89,14 @@ def package(
             help="How often the network looks at an image: 2: also turned by half, averaged, for twice its time.",
         ),
     ] = 1,
+    adaptive: Annotated[
+        bool,
+        typer.Option(
+            "--adaptive",
+            help="The threshold follows each image: less is asked for where traces are faint all over it, as after "
+            "compression. See docs/localizing.md.",
+        ),
+    ] = False,
     max_mb: Annotated[
         float, typer.Option(min=0.001, help="Refuse more than that; in the package, together with the other models.")
     ] = 25.0,
@@ -127,6 +135,7 @@ def package(
         cut=cut,
         copies=copies,
         looks=looks,
+        adaptive=adaptive,
         max_bytes=int(max_mb * 1e6),
     )
     if as_json:

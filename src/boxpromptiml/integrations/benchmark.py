@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from boxpromptiml.errors import ModelError
-from boxpromptiml.model_config import LOGIT_EDGE, DecisionRule, ModelConfig, Provenance, StudentConfig
+from boxpromptiml.model_config import DecisionRule, ModelConfig, Provenance, StudentConfig
 from boxpromptiml.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpec
+from boxpromptiml.scaling import LOGIT_EDGE
 from boxpromptiml.student import StudentOutput, build_student, load_checkpoint, save_checkpoint
 
 DEFAULT_SIZE = 224
@@ -107,7 +108,11 @@ class BenchmarkStudent(nn.Module):
         output = self.student.explain((self.pixels(image) - self.mean) / self.std)
         logits = output.logits.float()
         loss = F.binary_cross_entropy_with_logits(logits, mask.to(logits.dtype))
-        scaling = self.config.decision.map_scaling
+        adaptive, scaling = self.config.decision.adaptive, self.config.decision.map_scaling
+        if adaptive is not None:
+            maps = logits.detach().sigmoid().cpu().numpy()
+            shifts = [adaptive.shift(adaptive.levels(map_)) for map_ in maps]
+            logits = logits + logits.new_tensor(shifts).view(-1, 1, 1, 1)
         probability = torch.sigmoid(logits * scaling.slope + scaling.bias)
         return {
             "backward_loss": loss,

@@ -108,6 +108,19 @@ class Cut(_Part):
     rule: str
 
 
+class AdaptiveFact(_Part):
+    """The choice of the weights of `boxpromptiml.scaling.AdaptiveThreshold`."""
+
+    background: float
+    peak: float
+    usual_background: float
+    usual_peak: float
+    f1_fixed: dict[str, float] = Field(
+        description="Mean F1 of tampered images with one threshold for all, by how they were compressed."
+    )
+    f1_adaptive: dict[str, float]
+
+
 class CalibrationFact(_Part):
     """Threshold and calibration, chosen on held-out training images."""
 
@@ -116,6 +129,7 @@ class CalibrationFact(_Part):
     truth: str = Field(description="Where the masks of these images come from.")
     map_scaling: ScalingFact
     score_scaling: ScalingFact
+    adaptive: AdaptiveFact | None = None
     cut: Cut | None = None
     score_before: Diagram | None = None
     score_after: Diagram | None = None

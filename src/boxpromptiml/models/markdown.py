@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from boxpromptiml.models.card import Diagram, Figure, ModelCard, Result
+from boxpromptiml.models.card import AdaptiveFact, Diagram, Figure, ModelCard, Result
 
 # Names of figures for people, in the order in which they are told; see docs/metrics.md.
 FIGURES = {
@@ -127,6 +127,8 @@ def _calibration(card: ModelCard) -> Iterator[str]:
         f"{facts.truth} as truth; never on test images. The score is a probability for a mix with {tampered_share:.0%} "
         "tampered images, as these are: where fewer are tampered, it is too high."
     )
+    if facts.adaptive is not None:
+        yield from _adaptive(facts.adaptive)
     scaling = "sigmoid({slope:.4g} x logit + {bias:.4g})"
     rows = [
         [
@@ -174,6 +176,21 @@ def _calibration(card: ModelCard) -> Iterator[str]:
         if result.score_after is not None and result.score_after.bins:
             yield f"Reliability of the score on {result.name}:"
             yield _diagram(result.score_after)
+
+
+def _adaptive(fact: AdaptiveFact) -> Iterator[str]:
+    yield (
+        f"The threshold follows each image (adaptive): before all else, {fact.background:.3g} x (b + "
+        f"{-fact.usual_background:.4g}) - {fact.peak:.3g} x (t + {-fact.usual_peak:.4g}) is added to the logits of its "
+        "map, b being their lower quartile and t the mean of the highest hundredth. Mean F1 on these images at the "
+        "best allowed threshold:"
+    )
+    names = list(fact.f1_fixed)
+    rows = [
+        [label, *(f"{f1[name]:.3f}" for name in names)]
+        for label, f1 in (("one threshold for all", fact.f1_fixed), ("adaptive", fact.f1_adaptive))
+    ]
+    yield _table(["", *names], rows)
 
 
 def _diagram(diagram: Diagram) -> str:

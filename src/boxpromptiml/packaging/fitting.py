@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from boxpromptiml.errors import MissingExtraError
 from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.metrics.calibration import Reliability
-from boxpromptiml.model_config import DecisionRule, Scaling, logit, sigmoid
+from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.models.card import CalibrationFact, Diagram, ScalingFact
 from boxpromptiml.packaging.observing import Observed
 from boxpromptiml.packaging.threshold import choose_cut
+from boxpromptiml.scaling import Scaling, logit, sigmoid
 
 _LEAST_SLOPE = 0.01  # a score that says nothing, or the opposite, still keeps its order
 _FOLDS = 5

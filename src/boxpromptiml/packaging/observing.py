@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
-from boxpromptiml.preprocessing import Fed, PreprocessingSpec
+from boxpromptiml.perturbations import jpeg
 from boxpromptiml.progress import track
 from boxpromptiml.runtime import Localizer
+from boxpromptiml.scaling import AdaptiveThreshold
 from boxpromptiml.training.sample import Sample
 
 _HALF = 0.5
@@ -28,6 +29,7 @@ class Observed:
         counts: int64 (2, bins) of its pixels, see `ScoreHistogram`; None where no pixel's truth is known.
         f1: float64 (thresholds,), see `ThresholdSweep`; None where nothing is tampered.
         group: of images made from the same source photographs; None for an image by itself.
+        levels: of the map, see `boxpromptiml.scaling.AdaptiveThreshold.levels`.
     """
 
     tampered: bool
@@ -35,18 +37,25 @@ class Observed:
     counts: NDArray[np.int64] | None
     f1: Floats | None
     group: str | None = None
+    levels: tuple[float, float] = (0.0, 0.0)
 
 
-def observe(localizer: Localizer, samples: Sequence[Sample]) -> list[Observed]:
+def observe(localizer: Localizer, samples: Sequence[Sample], quality: int | None = None) -> list[Observed]:
     """Look at images; the localizer must not be calibrated yet.
+
+    Args:
+        localizer: the model.
+        samples: the images.
+        quality: JPEG compression of 0 .. 100 before that; None for none.
 
     Raises:
         ImageError: an image or mask cannot be read.
     """
     spec, rule = localizer.config.preprocessing, localizer.config.decision
     seen = []
-    for sample in track(samples, "validation", len(samples)):
-        fed, target = _fed(sample, spec)
+    for sample in track(samples, "validation" if quality is None else f"at JPEG {quality}", len(samples)):
+        image, target = sample.load_fitted(spec)
+        fed = spec.feed(image if quality is None else jpeg(np.asarray(image), quality))
         (values,) = localizer.maps([fed])
         flat = values.ravel()
         count = min(flat.size, max(1, round(rule.score_fraction * flat.size)))
@@ -61,10 +70,6 @@ def observe(localizer: Localizer, samples: Sequence[Sample]) -> list[Observed]:
                 sweep = ThresholdSweep()
                 sweep.update(values, truth)
                 f1 = sweep.f1()
-        seen.append(Observed(sample.tampered, highest, counts, f1, sample.group))
+        levels = AdaptiveThreshold.levels(values)
+        seen.append(Observed(sample.tampered, highest, counts, f1, sample.group, levels))
     return seen
-
-
-def _fed(sample: Sample, spec: PreprocessingSpec) -> tuple[Fed, NDArray[np.float32]]:
-    image, target = sample.load_fitted(spec)
-    return spec.feed(image), target

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from boxpromptiml.export import export_model
 from boxpromptiml.files import sha256_of
 from boxpromptiml.model_config import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, DecisionRule, ModelConfig, Provenance
 from boxpromptiml.models import CARD_NAME, packaged_names, packaged_root
-from boxpromptiml.models.card import CardText, FileFact, ModelCard, Result
+from boxpromptiml.models.card import AdaptiveFact, CardText, FileFact, ModelCard, Result
+from boxpromptiml.packaging.adapting import CLEAN, QUALITIES, choose_adaptive
 from boxpromptiml.packaging.fitting import Fitted, fit
 from boxpromptiml.packaging.held_out import TRUTHS, held_out, recipe_of, supervision_of
 from boxpromptiml.packaging.observing import observe
@@ -25,7 +26,9 @@ from boxpromptiml.packaging.results import result_of
 from boxpromptiml.packaging.storing import halve_weights, share_weights
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.marking import SCORE
+from boxpromptiml.scaling import AdaptiveThreshold
 from boxpromptiml.training.decision import decision_rule
+from boxpromptiml.training.sample import Sample
 
 MAX_BYTES = 25_000_000
 _RESULTS_FOLDER = "results"  # in the run's folder: a second call need not look again
@@ -60,6 +63,7 @@ def package_model(
     cut: float | None = None,
     copies: bool = False,
     looks: int = 1,
+    adaptive: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> Packaged:
     """Package a model: weights, ONNX file, calibrated config and card.
@@ -81,6 +85,8 @@ def package_model(
             the network's own.
         looks: how often the network looks at an image, 1 or 2, see `DecisionRule`; threshold and calibration are chosen
             with it.
+        adaptive: whether the threshold follows each image, see `boxpromptiml.scaling.AdaptiveThreshold`; its weights
+            are chosen on the held-out images, as they are and compressed.
         max_bytes: of the model, in the package of all models there together; more is refused.
 
     Raises:
@@ -112,6 +118,10 @@ def package_model(
         export_model(stage)
         share_weights(stage / ONNX_NAME, stage / WEIGHTS_NAME)
         _check_size(stage, target, max_bytes)
+        followed = _adapted(stage, samples, max_false_area) if adaptive else None
+        if followed is not None:
+            plain = plain.model_copy(update={"decision": plain.decision.model_copy(update={"adaptive": followed[0]})})
+            plain.save(stage)
         fitted = fit(
             observe(Localizer.load(stage), samples),
             plain.decision,
@@ -119,6 +129,8 @@ def package_model(
             max_false_area=max_false_area,
             fixed_cut=cut,
         )
+        if followed is not None:
+            fitted = replace(fitted, facts=fitted.facts.model_copy(update={"adaptive": followed[1]}))
         final = plain.model_copy(update={"decision": fitted.rule}).deciding(run, copies=copies)
         final.save(stage)
         localizer = Localizer.load(stage)
@@ -132,6 +144,15 @@ def package_model(
             path.chmod(0o644)
         _move(stage, target, Path(workshop) / "old")
     return Packaged(target, card, sum(file.bytes for file in card.files))
+
+
+def _adapted(
+    stage: Path, samples: Sequence[Sample], max_false_area: float | None
+) -> tuple[AdaptiveThreshold, AdaptiveFact] | None:
+    localizer = Localizer.load(stage)
+    seen = {CLEAN: observe(localizer, samples)}
+    seen |= {f"JPEG {quality}": observe(localizer, samples, quality) for quality in QUALITIES}
+    return choose_adaptive(seen, max_false_area)
 
 
 def _card(

@@ -36,7 +36,7 @@ def choose_cut(seen: Sequence[Observed], max_false_area: float | None = None, fi
     allowed = np.ones(len(thresholds), bool)
     words = "nearest to 0.5 within one standard error of the best mean F1"
     if max_false_area is not None and shares is not None:
-        bound = _bound(_by_group(shares, seen))
+        bound = bound_of_means(shares, [group for _, group in _authentic(seen)])
         allowed = bound <= max_false_area
         words += f", at most {max_false_area:.3g} of authentic images marked ({_CONFIDENCE:.0%} sure, "
         words += "by the spread of source groups)"
@@ -74,13 +74,10 @@ def _false_areas(seen: Sequence[Observed]) -> Floats | None:
     return np.stack([above @ (counts / counts.sum()) for counts, _ in authentic])
 
 
-def _by_group(shares: Floats, seen: Sequence[Observed]) -> Floats:
-    """The mean of each source group, (groups, thresholds), of `_false_areas`; of a single group, its images.
-
-    Images of one source group are one witness, however many there are: further images are of other groups.
-    """
+def _by_group(shares: Floats, groups: Sequence[str | None]) -> Floats:
+    """The mean of each source group, (groups, thresholds); of a single group, its images."""
     members: dict[object, list[int]] = {}
-    for index, (_, group) in enumerate(_authentic(seen)):
+    for index, group in enumerate(groups):
         members.setdefault(index if group is None else group, []).append(index)
     if len(members) == 1:  # a group alone has no spread, which would make the bound a mean
         return shares
@@ -92,10 +89,16 @@ def _authentic(seen: Sequence[Observed]) -> list[tuple[NDArray[np.int64], str | 
     return [(image.counts[0], image.group) for image in seen if not image.tampered and image.counts is not None]
 
 
-def _bound(shares: Floats) -> Floats:
-    """What the mean share of further ones stays below, by the spread of those that were seen, (thresholds,).
+def bound_of_means(shares: Floats, groups: Sequence[str | None]) -> Floats:
+    """What the mean share of further images stays below, by the spread of those that were seen, (thresholds,).
 
-    A mean at the bound itself is above it for every other set of them.
+    A mean at the bound itself is above it for every other set of them. Images of one source group are one witness,
+    however many there are: further images are of other groups.
+
+    Args:
+        shares: (images, thresholds), of each image that is marked.
+        groups: of each image; None for an image by itself.
     """
+    shares = _by_group(shares, groups)
     error = shares.std(axis=0, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
     return np.asarray(shares.mean(axis=0) + NormalDist().inv_cdf(_CONFIDENCE) * error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from boxpromptiml.copymove import VERSION, Copy
+from boxpromptiml.copymove import Copy
 from boxpromptiml.errors import ImageError, ModelError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, read_image_file
 from boxpromptiml.model_config import ModelConfig
@@ -21,6 +20,7 @@ from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed, PhotoLike
 from boxpromptiml.runtime.card import file_name, parse_name
 from boxpromptiml.runtime.finding import find_model
+from boxpromptiml.runtime.identity import model_id
 from boxpromptiml.runtime.inference import averaged, in_batches, run_checked
 from boxpromptiml.runtime.marking import mark_copies
 from boxpromptiml.runtime.result import Localization, Verdict, describe_copy, find_regions, image_score
@@ -50,7 +50,7 @@ class Localizer:
     def __init__(self, session: Session, config: ModelConfig, folder: Path, choice: Choice) -> None:
         self.session = session
         self.config = config
-        self.model_id = _model_id(session.digest, config)
+        self.model_id = model_id(session.digest, config)
         self.folder = folder
         self.choice = choice
 
@@ -141,18 +141,20 @@ class Localizer:
         """
         return run_checked(self.session, self.config.preprocessing, batch, self.folder, self.choice)
 
-    def maps(self, fed: Sequence[Fed], *, tta: bool = False) -> list[NDArray[np.float32]]:
+    def maps(self, fed: Sequence[Fed], *, tta: bool = False, whole: bool = True) -> list[NDArray[np.float32]]:
         """Run the network on images that `feed` has prepared; those of one size share a batch.
 
         Args:
             fed: the images.
             tta: look at each four times, as it is and mirrored left to right, top to bottom and both ways, and average
                 (test-time augmentation); else as often as ``config.decision.looks`` says.
+            whole: False for parts of photos: what the network says of them is left as it is, as threshold and
+                calibration are the whole photo's.
 
         Returns:
-            Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, calibrated by
-            ``config.decision.map_scaling``, without padding; with the copies that `feed` found, see
-            `boxpromptiml.runtime.marking.mark_copies`.
+            Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, by
+            ``config.decision`` adapted to the image and calibrated, without padding; with the copies that `feed` found,
+            see `boxpromptiml.runtime.marking.mark_copies`.
 
         Raises:
             ValueError: one has a size that the network does not take.
@@ -161,7 +163,9 @@ class Localizer:
         rule = self.config.decision
         looks = 4 if tta else rule.looks
         maps = in_batches(fed, lambda batch: averaged(batch, looks, self.probabilities))
-        return [mark_copies(rule.map_scaling.apply(map_), item.copies) for map_, item in zip(maps, fed, strict=True)]
+        if not whole:
+            return maps
+        return [mark_copies(rule.finished(map_), item.copies) for map_, item in zip(maps, fed, strict=True)]
 
     def detailed(
         self,
@@ -187,15 +191,15 @@ class Localizer:
         """
         tiling = plan_tiles(*picture.size, self.config.preprocessing, max_tiles)
         # Copies are marked last: tiles, which have none, would undo what they say of the rest of the photo.
-        (overall,) = self.maps([fed._replace(copies=())], tta=tta)
-        if tiling is None:
-            return mark_copies(overall, fed.copies)
+        (values,) = self.maps([fed], tta=tta, whole=False)
+        if tiling is not None:
 
-        def run(tiles: Sequence[Fed]) -> list[NDArray[np.float32]]:
-            proceed()
-            return self.maps(tiles, tta=tta)
+            def run(tiles: Sequence[Fed]) -> list[NDArray[np.float32]]:
+                proceed()
+                return self.maps(tiles, tta=tta, whole=False)
 
-        return mark_copies(detail_map(picture, overall, tiling, run), fed.copies)
+            values = detail_map(picture, values, tiling, run)
+        return mark_copies(self.config.decision.finished(values), fed.copies)
 
     def localize(
         self,
@@ -285,16 +289,6 @@ class Localizer:
         if (values > limit).any():  # or the mask is empty: resizing never exceeds the highest value
             answer.regions = find_regions(answer.mask, values)
         return answer
-
-
-def _model_id(digest: str, config: ModelConfig) -> str:
-    rule = config.decision
-    scalings = [rule.map_scaling, rule.score_scaling]
-    choices = [f"copies {VERSION}"] * rule.copies + ["two looks"] * (rule.looks == 2)
-    if all(scaling.is_identity for scaling in scalings) and not choices:
-        return digest[:16]
-    text = json.dumps([digest, *(scaling.model_dump() for scaling in scalings), *choices])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.copymove import Copy
-from boxpromptiml.model_config import Scaling
+from boxpromptiml.scaling import Scaling
 
 PASTED = 0.95  # probability of the pixels of a part that was pasted
 EITHER = 0.6  # of both parts, where the student favours neither

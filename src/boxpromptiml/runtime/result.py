@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from boxpromptiml.copymove import Copy
-from boxpromptiml.model_config import DecisionRule, logit, sigmoid
+from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.preprocessing import resize_map
 from boxpromptiml.regions import Box, Mask, component_runs, mask_box
 from boxpromptiml.rle import Rle, from_runs
 from boxpromptiml.runtime.marking import SCORE, Pasted, pasted_part
+from boxpromptiml.scaling import logit, sigmoid
 
 Verdict = Literal["tampered", "authentic"]
 
