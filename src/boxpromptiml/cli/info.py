@@ -103,6 +103,7 @@ def _facts(folder: Path, config: ModelConfig) -> dict[str, Any]:
         "score_fraction": config.decision.score_fraction,
         "copies": config.decision.copies,
         "looks": config.decision.looks,
+        "adaptive": None if (follows := config.decision.adaptive) is None else follows.model_dump(),
         "student": student,
         "files": [
             {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -140,7 +141,7 @@ def _print_facts(model: str, facts: dict[str, Any]) -> None:
         "multiply-adds": f"{facts['flops'] / 1e9:.3f} G at {size}, by one look",
         "backbone": facts["backbone"],
         **{name.replace("_", " "): value for name, value in facts["student"].items()},
-        "threshold": facts["threshold"],
+        "threshold": f"{facts['threshold']}{', follows each image' if facts['adaptive'] else ''}",
         "looks for copied parts": facts["copies"],
         "looks at an image": "twice, once turned by half" if facts["looks"] == 2 else "once",
         "trained on": ", ".join(trained["datasets"]) or "not recorded",
