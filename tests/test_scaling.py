@@ -75,8 +75,9 @@ def test_levels_do_not_depend_on_what_is_out_of_reach() -> None:
 def test_a_faint_image_gets_a_lower_threshold() -> None:
     usual = sigmoid(np.array([[-4.0, -4.0, -4.0, 1.0]])).astype(np.float32)
     faint = sigmoid(np.array([[-4.0, -4.0, -4.0, -1.0]])).astype(np.float32)
-    np.testing.assert_allclose(ADAPTIVE.apply(usual), usual, rtol=1e-5)
-    np.testing.assert_allclose(ADAPTIVE.apply(faint), sigmoid(logit(faint) + 0.5 * 2), rtol=1e-5)
+    rule = DecisionRule(adaptive=ADAPTIVE)
+    np.testing.assert_allclose(rule.finished(usual), usual, rtol=1e-5)
+    np.testing.assert_allclose(rule.finished(faint), sigmoid(logit(faint) + 0.5 * 2), rtol=1e-5)
 
 
 @given(
@@ -86,7 +87,7 @@ def test_a_faint_image_gets_a_lower_threshold() -> None:
 )
 def test_the_order_within_an_image_stays(background: float, peak: float, values: list[float]) -> None:
     rule = AdaptiveThreshold(background=background, peak=peak, usual_background=-5, usual_peak=2)
-    adapted = rule.apply(np.sort(np.array([values], np.float32)))
+    adapted = DecisionRule(adaptive=rule).finished(np.sort(np.array([values], np.float32)))
     assert adapted.dtype == np.float32
     assert ((adapted >= 0) & (adapted <= 1)).all()
     assert (np.diff(adapted[0]) >= 0).all()
@@ -96,6 +97,7 @@ def test_a_map_is_adapted_before_it_is_calibrated() -> None:
     map_ = sigmoid(np.random.default_rng(0).normal(-2, 2, (16, 16))).astype(np.float32)
     scaling = Scaling(slope=2.0, bias=1.0)
     rule = DecisionRule(adaptive=ADAPTIVE, map_scaling=scaling)
-    np.testing.assert_array_equal(rule.finished(map_), scaling.apply(ADAPTIVE.apply(map_)))
+    shift = ADAPTIVE.shift(ADAPTIVE.levels(map_))
+    np.testing.assert_allclose(rule.finished(map_), scaling.forward(sigmoid(logit(map_) + shift)), atol=1e-6)
     plain = DecisionRule()
     assert plain.finished(map_) is map_

@@ -98,7 +98,9 @@ class DecisionRule(BaseModel):
 
     def finished(self, map_: NDArray[np.float32]) -> NDArray[np.float32]:
         """A network's own map of a whole photo, float32 in [0, 1], adapted and calibrated."""
-        return self.map_scaling.apply(map_ if self.adaptive is None else self.adaptive.apply(map_))
+        if self.adaptive is None:
+            return self.map_scaling.apply(map_)
+        return self.map_scaling.shifted(map_, self.adaptive.shift(self.adaptive.levels(map_)))
 
     @property
     def is_calibrated(self) -> bool:

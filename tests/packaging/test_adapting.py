@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.packaging.adapting import CLEAN, choose_adaptive
 from boxpromptiml.packaging.observing import Observed
 from boxpromptiml.scaling import AdaptiveThreshold, sigmoid
@@ -73,7 +74,7 @@ def test_what_it_finds_is_what_the_map_gives(observed: Observe) -> None:
     rule, fact = found
     means = []
     for cut in sigmoid(np.arange(-10, 10.01, 0.1)):
-        marked = [rule.apply(values) > cut for values in maps]
+        marked = [DecisionRule(adaptive=rule).finished(values) > cut for values in maps]
         scores = [2 * (m & t).sum() / (m.sum() + t.sum()) for m, t in zip(marked, truths, strict=True)]
         means.append(np.mean(scores))
     assert fact.f1_adaptive[CLEAN] == pytest.approx(max(means), abs=0.01)

@@ -231,7 +231,7 @@ def test_a_photo_has_one_threshold_whatever_its_tiles_say(red_model: Path) -> No
     image[40:80, 30:90] = (180, 60, 60)
     own, found = (localizer.localize(image, detail=True).map for localizer in (plain, following))
     assert own.shape == (80, 100)
-    np.testing.assert_array_equal(found, scaling.apply(adaptive.apply(own)))
+    np.testing.assert_array_equal(found, rule.finished(own))
     assert following.model_id != plain.model_id
 
 

@@ -180,9 +180,9 @@ def _calibration(card: ModelCard) -> Iterator[str]:
 
 def _adaptive(fact: AdaptiveFact) -> Iterator[str]:
     yield (
-        f"The threshold follows each image (adaptive): before all else, {fact.background:.3g} x (b + "
-        f"{-fact.usual_background:.4g}) - {fact.peak:.3g} x (t + {-fact.usual_peak:.4g}) is added to the logits of its "
-        "map, b being their lower quartile and t the mean of the highest hundredth. Mean F1 on these images at the "
+        f"The threshold follows each image (adaptive): before all else, {fact.background:.3g} x (b - "
+        f"({fact.usual_background:.4g})) - {fact.peak:.3g} x (t - ({fact.usual_peak:.4g})) is added to the logits of "
+        "its map, b being their lower quartile and t the mean of the highest hundredth. Mean F1 on these images at the "
         "best allowed threshold:"
     )
     names = list(fact.f1_fixed)

@@ -134,8 +134,9 @@ def package_model(
         final = plain.model_copy(update={"decision": fitted.rule}).deciding(run, copies=copies)
         final.save(stage)
         localizer = Localizer.load(stage)
+        kept = run / _RESULTS_FOLDER / localizer.model_id  # the same run packaged otherwise is another model
         measured = [
-            result_of(found, evaluate(localizer, place, state=run / _RESULTS_FOLDER / found, keep_state=True))
+            result_of(found, evaluate(localizer, place, state=kept / found, keep_state=True))
             for found, place in (results or {}).items()
         ]
         card = _card(name, final, fitted, measured, text or CardText(), weights, stage)
