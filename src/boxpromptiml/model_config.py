@@ -96,11 +96,20 @@ class DecisionRule(BaseModel):
         "what it sees by accident it sees once. Takes twice the network's time.",
     )
 
-    def finished(self, map_: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A network's own map of a whole photo, float32 in [0, 1], adapted and calibrated."""
+    def shift(self, map_: NDArray[np.float32]) -> float:
+        """What an adaptive threshold adds to the logits of a photo's map, by the network's own map of it as a whole."""
+        return 0.0 if self.adaptive is None else self.adaptive.shift(self.adaptive.levels(map_))
+
+    def finished(self, map_: NDArray[np.float32], whole: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """A network's own map of a photo, float32 in [0, 1], adapted and calibrated.
+
+        Args:
+            map_: the map.
+            whole: of the photo as a whole, where `map_` is one with tiles.
+        """
         if self.adaptive is None:
             return self.map_scaling.apply(map_)
-        return self.map_scaling.shifted(map_, self.adaptive.shift(self.adaptive.levels(map_)))
+        return self.map_scaling.shifted(map_, self.shift(map_ if whole is None else whole))
 
     @property
     def is_calibrated(self) -> bool:

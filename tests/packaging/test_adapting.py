@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from boxpromptiml.errors import ModelError
 from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.packaging.adapting import CLEAN, choose_adaptive
 from boxpromptiml.packaging.observing import Observed
@@ -42,8 +43,8 @@ def test_images_of_different_strength_get_thresholds_of_their_own(scene: Callabl
     """At -1 the faint images' parts are above, and so is what surrounds those of the strong ones."""
     clean = scene([4.0, 3.0, 4.0])
     found = choose_adaptive({CLEAN: clean, "JPEG 70": scene([-1.5, -2.0, -1.0])})
-    assert found is not None
     rule, fact = found
+    assert rule is not None
     assert rule.peak > 0
     assert fact.model_dump(include=set(rule.model_dump())) == rule.model_dump()
     assert fact.f1_adaptive.keys() == {CLEAN, "JPEG 70"}
@@ -53,8 +54,8 @@ def test_images_of_different_strength_get_thresholds_of_their_own(scene: Callabl
 
 def test_images_that_are_alike_need_no_other_threshold(scene: Callable[..., list[Observed]]) -> None:
     found = choose_adaptive({CLEAN: scene([3.0, 3.0]), "JPEG 70": scene([3.0, 3.0])})
-    assert found is not None
-    assert (found[0].background, found[0].peak) == (0.0, 0.0)
+    assert found[0] is None
+    assert (found[1].background, found[1].peak) == (0.0, 0.0)
     assert found[1].f1_fixed == found[1].f1_adaptive
 
 
@@ -70,8 +71,8 @@ def test_what_it_finds_is_what_the_map_gives(observed: Observe) -> None:
         maps.append(values)
         truths.append(truth)
     found = choose_adaptive({CLEAN: images})
-    assert found is not None
     rule, fact = found
+    assert rule is not None
     means = []
     for cut in sigmoid(np.arange(-10, 10.01, 0.1)):
         marked = [DecisionRule(adaptive=rule).finished(values) > cut for values in maps]
@@ -87,10 +88,25 @@ def test_the_bound_of_the_false_area_is_that_of_images_as_they_are(scene: Callab
     faint = scene([-1.5, -2.0, -1.0])
     free = choose_adaptive({CLEAN: clean + bright, "JPEG 70": faint})
     bound = choose_adaptive({CLEAN: clean + bright, "JPEG 70": faint}, max_false_area=0.001)
-    assert free is not None
-    assert bound is not None
     assert np.mean(list(bound[1].f1_fixed.values())) < np.mean(list(free[1].f1_fixed.values()))
+    # Also with the weights that were chosen: there is no threshold that keeps the bound and finds more.
+    assert np.mean(list(bound[1].f1_adaptive.values())) < np.mean(list(free[1].f1_adaptive.values()))
+
+
+def test_without_authentic_images_there_is_no_bound(scene: Callable[..., list[Observed]]) -> None:
+    tampered = [image for image in scene([4.0, 3.0, -1.0]) if image.tampered]
+    assert choose_adaptive({CLEAN: tampered}, 0.01) == choose_adaptive({CLEAN: tampered})
+
+
+def test_a_bound_that_nothing_keeps_gives_the_least_there_is(observed: Observe) -> None:
+    """Authentic images that are marked whatever the threshold."""
+    full = observed(np.ones((8, 8), np.float32), np.zeros((8, 8), bool))
+    truth = np.zeros((8, 8), bool)
+    truth[:4] = True
+    found = choose_adaptive({CLEAN: [full, full, observed(np.where(truth, 0.9, 0.1).astype(np.float32), truth)]}, 0.01)
+    assert found[1].f1_adaptive[CLEAN] == pytest.approx(1.0)
 
 
 def test_without_masks_there_is_nothing_to_choose_by(scene: Callable[..., list[Observed]]) -> None:
-    assert choose_adaptive({CLEAN: [image for image in scene([3.0]) if not image.tampered]}) is None
+    with pytest.raises(ModelError, match="leave out --adaptive"):
+        choose_adaptive({CLEAN: [image for image in scene([3.0]) if not image.tampered]})

@@ -220,7 +220,7 @@ def test_a_small_image_is_looked_at_once(red_model: Path) -> None:
 
 
 def test_a_photo_has_one_threshold_whatever_its_tiles_say(red_model: Path) -> None:
-    """Tiles and whole are blended as the network gives them; the blend is adapted and calibrated once."""
+    """Tiles and whole are blended as the network gives them; the blend is adapted, as the whole is, and calibrated."""
     plain = Localizer.load(red_model, threads=1)
     adaptive = AdaptiveThreshold(background=0.3, peak=0.5, usual_background=-2, usual_peak=0)
     scaling = Scaling(slope=0.8, bias=0.3)
@@ -228,11 +228,24 @@ def test_a_photo_has_one_threshold_whatever_its_tiles_say(red_model: Path) -> No
     config = plain.config.model_copy(update={"decision": rule})
     following = Localizer(plain.session, config, plain.folder, plain.choice)
     image = np.full((160, 200, 3), 90, np.uint8)
-    image[40:80, 30:90] = (180, 60, 60)
+    image[40:46, 30:40] = (255, 0, 0)  # smaller than a cell of the whole's map
     own, found = (localizer.localize(image, detail=True).map for localizer in (plain, following))
     assert own.shape == (80, 100)
-    np.testing.assert_array_equal(found, rule.finished(own))
-    assert following.model_id != plain.model_id
+    (whole,) = plain.maps([plain.feed(image)])
+    assert rule.shift(whole) != rule.shift(own)
+    np.testing.assert_array_equal(found, scaling.shifted(own, rule.shift(whole)))
+    np.testing.assert_array_equal(following.localize(image).map, scaling.shifted(whole, rule.shift(whole)))
+
+
+def test_a_threshold_that_follows_the_photo_makes_another_model(red_model: Path) -> None:
+    plain = Localizer.load(red_model, threads=1)
+    adaptive = AdaptiveThreshold(background=0.3, peak=0.5, usual_background=-2, usual_peak=0)
+    ids = {plain.model_id}
+    for chosen in (adaptive, adaptive.model_copy(update={"peak": 0.4})):
+        rule = plain.config.decision.model_copy(update={"adaptive": chosen})
+        config = plain.config.model_copy(update={"decision": rule})
+        ids.add(Localizer(plain.session, config, plain.folder, plain.choice).model_id)
+    assert len(ids) == 3
 
 
 _PROGRAM = """

@@ -70,8 +70,8 @@ def package(
         typer.Option(
             min=0.004,
             max=0.996,
-            help="Threshold of the network's own map, which becomes 0.5; 0.5 keeps it, and the map gets a temperature "
-            "alone.",
+            help="Threshold of the network's own map (with --adaptive: of the adapted one), which becomes 0.5; 0.5 "
+            "keeps it, and the map gets a temperature alone.",
             show_default="chosen",
         ),
     ] = None,

@@ -108,16 +108,15 @@ class BenchmarkStudent(nn.Module):
         output = self.student.explain((self.pixels(image) - self.mean) / self.std)
         logits = output.logits.float()
         loss = F.binary_cross_entropy_with_logits(logits, mask.to(logits.dtype))
-        adaptive, scaling = self.config.decision.adaptive, self.config.decision.map_scaling
-        if adaptive is not None:
-            maps = logits.detach().sigmoid().cpu().numpy()
-            shifts = [adaptive.shift(adaptive.levels(map_)) for map_ in maps]
+        rule, scaling = self.config.decision, self.config.decision.map_scaling
+        if rule.adaptive is not None:
+            shifts = [rule.shift(map_) for map_ in logits.detach().sigmoid().cpu().numpy()]
             logits = logits + logits.new_tensor(shifts).view(-1, 1, 1, 1)
         probability = torch.sigmoid(logits * scaling.slope + scaling.bias)
         return {
             "backward_loss": loss,
             "pred_mask": probability,
-            "pred_label": image_scores(probability, self.config.decision),
+            "pred_label": image_scores(probability, rule),
             "visual_loss": {"bce_loss": loss},
             "visual_image": pictures(output),
         }

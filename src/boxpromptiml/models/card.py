@@ -98,9 +98,9 @@ class ScalingFact(_Part):
 class Cut(_Part):
     """The choice of the threshold."""
 
-    cut: float = Field(description="Of the network's own map; 0.5 of the calibrated one.")
+    cut: float = Field(description="Of the network's own map, adapted where it is; 0.5 of the calibrated one.")
     best: float = Field(description="Where the mean F1 is highest.")
-    f1_at_half: float = Field(description="Mean F1 of tampered images at 0.5 of the network's own map.")
+    f1_at_half: float = Field(description="Mean F1 of tampered images at 0.5 of the same map.")
     f1_at_cut: float
     f1_at_best: float
     false_area_at_half: float | None = Field(description="Mean share of authentic images that is marked.")

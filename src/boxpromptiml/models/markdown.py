@@ -148,14 +148,14 @@ def _calibration(card: ModelCard) -> Iterator[str]:
     ]
     yield _table(["", "scaling", "calibration error before", "after", "after, cross-validated"], rows)
     if facts.cut is not None:
-        cut = facts.cut
+        cut, own = facts.cut, "the network's own map" if facts.adaptive is None else "the network's adapted map"
         yield (
-            f"The threshold is at {cut.cut:.3f} of the network's own map ({cut.rule}; the best mean F1 was at "
+            f"The threshold is at {cut.cut:.3f} of {own} ({cut.rule}; the best mean F1 was at "
             f"{cut.best:.3f}), which the scaling moves to 0.5: F1 {cut.f1_at_cut:.3f} there, {cut.f1_at_half:.3f} at "
-            f"0.5 of the network's own map, {cut.f1_at_best:.3f} at best."
+            f"0.5 of {own}, {cut.f1_at_best:.3f} at best."
             + (
                 f" Of authentic images {cut.false_area_at_cut:.2%} is marked there, {cut.false_area_at_half:.2%} at "
-                "0.5 of the network's own map."
+                f"0.5 of {own}."
                 if cut.false_area_at_cut is not None and cut.false_area_at_half is not None
                 else ""
             )
@@ -179,6 +179,9 @@ def _calibration(card: ModelCard) -> Iterator[str]:
 
 
 def _adaptive(fact: AdaptiveFact) -> Iterator[str]:
+    if not fact.background and not fact.peak:
+        yield "A threshold that follows each image (adaptive) was tried, and one for all is best on these images."
+        return
     yield (
         f"The threshold follows each image (adaptive): before all else, {fact.background:.3g} x (b - "
         f"({fact.usual_background:.4g})) - {fact.peak:.3g} x (t - ({fact.usual_peak:.4g})) is added to the logits of "

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from boxpromptiml.errors import ModelError
 from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.models.card import AdaptiveFact
 from boxpromptiml.packaging.observing import Observed
@@ -16,13 +17,14 @@ from boxpromptiml.scaling import AdaptiveThreshold, logit
 QUALITIES = (90, 80, 70)  # of JPEG: what photos go through on their way
 CLEAN = "as they are"
 _WEIGHTS = tuple(round(0.1 * step, 1) for step in range(9))
-_LOGITS = np.arange(-10, 10.01, 0.1)  # thresholds that are tried, as logits
+# Thresholds that are tried, as logits: between those that `choose_cut` can take, 1 / 256 and 255 / 256.
+_LOGITS = np.arange(-55, 56) / 10
 Floats = NDArray[np.float64]
 
 
 def choose_adaptive(
     seen: Mapping[str, Sequence[Observed]], max_false_area: float | None = None
-) -> tuple[AdaptiveThreshold, AdaptiveFact] | None:
+) -> tuple[AdaptiveThreshold | None, AdaptiveFact]:
     """The weights whose best threshold gives the highest mean F1.
 
     The mean is over the tampered images, as they are and compressed; thresholds that mark too much of the authentic
@@ -34,11 +36,14 @@ def choose_adaptive(
         max_false_area: see `choose_cut`.
 
     Returns:
-        The choice, usual images being those of `CLEAN` in the mean, and what it brings; None without a mask to choose
-        by.
+        The choice, usual images being those of `CLEAN` in the mean, None where one threshold for all is best; and what
+        it brings.
+
+    Raises:
+        ModelError: there is no mask to choose by.
     """
     if not any(image.f1 is not None for image in seen[CLEAN]):
-        return None
+        raise ModelError("no held-out image has a mask to choose an adaptive threshold by; leave out --adaptive")
     usual = np.mean([image.levels for image in seen[CLEAN]], axis=0)
     best: tuple[float, AdaptiveThreshold, dict[str, float]] | None = None
     fixed: dict[str, float] = {}
@@ -54,7 +59,8 @@ def choose_adaptive(
             if best is None or mean > best[0] + 1e-9:
                 best = mean, rule, f1
     assert best is not None
-    return best[1], AdaptiveFact(**best[1].model_dump(), f1_fixed=fixed, f1_adaptive=best[2])
+    chosen = best[1] if best[1].background or best[1].peak else None
+    return chosen, AdaptiveFact(**best[1].model_dump(), f1_fixed=fixed, f1_adaptive=best[2])
 
 
 def _f1(

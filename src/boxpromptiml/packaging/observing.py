@@ -46,7 +46,7 @@ def observe(localizer: Localizer, samples: Sequence[Sample], quality: int | None
     Args:
         localizer: the model.
         samples: the images.
-        quality: JPEG compression of 0 .. 100 before that; None for none.
+        quality: of the JPEG compression, 0 .. 100, of what the network is fed; None for none.
 
     Raises:
         ImageError: an image or mask cannot be read.

@@ -118,9 +118,10 @@ def package_model(
         export_model(stage)
         share_weights(stage / ONNX_NAME, stage / WEIGHTS_NAME)
         _check_size(stage, target, max_bytes)
-        followed = _adapted(stage, samples, max_false_area) if adaptive else None
-        if followed is not None:
-            plain = plain.model_copy(update={"decision": plain.decision.model_copy(update={"adaptive": followed[0]})})
+        follows = None
+        if adaptive:
+            chosen, follows = _adapted(stage, samples, max_false_area)
+            plain = plain.model_copy(update={"decision": plain.decision.model_copy(update={"adaptive": chosen})})
             plain.save(stage)
         fitted = fit(
             observe(Localizer.load(stage), samples),
@@ -129,8 +130,7 @@ def package_model(
             max_false_area=max_false_area,
             fixed_cut=cut,
         )
-        if followed is not None:
-            fitted = replace(fitted, facts=fitted.facts.model_copy(update={"adaptive": followed[1]}))
+        fitted = replace(fitted, facts=fitted.facts.model_copy(update={"adaptive": follows}))
         final = plain.model_copy(update={"decision": fitted.rule}).deciding(run, copies=copies)
         final.save(stage)
         localizer = Localizer.load(stage)
@@ -149,7 +149,7 @@ def package_model(
 
 def _adapted(
     stage: Path, samples: Sequence[Sample], max_false_area: float | None
-) -> tuple[AdaptiveThreshold, AdaptiveFact] | None:
+) -> tuple[AdaptiveThreshold | None, AdaptiveFact]:
     localizer = Localizer.load(stage)
     seen = {CLEAN: observe(localizer, samples)}
     seen |= {f"JPEG {quality}": observe(localizer, samples, quality) for quality in QUALITIES}

@@ -191,15 +191,16 @@ class Localizer:
         """
         tiling = plan_tiles(*picture.size, self.config.preprocessing, max_tiles)
         # Copies are marked last: tiles, which have none, would undo what they say of the rest of the photo.
-        (values,) = self.maps([fed], tta=tta, whole=False)
+        (overall,) = self.maps([fed], tta=tta, whole=False)
+        values = overall
         if tiling is not None:
 
             def run(tiles: Sequence[Fed]) -> list[NDArray[np.float32]]:
                 proceed()
                 return self.maps(tiles, tta=tta, whole=False)
 
-            values = detail_map(picture, values, tiling, run)
-        return mark_copies(self.config.decision.finished(values), fed.copies)
+            values = detail_map(picture, overall, tiling, run)
+        return mark_copies(self.config.decision.finished(values, overall), fed.copies)
 
     def localize(
         self,

@@ -57,6 +57,7 @@ def router(service: Service) -> APIRouter:
             "threshold": rule.threshold,
             "looks": rule.looks,
             "copies": rule.copies,
+            "adaptive": rule.adaptive is not None,
             "input": spec.input_text,
             "runtime": choice.runtime,
             "precision": choice.precision,
