@@ -107,9 +107,7 @@ class DecisionRule(BaseModel):
             map_: the map.
             whole: of the photo as a whole, where `map_` is one with tiles.
         """
-        if self.adaptive is None:
-            return self.map_scaling.apply(map_)
-        return self.map_scaling.shifted(map_, self.shift(map_ if whole is None else whole))
+        return self.map_scaling.apply(map_, self.shift(map_ if whole is None else whole))
 
     @property
     def is_calibrated(self) -> bool:

@@ -25,6 +25,13 @@ def sigmoid(logits: Any) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-np.clip(np.asarray(logits, np.float64), -700, 700))))
 
 
+def highest(map_: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
+    """The given share of a map's highest values, at least one, in no order."""
+    flat = map_.ravel()
+    count = min(flat.size, max(1, round(fraction * flat.size)))
+    return np.partition(flat, flat.size - count)[flat.size - count :]
+
+
 class Scaling(BaseModel):
     """Calibration of probabilities: sigmoid(slope * logit(p) + bias).
 
@@ -47,13 +54,20 @@ class Scaling(BaseModel):
         """1 / slope."""
         return 1 / self.slope
 
-    def apply(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale a map, float32 in [0, 1]; the array itself where nothing changes."""
-        return probability if self.is_identity else _scaled(probability, self.slope, self.bias)
-
-    def shifted(self, probability: NDArray[np.float32], shift: float) -> NDArray[np.float32]:
-        """As `apply`, of logits to which `shift` was added."""
-        return _scaled(probability, self.slope, self.bias + self.slope * shift)
+    def apply(self, probability: NDArray[np.float32], shift: float = 0.0) -> NDArray[np.float32]:
+        """Scale a map, float32 in [0, 1], with `shift` added to its logits; the array itself where nothing changes."""
+        if self.is_identity and not shift:
+            return probability
+        values = np.clip(probability, np.float32(LOGIT_EDGE), np.float32(1 - LOGIT_EDGE))
+        # In float32 and in place: it runs over every map.
+        logits = np.log(values)
+        logits -= np.log1p(-values)
+        logits *= np.float32(self.slope)
+        logits += np.float32(self.bias + self.slope * shift)
+        np.negative(np.clip(logits, -80, 80, out=logits), out=logits)
+        np.exp(logits, out=logits)
+        logits += np.float32(1)
+        return np.reciprocal(logits, out=logits)
 
     def forward(self, probability: Any) -> NDArray[np.float64]:
         """As `apply`, for few values, float64."""
@@ -88,28 +102,14 @@ class AdaptiveThreshold(BaseModel):
 
         Beyond `LEVEL_EDGE` runtimes and precisions differ, and no threshold lies there: values are kept within.
         """
-        flat = map_.ravel()
-        quartile, count = flat.size // 4, max(1, round(_PEAK_FRACTION * flat.size))
-        # Once for each place: NumPy finds two at once many times more slowly.
-        background = np.partition(flat, quartile)[quartile]
-        highest = np.partition(flat, flat.size - count)[flat.size - count :]
+        quartile = map_.size // 4
+        # Not together with the highest ones: NumPy finds two places at once many times more slowly.
+        background = np.partition(map_.ravel(), quartile)[quartile]
         edges = np.float32(LEVEL_EDGE), np.float32(1 - LEVEL_EDGE)
-        return float(logit(np.clip(background, *edges))), float(logit(np.clip(highest, *edges)).mean())
+        peak = logit(np.clip(highest(map_, _PEAK_FRACTION), *edges)).mean()
+        return float(logit(np.clip(background, *edges))), float(peak)
 
     def shift(self, levels: tuple[float, float]) -> float:
         """What is added to the logits of a map with these `levels`."""
         background, peak = levels
         return self.background * (background - self.usual_background) - self.peak * (peak - self.usual_peak)
-
-
-def _scaled(probability: NDArray[np.float32], slope: float, bias: float) -> NDArray[np.float32]:
-    values = np.clip(probability, np.float32(LOGIT_EDGE), np.float32(1 - LOGIT_EDGE))
-    # In float32 and in place: it runs over every map.
-    logits = np.log(values)
-    logits -= np.log1p(-values)
-    logits *= np.float32(slope)
-    logits += np.float32(bias)
-    np.negative(np.clip(logits, -80, 80, out=logits), out=logits)
-    np.exp(logits, out=logits)
-    logits += np.float32(1)
-    return np.reciprocal(logits, out=logits)

@@ -233,8 +233,8 @@ def test_a_photo_has_one_threshold_whatever_its_tiles_say(red_model: Path) -> No
     assert own.shape == (80, 100)
     (whole,) = plain.maps([plain.feed(image)])
     assert rule.shift(whole) != rule.shift(own)
-    np.testing.assert_array_equal(found, scaling.shifted(own, rule.shift(whole)))
-    np.testing.assert_array_equal(following.localize(image).map, scaling.shifted(whole, rule.shift(whole)))
+    np.testing.assert_array_equal(found, scaling.apply(own, rule.shift(whole)))
+    np.testing.assert_array_equal(following.localize(image).map, scaling.apply(whole, rule.shift(whole)))
 
 
 def test_a_threshold_that_follows_the_photo_makes_another_model(red_model: Path) -> None:

@@ -11,7 +11,7 @@ from boxpromptiml.errors import ModelError
 from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.models.card import AdaptiveFact
 from boxpromptiml.packaging.observing import Observed
-from boxpromptiml.packaging.threshold import bound_of_means
+from boxpromptiml.packaging.threshold import authentic, within_bound
 from boxpromptiml.scaling import AdaptiveThreshold, logit
 
 QUALITIES = (90, 80, 70)  # of JPEG: what photos go through on their way
@@ -68,12 +68,9 @@ def _f1(
 ) -> dict[str, float]:
     """Mean F1 by condition at the threshold that is best for all of them."""
     allowed = np.ones(len(_LOGITS), bool)
-    if max_false_area is not None:
-        authentic = [image for image in seen[CLEAN] if not image.tampered and image.counts is not None]
-        if authentic:
-            shares = [_above(image, rule)[0] / _pixels(image)[0] for image in authentic]
-            bound = bound_of_means(np.stack(shares), [image.group for image in authentic])
-            allowed = bound <= max_false_area if (bound <= max_false_area).any() else bound == bound.min()
+    if max_false_area is not None and (images := authentic(seen[CLEAN])):
+        shares = np.stack([_above(image, rule)[0] / _pixels(image)[0] for image in images])
+        allowed, _ = within_bound(shares, images, max_false_area)
     means = {name: _mean_f1(images, rule) for name, images in seen.items()}
     best = int(np.flatnonzero(allowed)[np.mean(list(means.values()), axis=0)[allowed].argmax()])
     return {name: float(values[best]) for name, values in means.items()}

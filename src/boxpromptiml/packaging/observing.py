@@ -12,7 +12,7 @@ from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
 from boxpromptiml.perturbations import jpeg
 from boxpromptiml.progress import track
 from boxpromptiml.runtime import Localizer
-from boxpromptiml.scaling import AdaptiveThreshold
+from boxpromptiml.scaling import AdaptiveThreshold, highest
 from boxpromptiml.training.sample import Sample
 
 _HALF = 0.5
@@ -57,9 +57,7 @@ def observe(localizer: Localizer, samples: Sequence[Sample], quality: int | None
         image, target = sample.load_fitted(spec)
         fed = spec.feed(image if quality is None else jpeg(np.asarray(image), quality))
         (values,) = localizer.maps([fed])
-        flat = values.ravel()
-        count = min(flat.size, max(1, round(rule.score_fraction * flat.size)))
-        highest = np.sort(np.partition(flat, flat.size - count)[flat.size - count :])
+        top = np.sort(highest(values, rule.score_fraction))
         counts = f1 = None
         if sample.has_target:
             truth = target > _HALF
@@ -71,5 +69,5 @@ def observe(localizer: Localizer, samples: Sequence[Sample], quality: int | None
                 sweep.update(values, truth)
                 f1 = sweep.f1()
         levels = AdaptiveThreshold.levels(values)
-        seen.append(Observed(sample.tampered, highest, counts, f1, sample.group, levels))
+        seen.append(Observed(sample.tampered, top, counts, f1, sample.group, levels))
     return seen

@@ -36,12 +36,10 @@ def choose_cut(seen: Sequence[Observed], max_false_area: float | None = None, fi
     allowed = np.ones(len(thresholds), bool)
     words = "nearest to 0.5 within one standard error of the best mean F1"
     if max_false_area is not None and shares is not None:
-        bound = bound_of_means(shares, [group for _, group in _authentic(seen)])
-        allowed = bound <= max_false_area
+        allowed, kept = within_bound(shares, authentic(seen), max_false_area)
         words += f", at most {max_false_area:.3g} of authentic images marked ({_CONFIDENCE:.0%} sure, "
         words += "by the spread of source groups)"
-        if not allowed.any():
-            allowed = bound == bound.min()
+        if not kept:
             words += " (which no threshold keeps; the least there is)"
     best = int(np.flatnonzero(allowed)[mean[allowed].argmax()])
     behind = scores[:, [best]] - scores
@@ -65,40 +63,46 @@ def choose_cut(seen: Sequence[Observed], max_false_area: float | None = None, fi
 
 def _false_areas(seen: Sequence[Observed]) -> Floats | None:
     """Share of each authentic image above each threshold, (images, thresholds); None without authentic images."""
-    authentic = _authentic(seen)
-    if not authentic:
+    counts = [image.counts[0] for image in authentic(seen) if image.counts is not None]
+    if not counts:
         return None
     edges = np.append(ScoreHistogram().edges, np.float32(1)).astype(np.float64)
     thresholds = ThresholdSweep().thresholds.astype(np.float64)
     above = edges[None, :] > thresholds[:, None]  # a bin is (low, high]
-    return np.stack([above @ (counts / counts.sum()) for counts, _ in authentic])
+    return np.stack([above @ (image / image.sum()) for image in counts])
 
 
-def _by_group(shares: Floats, groups: Sequence[str | None]) -> Floats:
+def _by_group(shares: Floats, images: Sequence[Observed]) -> Floats:
     """The mean of each source group, (groups, thresholds); of a single group, its images."""
     members: dict[object, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(index if group is None else group, []).append(index)
+    for index, image in enumerate(images):
+        members.setdefault(index if image.group is None else image.group, []).append(index)
     if len(members) == 1:  # a group alone has no spread, which would make the bound a mean
         return shares
     return np.stack([shares[indices].mean(axis=0) for indices in members.values()])
 
 
-def _authentic(seen: Sequence[Observed]) -> list[tuple[NDArray[np.int64], str | None]]:
-    """Counts of untouched pixels and source group of each authentic image."""
-    return [(image.counts[0], image.group) for image in seen if not image.tampered and image.counts is not None]
+def authentic(seen: Sequence[Observed]) -> list[Observed]:
+    """The authentic images of which there are counts."""
+    return [image for image in seen if not image.tampered and image.counts is not None]
 
 
-def bound_of_means(shares: Floats, groups: Sequence[str | None]) -> Floats:
-    """What the mean share of further images stays below, by the spread of those that were seen, (thresholds,).
+def within_bound(shares: Floats, images: Sequence[Observed], most: float) -> tuple[NDArray[np.bool_], bool]:
+    """At which thresholds further images are marked at most so much in the mean, with 95 % confidence.
 
-    A mean at the bound itself is above it for every other set of them. Images of one source group are one witness,
-    however many there are: further images are of other groups.
+    By the spread of those that were seen: a mean at the bound itself is above it for every other set of them. Images of
+    one source group are one witness, however many there are: further images are of other groups.
 
     Args:
         shares: (images, thresholds), of each image that is marked.
-        groups: of each image; None for an image by itself.
+        images: the images.
+        most: the bound.
+
+    Returns:
+        Boolean (thresholds,), where none keeps the bound those that come nearest to it; and whether it is kept.
     """
-    shares = _by_group(shares, groups)
+    shares = _by_group(shares, images)
     error = shares.std(axis=0, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
-    return np.asarray(shares.mean(axis=0) + NormalDist().inv_cdf(_CONFIDENCE) * error)
+    above = np.asarray(shares.mean(axis=0) + NormalDist().inv_cdf(_CONFIDENCE) * error)
+    kept = bool((above <= most).any())
+    return above <= most if kept else above == above.min(), kept

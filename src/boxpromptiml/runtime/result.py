@@ -18,7 +18,7 @@ from boxpromptiml.preprocessing import resize_map
 from boxpromptiml.regions import Box, Mask, component_runs, mask_box
 from boxpromptiml.rle import Rle, from_runs
 from boxpromptiml.runtime.marking import SCORE, Pasted, pasted_part
-from boxpromptiml.scaling import logit, sigmoid
+from boxpromptiml.scaling import highest, logit, sigmoid
 
 Verdict = Literal["tampered", "authentic"]
 
@@ -149,13 +149,11 @@ def image_score(values: NDArray[np.float32], rule: DecisionRule, copies: Sequenc
     and how many pixels are the highest is in the rule. With a copy it is `boxpromptiml.runtime.marking.SCORE` at least.
     """
     least = SCORE if copies else 0.0
-    flat = values.ravel()
-    count = min(flat.size, max(1, round(rule.score_fraction * flat.size)))
-    highest = np.partition(flat, flat.size - count)[flat.size - count :]
+    top = highest(values, rule.score_fraction)
     if rule.score_pooling == "logit":
         scaling = rule.score_scaling
-        return max(least, float(sigmoid(scaling.slope * logit(highest).mean() + scaling.bias)))
-    pooled = highest.mean(dtype=np.float64)
+        return max(least, float(sigmoid(scaling.slope * logit(top).mean() + scaling.bias)))
+    pooled = top.mean(dtype=np.float64)
     return max(least, float(pooled if rule.score_scaling.is_identity else rule.score_scaling.forward(pooled)))
 
 
