@@ -242,6 +242,7 @@ def test_refuses_a_run_that_is_not_whole(
     with pytest.raises((ModelError, DatasetError), match=message) as caught:
         package_model(damaged, "mine", output=tmp_path / "out" / "mine")
     assert "\n" not in str(caught.value)
+    assert ".package-" not in str(caught.value), "the file to mend is the run's, not one of the work folder"
     assert not (tmp_path / "out" / "mine").exists()
 
 

@@ -27,6 +27,7 @@ from boxpromptiml.packaging.storing import halve_weights, share_weights
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.marking import SCORE
 from boxpromptiml.scaling import AdaptiveThreshold
+from boxpromptiml.student import load_checkpoint
 from boxpromptiml.training.decision import decision_rule
 from boxpromptiml.training.sample import Sample
 
@@ -97,7 +98,7 @@ def package_model(
     target = Path(output) if output is not None else packaged_root() / name
     if target.exists() and not (target / CARD_NAME).is_file():
         raise ModelError(f"{target}: is in the way, and no packaged model; choose another --output")
-    config = ModelConfig.load(run)
+    _, config = load_checkpoint(run)  # whole weights, or it is refused by the run's own name
     config.deciding(run, copies=copies, looks=looks)  # or it is refused, before hours of work
     supervision, recipe = supervision_of(run, config), recipe_of(run, config)
     samples = held_out(run, config, validation)
