@@ -171,6 +171,18 @@ def test_resume_starts_what_never_began_and_ends_what_is_complete(
     assert (run / "model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_killed_before_it_began_it_is_not_in_the_way(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, resume: bool
+) -> None:
+    state = tmp_path / "run" / "state"
+    state.mkdir(parents=True)
+    for name in ("images.tsv", ".images-0123456789abcdef.tsv"):  # what is written before the run's identity
+        (state / name).write_text("train\t0123\thalf a na")
+    train(make_dataset(), tmp_path / "run", make_recipe(epochs=1), resume=resume)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
 def test_a_damaged_state_is_passed_over(
     make_dataset: MakeDataset,
     make_recipe: MakeRecipe,

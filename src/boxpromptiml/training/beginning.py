@@ -73,7 +73,8 @@ def _recipe(run: Path, states: StateFolder, recipe: Recipe | None, resume: bool)
     if run.exists() and not run.is_dir():
         raise RecipeError(f"{run}: not a folder; a run is a folder")
     stored = states.read_identity()
-    content = run.is_dir() and any(not path.name.startswith(".") for path in run.iterdir())
+    blank = {states.path} if states.never_began() else set()
+    content = run.is_dir() and any(not path.name.startswith(".") and path not in blank for path in run.iterdir())
     if is_main_process() and content and not resume:
         remedy = "add --resume to go on with it, or choose another folder" if stored else "choose another folder"
         raise RecipeError(f"{run}: the folder is not empty; {remedy}")

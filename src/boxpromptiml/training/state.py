@@ -100,6 +100,11 @@ class StateFolder:
         write_text(self.path / "images.tsv", "".join(f"{line}\n" for line in _lines(samples)))
         write_json(self.path / "run.json", identity)
 
+    def never_began(self) -> bool:
+        """Whether the folder holds no more than what a run writes before its identity; killed there, it left nothing."""
+        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        return all(name == "images.tsv" or name.startswith(".") for name in names)
+
     def read_identity(self) -> dict[str, Any] | None:
         """The identity that was kept, None if there is none.
 
