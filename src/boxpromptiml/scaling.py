@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 # Logits of float32 probabilities stay finite: between 2**-24 and 1 - 2**-24.
 LOGIT_EDGE = 2.0**-24
 LEVEL_EDGE = 2.0**-13  # logits of 9
+MOST_SLOPE = 1000.0
+_MOST_BIAS = 17_000.0  # of a slope of 1000 around the largest logit, 24 log 2
 _PEAK_FRACTION = 0.01
 
 
@@ -41,8 +43,8 @@ class Scaling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    slope: float = Field(1.0, gt=0, le=1000, description="1 / temperature.")
-    bias: float = Field(0.0, ge=-100, le=100, description="Added to the scaled logit.")
+    slope: float = Field(1.0, gt=0, le=MOST_SLOPE, description="1 / temperature.")
+    bias: float = Field(0.0, ge=-_MOST_BIAS, le=_MOST_BIAS, description="Added to the scaled logit.")
 
     @property
     def is_identity(self) -> bool:

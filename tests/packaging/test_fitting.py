@@ -107,6 +107,19 @@ def test_one_kind_of_images_calibrates_no_score(make_images: Make) -> None:
     assert fitted.facts.score_cross_validated is None
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("level", [-16.6, -5.0, 0.0, 16.6])
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-4, 0.01, 1.0])
+def test_scores_that_hardly_differ_are_scaled_too(level: float, spread: float, order: int) -> None:
+    """A network that has learnt nothing says nearly the same of every image."""
+    pooled = level + spread * np.linspace(-1, 1, 12)
+    tampered = order * np.arange(12) > order * 5.5
+    scaling = fit_score(pooled, tampered)
+    middle = float(sigmoid(scaling.slope * level + scaling.bias))
+    assert middle == pytest.approx(0.5, abs=0.05)
+    assert scaling.slope > 0
+
+
 def test_cross_validation_scores_every_image_without_itself() -> None:
     rng = np.random.default_rng(0)
     pooled = rng.normal(0, 1, 40)

@@ -16,7 +16,7 @@ from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.models.card import CalibrationFact, Diagram, ScalingFact
 from boxpromptiml.packaging.observing import Observed
 from boxpromptiml.packaging.threshold import choose_cut
-from boxpromptiml.scaling import Scaling, logit, sigmoid
+from boxpromptiml.scaling import MOST_SLOPE, Scaling, logit, sigmoid
 
 _LEAST_SLOPE = 0.01  # a score that says nothing, or the opposite, still keeps its order
 _FOLDS = 5
@@ -105,7 +105,7 @@ def fit_map(values: Floats, negatives: NDArray[Any], positives: NDArray[Any], cu
     x = np.concatenate([logit(values) - shift] * 2)[:, None]
     y = np.repeat([0, 1], len(values))
     weight = np.concatenate([negatives, positives]).astype(np.float64)
-    slope = max(_LEAST_SLOPE, float(_regression(x, y, weight, intercept=False).coef_[0, 0]))
+    slope = _bounded(float(_regression(x, y, weight, intercept=False).coef_[0, 0]))
     return Scaling(slope=_rounded(slope), bias=_rounded(-slope * shift))
 
 
@@ -123,8 +123,8 @@ def fit_score(pooled: Floats, tampered: NDArray[np.bool_]) -> Scaling:
     y = np.repeat([1, 0], len(pooled))
     found = _regression(x, y, np.concatenate([target, 1 - target]), intercept=True)
     slope, bias = float(found.coef_[0, 0]), float(found.intercept_[0])
-    if slope < _LEAST_SLOPE:
-        slope = _LEAST_SLOPE
+    if slope != _bounded(slope):
+        slope = _bounded(slope)
         bias = float(logit(target.mean())) - slope * float(pooled.mean())
     return Scaling(slope=_rounded(slope), bias=_rounded(bias))
 
@@ -161,6 +161,11 @@ def _pooled(highest: NDArray[np.float32], rule: DecisionRule) -> float:
 
 def _diagram(diagram: Reliability) -> Diagram:
     return Diagram.model_validate(diagram.to_json())
+
+
+def _bounded(slope: float) -> float:
+    """Nearest slope that a scaling may have: scores that hardly differ may ask for more, or fall where they should rise."""
+    return min(max(slope, _LEAST_SLOPE), MOST_SLOPE)
 
 
 def _rounded(value: float) -> float:
