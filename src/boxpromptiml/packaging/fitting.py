@@ -164,7 +164,7 @@ def _diagram(diagram: Reliability) -> Diagram:
 
 
 def _bounded(slope: float) -> float:
-    """Nearest slope that a scaling may have: scores that hardly differ may ask for more, or fall where they should rise."""
+    """The nearest slope that a scaling may have: of scores that hardly differ the fit may be steeper, or fall."""
     return min(max(slope, _LEAST_SLOPE), MOST_SLOPE)
 
 
