@@ -101,7 +101,7 @@ class StateFolder:
         write_json(self.path / "run.json", identity)
 
     def never_began(self) -> bool:
-        """Whether the folder holds no more than what is written before the identity: killed then, a run left nothing."""
+        """Whether the folder holds no more than what comes before the identity: a run killed then left nothing."""
         names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         return all(name == "images.tsv" or name.startswith(".") for name in names)
 
