@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from boxpromptiml.packaging.observing import Observed
-from boxpromptiml.packaging.threshold import choose_cut
+from boxpromptiml.packaging.threshold import choose_cut, within_bound
 
 Make = Callable[..., list[Observed]]
 
@@ -61,6 +62,14 @@ def test_the_bound_holds_for_other_images_too(make_images: Make) -> None:
     assert unlike.false_area_at_half is not None
     assert unlike.false_area_at_half < 0.1  # and yet
     assert unlike.cut > 0.5
+
+
+def test_the_confidence_is_that_of_few_images_too(make_images: Make) -> None:
+    """Where the true mean is the bound itself, one set of images in twenty may keep it by chance."""
+    four = [image for image in make_images(8, level=0.7, stray=0.1) if not image.tampered][:4]
+    rng = np.random.default_rng(0)
+    kept = [within_bound(shares[:, None], four, 0.02)[1] for shares in rng.normal(0.02, 0.01, (2000, 4))]
+    assert np.mean(kept) == pytest.approx(0.05, abs=0.015)
 
 
 def test_images_of_one_source_are_one_witness(make_images: Make) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
 from boxpromptiml.models.card import Cut
@@ -102,7 +102,9 @@ def within_bound(shares: Floats, images: Sequence[Observed], most: float) -> tup
         Boolean (thresholds,), where none keeps the bound those that come nearest to it; and whether it is kept.
     """
     shares = _by_group(shares, images)
-    error = shares.std(axis=0, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
-    above = np.asarray(shares.mean(axis=0) + NormalDist().inv_cdf(_CONFIDENCE) * error)
+    above = shares.mean(axis=0)
+    if (number := len(shares)) > 1:
+        error = shares.std(axis=0, ddof=1) / np.sqrt(number)
+        above = above + student_t.ppf(_CONFIDENCE, number - 1) * error  # few groups say little of their own spread
     kept = bool((above <= most).any())
     return above <= most if kept else above == above.min(), kept
