@@ -55,6 +55,7 @@ WRONG = [
     ("optimizer: 3", "optimizer: Input should be"),
     ("augmentation:\n  jpeg_quality: [90, 60]", "jpeg_quality must be a rising pair"),
     ("augmentation:\n  rotate90: 1\ninput:\n  width: 256", "augmentation.rotate90 needs a square input"),
+    ("validation:\n  patience: 3\n  keep: last", "validation.patience waits for a better epoch"),
     ("epochs: 3\nepochs: 4", "line 2: the key epochs is given twice"),
     ("epochs: [", "not valid YAML"),
     ("- 1", "holds a list"),

@@ -105,6 +105,27 @@ def test_without_validation_the_last_epoch_is_kept(
     assert summary.validation == {}
 
 
+def test_a_run_without_better_epochs_ends(
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    interrupted_after: InterruptedAfter,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dataset, recipe = make_dataset(), make_recipe(epochs=40, validation__patience=2, optimizer__lr=0.02)
+    summary = train(dataset, tmp_path / "run", recipe)
+    assert summary.epochs == summary.best_epoch + 2 < 40
+    assert "no better epoch for 2, the run ends here" in capsys.readouterr().err
+    assert len(log(tmp_path / "run")) == 1 + summary.epochs
+    # Patience may be lost on the way: the last state says that the run is over.
+    endless = make_recipe(epochs=40, optimizer__lr=0.02)
+    with interrupted_after(3 * summary.epochs):
+        train(dataset, tmp_path / "stopped", endless)
+    resumed = train(dataset, tmp_path / "stopped", recipe, resume=True)
+    assert (resumed.epochs, resumed.best_epoch) == (summary.epochs, summary.best_epoch)
+    assert_same(tmp_path / "stopped", tmp_path / "run")
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_signals_are_given_back(
     make_dataset: MakeDataset,

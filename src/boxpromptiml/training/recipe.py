@@ -82,6 +82,12 @@ class ValidationConfig(_Section):
         description="Whose weights are kept. best: those of the epoch with the best validation figures; last: those of "
         "the last epoch, for goals that validation does not see, or where few images would choose by chance.",
     )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="The run ends after so many epochs in a row without better validation figures; null: it takes all "
+        "of its epochs. Needs keep best.",
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per validation batch and process.")
     samples: int = Field(8, ge=0, le=64, description="Validation images drawn in samples.png; the same every time.")
 
@@ -274,6 +280,8 @@ class Recipe(_Section):
             raise ValueError(
                 "student.evidence input is learnt by the backbone's first layers; set optimizer.frozen_stages to 0"
             )
+        if self.validation.patience and self.validation.keep != "best":
+            raise ValueError("validation.patience waits for a better epoch, and keep last keeps any; set keep to best")
         if self.augmentation.rotate90 > 0 and self.input.height != self.input.width:
             size = f"{self.input.height} x {self.input.width}"
             raise ValueError(f"augmentation.rotate90 needs a square input, not {size}; set it to 0")

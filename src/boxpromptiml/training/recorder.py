@@ -16,10 +16,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from boxpromptiml.files import write_text
 from boxpromptiml.machine import peak_memory
+from boxpromptiml.training.console import note
 from boxpromptiml.training.data import TrainingData
 from boxpromptiml.training.items import Batch
 from boxpromptiml.training.module import StudentTraining
-from boxpromptiml.training.processes import divergence, summed
+from boxpromptiml.training.processes import any_process, divergence, summed
 
 Row = dict[str, float]
 _LOG_EVERY_STEPS = 10
@@ -33,6 +34,7 @@ class Recorder(L.Callback):
         save_best: called in the main process with the figures of an epoch that is the best so far.
         report: called in the main process with the figures of every epoch.
         choose: by the validation figures; otherwise every epoch counts as the best so far.
+        patience: the trainer is stopped after so many epochs without a better one; None for never.
 
     Attributes:
         history: one row an epoch.
@@ -45,6 +47,7 @@ class Recorder(L.Callback):
         save_best: Callable[[StudentTraining, Row], None],
         report: Callable[[Row, bool], None],
         choose: bool,
+        patience: int | None = None,
     ) -> None:
         self.history: list[Row] = []
         self.best: Row | None = None
@@ -52,6 +55,7 @@ class Recorder(L.Callback):
         self._save_best = save_best
         self._report = report
         self._choose = choose
+        self._patience = patience
         self._seconds = 0.0
         self._waited = 0.0
         self._started = 0.0
@@ -118,6 +122,17 @@ class Recorder(L.Callback):
                 figures = {f"epoch/{name}": value for name, value in row.items() if name != "epoch"}
                 trainer.logger.log_metrics(figures, step=pl_module.step)
             self._report(row, is_best)
+        (over,) = any_process(trainer, self.over)
+        if over and trainer.is_global_zero:
+            note(f"no better epoch for {self._patience}, the run ends here (validation.patience)")
+        trainer.should_stop = trainer.should_stop or over
+
+    @property
+    def over(self) -> bool:
+        """Whether the last better epoch was too long ago for the run to go on."""
+        if self._patience is None or self.best is None:
+            return False
+        return self.history[-1]["epoch"] - self.best["epoch"] >= self._patience
 
     @property
     def _spent(self) -> tuple[float, float]:

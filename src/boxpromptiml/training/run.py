@@ -147,10 +147,16 @@ def _fit(
             module.load_state_dict(state["module"])
             module.epoch, module.batch, module.step = (position[name] for name in ("epoch", "batch", "step"))
         recorder = Recorder(
-            run / LOG_NAME, save_best, console.report, bool(samples.val) and recipe.validation.keep == "best"
+            run / LOG_NAME,
+            save_best,
+            console.report,
+            bool(samples.val) and recipe.validation.keep == "best",
+            recipe.validation.patience,
         )
         if state is not None:
             recorder.load_state_dict(state["recorder"])
+            if recorder.over:
+                return
         keeper = Keeper(states, recipe, samples, state, recorder)
         trainer = L.Trainer(
             accelerator="cuda" if uses_gpu(recipe) else "cpu",
@@ -221,7 +227,7 @@ def _finish(
     # From the last state, not from memory: with forked or spawned processes the history is in theirs.
     state, _ = states.latest()
     assert state is not None
-    summary = summarise(run, state["recorder"], recipe, supervision, samples)
+    summary = summarise(run, state["recorder"], supervision, samples)
     draw_curves(state["recorder"]["history"], state["recorder"]["best"], run / "curves.png")
     chosen = choose_samples(samples.val or samples.train, recipe.validation.samples)
     if chosen:

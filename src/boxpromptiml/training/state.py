@@ -20,7 +20,7 @@ from boxpromptiml.training.samples import Samples
 
 FOLDER = "state"
 LEARNT_FROM = "SHA-256 of distillation.model"
-# Settings that do not change the result; all others must be equal when a run is resumed.
+# Settings that do not change what an epoch makes; all others must be equal when a run is resumed.
 _FREE = (
     "data.workers",
     "data.cache",
@@ -28,6 +28,7 @@ _FREE = (
     "data.shard_cache",
     "data.shard_cache_mb",
     "validation.batch_size",
+    "validation.patience",
     "validation.samples",
     "compute.strategy",
     "compute.threads",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from boxpromptiml.files import write_json
-from boxpromptiml.training.recipe import Recipe, Supervision
+from boxpromptiml.training.recipe import Supervision
 from boxpromptiml.training.samples import Samples
 
 SUMMARY_NAME = "summary.json"
@@ -64,9 +64,7 @@ class TrainingSummary:
             return None
 
 
-def summarise(
-    run: Path, recorded: dict[str, Any], recipe: Recipe, supervision: Supervision, samples: Samples
-) -> TrainingSummary:
+def summarise(run: Path, recorded: dict[str, Any], supervision: Supervision, samples: Samples) -> TrainingSummary:
     """The summary of a run from what its `Recorder` recorded."""
     history: list[dict[str, float]] = recorded["history"]
     best: dict[str, float] = recorded["best"]
@@ -75,7 +73,7 @@ def summarise(
     return TrainingSummary(
         run=str(run),
         supervision=supervision,
-        epochs=recipe.epochs,
+        epochs=len(history),
         best_epoch=int(best["epoch"]),
         validation={name: value for name, value in best.items() if name.startswith("val_")},
         validation_carved=samples.carved,
