@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 LOGIT_EDGE = 2.0**-24
 LEVEL_EDGE = 2.0**-13  # logits of 9
 MOST_SLOPE = 1000.0
-_MOST_BIAS = 17_000.0  # of a slope of 1000 around the largest logit, 24 log 2
+_MOST_BIAS = 17_000.0  # the highest slope times the largest logit, 24 log 2 = 16.6
 _PEAK_FRACTION = 0.01
 
 

@@ -115,7 +115,7 @@ def test_a_run_without_better_epochs_ends(
     dataset, recipe = make_dataset(), make_recipe(epochs=40, validation__patience=2, optimizer__lr=0.02)
     summary = train(dataset, tmp_path / "run", recipe)
     assert summary.epochs == summary.best_epoch + 2 < 40
-    assert "no better epoch for 2, the run ends here" in capsys.readouterr().err
+    assert "no better epoch in the last 2, so the run ends here" in capsys.readouterr().err
     assert len(log(tmp_path / "run")) == 1 + summary.epochs
     # Patience may be lost on the way: the last state says that the run is over.
     endless = make_recipe(epochs=40, optimizer__lr=0.02)
@@ -202,6 +202,15 @@ def test_killed_before_it_began_it_is_not_in_the_way(
         (state / name).write_text("train\t0123\thalf a na")
     train(make_dataset(), tmp_path / "run", make_recipe(epochs=1), resume=resume)
     assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert sorted(path.name for path in state.iterdir()) == ["images.tsv", "run.json"]
+    assert "half a na" not in (state / "images.tsv").read_text()
+
+
+def test_patience_needs_images_to_wait_for(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(validation__fraction=0, validation__patience=1)
+    with pytest.raises(RecipeError, match=r"validation\.patience waits for better validation figures"):
+        train(make_dataset(val=0), tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_state_is_passed_over(
@@ -267,7 +276,7 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on(
 
 def test_a_used_folder_is_refused(make_dataset: MakeDataset, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/thesis.tex").write_text("important")
+    (tmp_path / "run/state").write_text("important")
     with pytest.raises(RecipeError, match="not empty; choose another folder"):
         train(make_dataset(), tmp_path / "run", recipe)
     with pytest.raises(RecipeError, match="nothing to resume"):
@@ -423,6 +432,19 @@ def test_two_processes_share_the_images(
     from boxpromptiml.training.module import StudentTraining
 
     assert figures_of(StudentTraining, run, dataset, recipe, supervision) == pytest.approx(summary.validation, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_lose_patience_together(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(epochs=40, data__batch_size=2, validation__patience=1, optimizer__lr=0.02)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    finished(run_command(make_dataset(images=16), "-o", tmp_path / "run", "--recipe", file, "--devices", 2))
+    summary = TrainingSummary.load(tmp_path / "run")
+    assert summary is not None
+    assert summary.epochs == summary.best_epoch + 1 < 40
 
 
 @pytest.mark.torture

@@ -101,8 +101,8 @@ def _results(results: Sequence[Result]) -> Iterator[str]:
     yield "## Figures"
     presets = ", ".join(sorted({result.preset for result in results}))
     yield (
-        f"Preset {presets} (see docs/metrics.md), with 95 % intervals over images. None of these images was used to "
-        "choose anything."
+        f"Preset {presets} (see docs/metrics.md), with 95 % intervals over images. `package` chose "
+        "nothing by these images; where people did, the method above says so."
     )
     names = [key for key in FIGURES if any(key in result.figures for result in results)]
     header = ["", *(result.name + (f" ({result.split})" if result.split else "") for result in results)]
@@ -124,7 +124,7 @@ def _calibration(card: ModelCard) -> Iterator[str]:
     tampered_share = facts.tampered / max(1, facts.tampered + facts.authentic)
     yield (
         f"Chosen on {facts.tampered} tampered and {facts.authentic} authentic training images that were held out, with "
-        f"{facts.truth} as truth; never on test images. The score is a probability for a mix with {tampered_share:.0%} "
+        f"{facts.truth} as truth. The score is a probability for a mix with {tampered_share:.0%} "
         "tampered images, as these are: where fewer are tampered, it is too high."
     )
     if facts.adaptive is not None:

@@ -164,7 +164,7 @@ def _diagram(diagram: Reliability) -> Diagram:
 
 
 def _bounded(slope: float) -> float:
-    """The nearest slope that a scaling may have: of scores that hardly differ the fit may be steeper, or fall."""
+    """The nearest slope that a scaling may have: a fit to scores that hardly differ may exceed it, or be negative."""
     return min(max(slope, _LEAST_SLOPE), MOST_SLOPE)
 
 

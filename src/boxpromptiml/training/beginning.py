@@ -56,6 +56,8 @@ def begin(
     states = StateFolder(run, recipe.state.keep)
     check_machine(recipe)
     samples = gather_samples(folders, recipe, supervision)
+    if recipe.validation.patience and not samples.val:
+        raise RecipeError("validation.patience waits for better validation figures, and there are no such images")
     complete = resume and TrainingSummary.load(run) is not None
     # What a complete run learnt from may be gone.
     learnt_from = (states.read_identity() or {}).get(LEARNT_FROM) if complete else distillation_digest(recipe)

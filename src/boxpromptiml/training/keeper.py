@@ -101,7 +101,7 @@ class Keeper(L.Callback):
         pl_module.figures = {}
         self._save(trainer, pl_module)
         (stop,) = any_process(trainer, self._signal > 0)
-        if stop and pl_module.epoch < self._recipe.epochs:
+        if stop and pl_module.epoch < self._recipe.epochs and not trainer.should_stop:
             raise Interrupted(self._signal or signal.SIGINT)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

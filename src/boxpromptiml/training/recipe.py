@@ -86,7 +86,7 @@ class ValidationConfig(_Section):
         None,
         ge=1,
         description="The run ends after so many epochs in a row without better validation figures; null: it takes all "
-        "of its epochs. Needs keep best.",
+        "of its epochs. Needs keep best, and validation images.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per validation batch and process.")
     samples: int = Field(8, ge=0, le=64, description="Validation images drawn in samples.png; the same every time.")

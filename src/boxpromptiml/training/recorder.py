@@ -122,17 +122,11 @@ class Recorder(L.Callback):
                 figures = {f"epoch/{name}": value for name, value in row.items() if name != "epoch"}
                 trainer.logger.log_metrics(figures, step=pl_module.step)
             self._report(row, is_best)
-        (over,) = any_process(trainer, self.over)
-        if over and trainer.is_global_zero:
-            note(f"no better epoch for {self._patience}, the run ends here (validation.patience)")
+        (over,) = any_process(trainer, exhausted(self.history, self.best, self._patience))
+        more = trainer.max_epochs is None or trainer.current_epoch + 1 < trainer.max_epochs
+        if over and more and trainer.is_global_zero:
+            note(f"no better epoch in the last {self._patience}, so the run ends here (validation.patience)")
         trainer.should_stop = trainer.should_stop or over
-
-    @property
-    def over(self) -> bool:
-        """Whether the last better epoch was too long ago for the run to go on."""
-        if self._patience is None or self.best is None:
-            return False
-        return self.history[-1]["epoch"] - self.best["epoch"] >= self._patience
 
     @property
     def _spent(self) -> tuple[float, float]:
@@ -145,6 +139,11 @@ class Recorder(L.Callback):
     def _start_clock(self, trainer: L.Trainer) -> None:
         self._started = self._ended = time.perf_counter()
         self._waited_at_start = self._waited_at_end = _data(trainer).waited
+
+
+def exhausted(history: list[Row], best: Row | None, patience: int | None) -> bool:
+    """Whether the best epoch is so long ago that the run is over."""
+    return patience is not None and best is not None and history[-1]["epoch"] - best["epoch"] >= patience
 
 
 def tensorboard(folder: Any, step: int) -> TensorBoardLogger:

@@ -27,7 +27,7 @@ from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.pictures import choose_samples, draw_curves, draw_samples
 from boxpromptiml.training.processes import is_main_process, lost_process, together
 from boxpromptiml.training.recipe import SUPERVISIONS, Recipe, Supervision
-from boxpromptiml.training.recorder import Recorder, Row, tensorboard
+from boxpromptiml.training.recorder import Recorder, Row, exhausted, tensorboard
 from boxpromptiml.training.sampler import batches_per_epoch
 from boxpromptiml.training.samples import Samples
 from boxpromptiml.training.state import StateFolder
@@ -105,6 +105,10 @@ def _fit(
     position = state or {"epoch": 0, "batch": 0, "step": 0}
     if position["epoch"] >= recipe.epochs:
         return
+    if state is not None:
+        recorded = state["recorder"]
+        if recorded["history"] and exhausted(recorded["history"], recorded["best"], recipe.validation.patience):
+            return
     world = recipe.compute.devices * recipe.compute.nodes
     data = TrainingData(samples, recipe, states.path, loading_workers(recipe), position["epoch"], position["batch"])
     batches = batches_per_epoch(data.images_per_epoch, recipe.data.batch_size, world)
@@ -155,8 +159,6 @@ def _fit(
         )
         if state is not None:
             recorder.load_state_dict(state["recorder"])
-            if recorder.over:
-                return
         keeper = Keeper(states, recipe, samples, state, recorder)
         trainer = L.Trainer(
             accelerator="cuda" if uses_gpu(recipe) else "cpu",

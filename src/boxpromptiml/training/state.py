@@ -20,7 +20,7 @@ from boxpromptiml.training.samples import Samples
 
 FOLDER = "state"
 LEARNT_FROM = "SHA-256 of distillation.model"
-# Settings that do not change what an epoch makes; all others must be equal when a run is resumed.
+# Settings that do not change the result of an epoch; all others must be equal when a run is resumed.
 _FREE = (
     "data.workers",
     "data.cache",
@@ -102,9 +102,10 @@ class StateFolder:
         write_json(self.path / "run.json", identity)
 
     def never_began(self) -> bool:
-        """Whether the folder holds no more than what comes before the identity: a run killed then left nothing."""
-        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
-        return all(name == "images.tsv" or name.startswith(".") for name in names)
+        """Whether a run was killed before it wrote its identity: what it left is not worth keeping."""
+        return self.path.is_dir() and all(
+            path.name == "images.tsv" or path.name.startswith(".") for path in self.path.iterdir()
+        )
 
     def read_identity(self) -> dict[str, Any] | None:
         """The identity that was kept, None if there is none.
