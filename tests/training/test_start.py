@@ -71,3 +71,20 @@ def test_more_frozen_stages_than_there_are(make_dataset: MakeDataset, make_recip
     recipe = make_recipe(student__backbone="test_vit", optimizer__frozen_stages=4)
     with pytest.raises(ModelError, match="test_vit has 3 stages, 4 cannot be kept"):
         train(make_dataset(), tmp_path / "run", recipe)
+
+
+def test_frozen_stages_that_see_evidence_start_from_a_model_that_has_learnt_it(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """Input channels of an untrained student begin at weight 0: frozen, they would never say anything."""
+    dataset = make_dataset(val=4)
+    learning = {"student__evidence": ["input"], "input__fit": "native", "epochs": 1}
+    frozen = learning | {"optimizer__frozen_stages": 1}
+    with pytest.raises(RecipeError, match="input is learnt by the backbone's first layers"):
+        train(dataset, tmp_path / "blind", make_recipe(**frozen))
+    assert not (tmp_path / "blind").exists()
+    train(dataset, tmp_path / "first", make_recipe(**learning))
+    train(dataset, tmp_path / "second", make_recipe(**frozen, pretrained=str(tmp_path / "first")))
+    moved = changed(weights(tmp_path / "first"), weights(tmp_path / "second"))
+    assert moved
+    assert not [name for name in moved if name.startswith("backbone.net.conv1.")]

@@ -104,7 +104,8 @@ class OptimizerConfig(_Section):
         ge=0,
         le=4,
         description="The backbone's first stages keep the weights and statistics that they start with: less to "
-        "forget, and faster, as the finest maps cost most. For pretrained weights.",
+        "forget, and faster, as the finest maps cost most. For pretrained weights; with student.evidence input, for a "
+        "model folder.",
     )
     weight_decay: float = Field(
         0.05, ge=0, le=10, description="Decoupled weight decay; not on biases, norms and other vectors."
@@ -275,10 +276,6 @@ class Recipe(_Section):
         if self.student.evidence and (self.input.mean, self.input.std) != (IMAGENET_MEAN, IMAGENET_STD):
             raise ValueError(
                 "student.evidence needs the default input.mean and input.std: its filters count grey levels"
-            )
-        if "input" in self.student.evidence and self.optimizer.frozen_stages:
-            raise ValueError(
-                "student.evidence input is learnt by the backbone's first layers; set optimizer.frozen_stages to 0"
             )
         if self.validation.patience and self.validation.keep != "best":
             raise ValueError("validation.patience waits for a better epoch, and keep last keeps any; set keep to best")

@@ -188,6 +188,11 @@ def _student(recipe: Recipe, pretrained: bool | str) -> Student:
     """A new student; its backbone, or all of it where a model folder is named, starts from the weights given."""
     size = recipe.input.height, recipe.input.width
     if not isinstance(pretrained, str) or not Path(pretrained).is_dir():
+        if "input" in recipe.student.evidence and recipe.optimizer.frozen_stages:
+            raise RecipeError(
+                "student.evidence input is learnt by the backbone's first layers; set optimizer.frozen_stages to 0, or "
+                "start from a model that has learnt it (pretrained)"
+            )
         return build_student(recipe.student, pretrained, size)
     student, config = load_checkpoint(pretrained)
     if config.student != recipe.student:
