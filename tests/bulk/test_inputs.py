@@ -63,6 +63,57 @@ def test_results_of_an_earlier_run_are_no_inputs(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("folder", "out"), [(".", "."), (".", "../photos"), ("../photos/", "."), ("../link", "."), (".", "../link/")]
+)
+def test_results_beside_the_inputs_are_no_inputs(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, folder: str, out: str
+) -> None:
+    """With the folder of the photos as the output folder, a second run must not look at the masks of the first one."""
+    photos = tree / "photos"
+    for name in ("a.jpg", "part-1.png", "deep/masks/b.jpg"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(b"")
+    (tree / "link").symlink_to(photos)
+    monkeypatch.chdir(photos)
+
+    def found(inputs: str) -> list[str]:
+        return sorted(image.relative for image in expand_inputs([inputs], out=out))
+
+    expected = found(folder)
+    assert expected == ["a", "deep/masks/b", "part-1"]
+    for name in ("masks/a.png", "heatmaps/a.png", "overlays/deep/b.jpg", "part-000000.parquet"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(b"")
+
+    assert found(folder) == expected
+    assert found(f"{folder.rstrip('/')}/**/*.*") == expected
+
+
+def test_pictures_of_an_earlier_run_can_be_named() -> None:
+    Path("x/masks").mkdir()
+    Path("x/masks/a.png").write_bytes(b"")
+
+    assert [image.name for image in expand_inputs(["x/masks"], out="x")] == ["x/masks/a.png"]
+
+
+@pytest.mark.parametrize("folder", ["memory://photos", "memory://photos/"])
+def test_results_beside_inputs_at_a_url_are_no_inputs(folder: str) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    for name in ("a.jpg", "masks/b.jpg", "out/c.jpg", "outer/d.jpg"):
+        store.pipe(f"/photos/{name}", b"x")
+    try:
+        for inputs in (folder, "memory://photos/**"):
+            everything = ["a.jpg", "masks/b.jpg", "out/c.jpg", "outer/d.jpg"]
+            for out, expected in ((None, everything), (folder, [n for n in everything if "masks" not in n])):
+                assert sorted(n.name.split("photos/")[1] for n in expand_inputs([inputs], out=out)) == expected
+            beside = [n.name for n in expand_inputs([inputs], out="memory://photos/out")]
+            assert sorted(name.split("photos/")[1] for name in beside) == ["a.jpg", "masks/b.jpg", "outer/d.jpg"]
+    finally:
+        store.rm("/photos", recursive=True)
+
+
+@pytest.mark.parametrize(
     ("inputs", "message"),
     [
         ([], "no input"),

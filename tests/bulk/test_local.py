@@ -155,6 +155,24 @@ def test_another_question_is_answered_anew(
     assert saved_lines(out) == [line]
 
 
+def test_no_picture_of_an_earlier_answer_stays(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
+    """An overlay at another threshold beside the new mask, or a mask beside an error, would be taken for the answer."""
+    out, image = tmp_path / "out", photos / "03.png"
+    inputs = list(expand_inputs([str(image), str(photos / "04.png")]))
+    run(localizer, inputs, out)
+    assert (out / "overlays/03.jpg").is_file()
+
+    run(localizer, inputs[:1], out, threshold=0.9, outputs=Outputs(overlays=False))
+    assert not (out / "overlays/03.jpg").exists()
+    assert (out / "masks/03.png").is_file()
+    assert (out / "overlays/04.jpg").is_file()
+
+    image.write_bytes(b"no image any more")
+    run(localizer, inputs[:1], out)
+    assert sorted(path.name for path in out.rglob("03.*")) == []
+    assert (out / "masks/04.png").is_file()
+
+
 @pytest.mark.parametrize("passes", [{"detail": True}, {"tta": True}, {"detail": True, "tta": True}])
 def test_detail_and_tta_say_what_localize_says(
     localizer: Localizer, photos: Path, tmp_path: Path, passes: dict[str, bool]

@@ -130,12 +130,15 @@ def test_the_page_itself_loads_no_network_framework() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_without_the_extra_it_says_what_to_install(folder: Path) -> None:
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
+@pytest.mark.parametrize(("verb", "extra"), [("annotate", "web"), ("page", "web"), ("serve", "serve")])
+def test_without_the_extra_it_says_what_to_install(folder: Path, verb: str, extra: str, package: str) -> None:
+    arguments = [verb, str(folder)] if verb == "annotate" else [verb]
     code = (
-        "import sys; sys.modules['fastapi'] = None\n"
-        f"sys.argv = ['boxpromptiml', 'annotate', {str(folder)!r}]\n"
+        f"import sys; sys.modules[{package!r}] = None\n"
+        f"sys.argv = ['boxpromptiml', *{arguments!r}]\n"
         "from boxpromptiml.cli.main import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.strip() == "error: fastapi is not installed: run  pip install 'boxpromptiml[web]'"
+    assert done.stderr.strip() == f"error: {package} is not installed: run  pip install 'boxpromptiml[{extra}]'"

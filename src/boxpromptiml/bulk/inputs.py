@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from boxpromptiml import storage
+from boxpromptiml.bulk.names import is_result
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.images import IMAGE_SUFFIXES
 
@@ -63,6 +64,7 @@ def expand_inputs(
     Args:
         inputs: what the user named.
         out: output folder or URL; files below it are results of an earlier run and are left out of folders and globs.
+            Where it is the folder of the inputs itself, the pictures' folders and the table's parts in it are.
         lines: where ``-`` reads one path a line; a path there that leads nowhere is kept, and costs an error line.
 
     Raises:
@@ -140,14 +142,15 @@ def _from_file(name: str) -> Iterator[Source]:
 
 
 def _from_folder(folder: str, out: str | None) -> Iterator[Source]:
-    own = _results_below(folder, out)
     root = folder if storage.is_url(folder) else str(storage.local_path(folder))
+    results = _Results(root, out)
     for suffixes in (IMAGE_SUFFIXES, TAR_SUFFIXES | TABLE_SUFFIXES):
         empty = True
         for name in storage.walk(root, suffixes):
-            if own is None or not name.startswith(own):
+            inner = _below(name, root)
+            if inner not in results:
                 empty = False
-                yield _source(name, os.path.splitext(_below(name, root))[0])
+                yield _source(name, os.path.splitext(inner)[0])
         if not empty:
             break
 
@@ -157,31 +160,59 @@ def _below(name: str, root: str) -> str:
     return name if root == "." else name[len(root.rstrip("/")) :].lstrip("/").replace(os.sep, "/")
 
 
-def _results_below(folder: str, out: str | None) -> str | None:
-    """What the names of the output folder's files begin with in a walk through `folder`; None if it is not in there."""
-    if out is None or storage.is_url(out) != storage.is_url(folder):
+class _Results:
+    """What an earlier run has left below a folder of inputs.
+
+    Args:
+        root: the folder of the inputs.
+        out: the output folder; None: there is none.
+    """
+
+    def __init__(self, root: str, out: str | None) -> None:
+        self._place = None if out is None else _place(root, out)
+
+    def __contains__(self, inner: str) -> bool:
+        """Whether a file, by its place below the folder, with forward slashes, is a result."""
+        if self._place is None:
+            return False
+        return inner.startswith(f"{self._place}/") if self._place else is_result(inner)
+
+
+def _place(root: str, out: str) -> str | None:
+    """Where the output folder is below a folder, with forward slashes; None if it is not in there, "" if it is it."""
+    if storage.is_url(out) != storage.is_url(root):
         return None
     if storage.is_url(out):
-        return out.rstrip("/") + "/"
-    root, results = storage.local_path(folder), storage.local_path(out).resolve()
-    if not results.is_relative_to(root.resolve()):
+        root, out = root.rstrip("/") + "/", out.rstrip("/") + "/"
+        return out[len(root) :].rstrip("/") if out.startswith(root) else None
+    folder, results = storage.local_path(root).resolve(), storage.local_path(out).resolve()
+    if not results.is_relative_to(folder):
         return None
-    return str(root / results.relative_to(root.resolve())) + os.sep
+    return "" if results == folder else results.relative_to(folder).as_posix()
 
 
 def _from_glob(pattern: str, out: str | None) -> Iterator[Source]:
     root = _fixed_part(pattern)
-    results = None if out is None or storage.is_url(out) else storage.local_path(out).resolve()
+    results = _Results(str(root), out)
     for match in sorted(glob.glob(pattern, recursive=True)):
         file = Path(match)
-        if file.is_file() and not (results and file.resolve().is_relative_to(results)):
-            yield _source(str(file), file.relative_to(root).with_suffix("").as_posix())
+        inner = file.relative_to(root)
+        if file.is_file() and inner.as_posix() not in results:
+            yield _source(str(file), inner.with_suffix("").as_posix())
 
 
 def _from_glob_of_urls(pattern: str, out: str | None) -> Iterator[Source]:
+    root = _usual(pattern[: pattern.index("*")].rpartition("/")[0])
+    results = _Results(root, None if out is None else _usual(out))
     for name in storage.matches(pattern):
-        if out is None or not name.startswith(out.rstrip("/") + "/"):
+        if _below(_usual(name), root) not in results:
             yield _source(name)
+
+
+def _usual(name: str) -> str:
+    """A URL with two slashes before its first part: some file systems list their files with three."""
+    scheme, colon, rest = name.partition(":")
+    return f"{scheme}://{rest.lstrip('/')}" if colon and storage.is_url(name) else name
 
 
 def _from_lines(lines: Iterable[str], folder: str = "") -> Iterator[Source]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns, InputImage, read_source
 from boxpromptiml.bulk.inputs import Source
+from boxpromptiml.bulk.names import PICTURES
 from boxpromptiml.bulk.operator import Failed, Operator
 from boxpromptiml.bulk.results import ResultsFile
 from boxpromptiml.errors import BoxPromptError
@@ -39,11 +40,8 @@ class Outputs:
 
     def names(self, name: str) -> dict[str, str | None]:
         """Paths of an image's files, relative to the output folder; None for those that are not written."""
-        return {
-            "mask": f"masks/{name}.png" if self.masks else None,
-            "heatmap": f"heatmaps/{name}.png" if self.heatmaps else None,
-            "overlay": f"overlays/{name}.jpg" if self.overlays else None,
-        }
+        wanted = {"mask": self.masks, "heatmap": self.heatmaps, "overlay": self.overlays}
+        return {kind: place.format(name) if wanted[kind] else None for kind, place in PICTURES.items()}
 
 
 def localize_images(
@@ -135,6 +133,7 @@ class _Writer:
         """Write an image's files and make its line; the files are complete before the line is appended."""
         if isinstance(item, Failed) or found is None:
             assert isinstance(item, Failed)
+            self._remove_outdated(image, {})
             return {"image": image.name, "error": item.error}, False
         start = time.perf_counter()
         names = self.outputs.names(image.relative)
@@ -142,10 +141,19 @@ class _Writer:
             self._write_files(found, item, names)
         except OSError as error:
             raise BoxPromptError(f"{error.filename or self.results.path.parent}: {os_reason(error)}") from error
+        self._remove_outdated(image, names)
         found.seconds += time.perf_counter() - start
         line = found.to_json()
         model, seconds = line.pop("model"), line.pop("seconds")
         return {**line, **names, "model": model, "seconds": seconds}, False
+
+    def _remove_outdated(self, image: InputImage, names: dict[str, str | None]) -> None:
+        """Pictures of an earlier answer that this one has none of would be taken for its own."""
+        for name in self.results.pictures(image.name) - set(names.values()):
+            try:
+                (self.results.path.parent / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise BoxPromptError(f"{error.filename}: {os_reason(error)}") from error
 
     def _write_files(self, result: Localization, item: Prepared, names: dict[str, str | None]) -> None:
         if names["mask"]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from boxpromptiml import storage
 from boxpromptiml.bulk.containers import Columns, InputImage, RowGroups, read_source, table_parts
 from boxpromptiml.bulk.inputs import Source
+from boxpromptiml.bulk.names import part_name
 
 PLAN_FOLDER = "_plan"
 RUN_NAME = "_run.json"  # of a run into a table; where it is, all of the plan is
@@ -37,7 +38,7 @@ class Shard(NamedTuple):
     @property
     def part(self) -> str:
         """Name of its part of the table."""
-        return f"part-{self.number:06d}.parquet"
+        return part_name(self.number)
 
 
 @dataclass

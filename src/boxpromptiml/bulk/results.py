@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from boxpromptiml.bulk.names import PICTURES, is_result
 from boxpromptiml.bulk.plan import RUN_NAME
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import atomic_path, os_reason, try_lock
@@ -130,7 +131,7 @@ class ResultsFile:
     def _remember(self, image: str, line: dict[str, Any], offset: int, length: int) -> None:
         self._entries[image] = _Entry(offset, length, None if "error" in line else fingerprint(line))
         # Whatever outputs there are, they share one name below their folders.
-        for kind in ("mask", "heatmap", "overlay"):
+        for kind in PICTURES:
             if line.get(kind):
                 name = os.path.splitext(str(line[kind]).split("/", 1)[-1])[0]
                 self._names[name.casefold()] = image
@@ -164,11 +165,20 @@ class ResultsFile:
         entry = self._entries.get(image)
         if entry is None or entry.fingerprint != fingerprint(wanted):
             return None
-        names = [wanted[kind] for kind in ("mask", "heatmap", "overlay") if wanted.get(kind)]
+        names = [wanted[kind] for kind in PICTURES if wanted.get(kind)]
         if not all(_has_content(self.path.parent / name) for name in names):
             return None
         line: dict[str, Any] = json.loads(self._read(entry))
         return line
+
+    def pictures(self, image: str) -> set[str]:
+        """The files that an image's last line names, relative to the output folder."""
+        entry = self._entries.get(image)
+        if entry is None or entry.fingerprint is None:
+            return set()
+        line = json.loads(self._read(entry))
+        names = {str(line[kind]) for kind in PICTURES if line.get(kind)}
+        return {name for name in names if is_result(name) and ".." not in name.split("/")}
 
     def append(self, line: dict[str, Any]) -> None:
         """Write one line, whole."""
@@ -234,5 +244,5 @@ def _has_content(path: Path) -> bool:
 
 def fingerprint(line: dict[str, Any]) -> bytes:
     """Digest of what a result depends on: bytes, weights, threshold, how it was looked at, and the files asked for."""
-    keys = ("sha256", "model", "threshold", "detail", "tta", "mask", "heatmap", "overlay")
+    keys = ("sha256", "model", "threshold", "detail", "tta", *PICTURES)
     return hashlib.sha256(json.dumps([line.get(key) for key in keys]).encode()).digest()[:16]

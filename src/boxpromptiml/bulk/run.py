@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns
 from boxpromptiml.bulk.inputs import Source
+from boxpromptiml.bulk.names import is_part
 from boxpromptiml.bulk.plan import RUN_NAME, Plan, Shard, make_plan
 from boxpromptiml.bulk.results import RESULTS_NAME
 from boxpromptiml.bulk.shards import Job
@@ -28,7 +28,6 @@ from boxpromptiml.storage import OutputFolder
 SUMMARY_NAME = "_summary.json"
 
 _FORMAT = 2
-_PART = re.compile(r"^part-\d{6,}\.parquet$")
 _FOOTERS_AT_ONCE = 16
 # What makes two runs the same one, and how to say that it differs.
 _NAMES = {
@@ -184,7 +183,7 @@ def prepare_table(
         if RUN_NAME in files:
             _check_same(out, identity)
         else:
-            if stray := sorted(name for name in files if _PART.match(name)):
+            if stray := sorted(name for name in files if is_part(name)):
                 raise BoxPromptError(f"{out.name}: holds {stray[0]} of something else; choose another folder")
             with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
                 list(pool.map(lambda file: out.write(file, Path(scratch, file).read_bytes()), plan.files))
@@ -232,7 +231,7 @@ def _check_same(out: OutputFolder, identity: dict[str, Any]) -> None:
 
 def _clear(out: OutputFolder, files: set[str]) -> None:
     # First what says that the parts belong together, so that none is ever taken for a part of the new run.
-    for name in sorted(files & {SUMMARY_NAME, RUN_NAME}) + sorted(name for name in files if _PART.match(name)):
+    for name in sorted(files & {SUMMARY_NAME, RUN_NAME}) + sorted(name for name in files if is_part(name)):
         out.remove(name)
 
 

@@ -105,9 +105,8 @@ def annotate(
     """
     from dataclasses import replace
 
-    from boxpromptiml.http.server import listen
     from boxpromptiml.runtime import is_there_a_model
-    from boxpromptiml.web import WebState, create_app, serve
+    from boxpromptiml.web import WebState, create_app, listen, serve
     from boxpromptiml.web.opening import open_folder
 
     if weights is not None and teacher == "none":

@@ -59,9 +59,8 @@ def page(
     Photos go to this program and no further, and are not written to disk. With a dataset to annotate,
     `boxpromptiml annotate DATASET --model FOLDER` has the same view.
     """
-    from boxpromptiml.http.server import listen
     from boxpromptiml.runtime import Localizer
-    from boxpromptiml.web import WebState, create_app, serve
+    from boxpromptiml.web import WebState, create_app, listen, serve
 
     settings = make_settings(
         host=host,

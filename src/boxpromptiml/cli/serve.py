@@ -109,10 +109,18 @@ def serve(
     Logs are JSON on standard error, one line a request. SIGTERM ends it: what is under way is finished first.
     See docs/serving.md.
     """
-    from boxpromptiml.http.server import base_address, listen
     from boxpromptiml.machine import usable_cores
     from boxpromptiml.runtime import find_model
-    from boxpromptiml.serve import ModelSource, ServeSettings, Task, read_keys, run, run_workers
+    from boxpromptiml.serve import (
+        ModelSource,
+        ServeSettings,
+        Task,
+        base_address,
+        listen,
+        read_keys,
+        run,
+        run_workers,
+    )
 
     cores = threads or max(1, usable_cores() // workers)
     settings = ServeSettings(

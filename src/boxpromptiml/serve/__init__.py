@@ -3,6 +3,7 @@
 from boxpromptiml.errors import MissingExtraError
 
 try:
+    from boxpromptiml.http.server import base_address, listen
     from boxpromptiml.serve.app import create_app
     from boxpromptiml.serve.keys import Keys, read_keys
     from boxpromptiml.serve.running import run
@@ -11,4 +12,15 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "fastapi", "serve") from error
 
-__all__ = ["Keys", "ModelSource", "ServeSettings", "Task", "create_app", "read_keys", "run", "run_workers"]
+__all__ = [
+    "Keys",
+    "ModelSource",
+    "ServeSettings",
+    "Task",
+    "base_address",
+    "create_app",
+    "listen",
+    "read_keys",
+    "run",
+    "run_workers",
+]
