@@ -90,7 +90,7 @@ def test_every_preset_reports_figures_with_intervals(red_model: Path, many: Path
             *("f1", "iou", "auc", "best_f1", "average_precision", "boundary_f1"),
             *("best_shared_f1", "best_shared_threshold", "pooled"),
         }
-        assert part["image"].keys() == {"auc", "f1", "accuracy", "fpr_at_95_tpr"}
+        assert part["image"].keys() == {"auc", "f1", "accuracy", "fpr_at_95_tpr", "tpr", "fpr"}
         figures = {
             **part["pixel"],
             **{f"image.{name}": value for name, value in part["image"].items()},

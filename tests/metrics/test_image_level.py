@@ -27,6 +27,10 @@ def test_plain_figures_agree_with_scikit_learn(preset: str, case: Images) -> Non
     called = scores > 0.5
     assert found.accuracy == pytest.approx(sk.accuracy_score(tampered, called))
     if tampered.any():
+        assert found.tpr == pytest.approx(sk.recall_score(tampered, called))
+    if not tampered.all():
+        assert found.fpr == pytest.approx(1 - sk.recall_score(~tampered, ~called))
+    if tampered.any():
         assert found.f1 == pytest.approx(sk.f1_score(tampered, called))
     if tampered.any() and not tampered.all():
         assert found.auc == pytest.approx(sk.roc_auc_score(tampered, scores))
@@ -44,6 +48,7 @@ def test_trufors_accuracy_is_balanced(case: Images) -> None:
 
 SCORES = np.array([0.9, 0.8, 0.3, 0.6, 0.1, 0.1])
 TAMPERED = np.array([True, True, True, False, False, False])  # above 0.5: TP 2, FP 1, FN 1, TN 2
+RATES = (2 / 3, 1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ TAMPERED = np.array([True, True, True, False, False, False])  # above 0.5: TP 2,
 )
 def test_cases_by_hand(preset: str, f1: float, accuracy: float) -> None:
     found = PRESETS[preset].image_figures(SCORES, TAMPERED, 0.5)
-    assert found == pytest.approx((8 / 9, f1, accuracy, 1 / 3), abs=1e-6)
+    assert found == pytest.approx((8 / 9, f1, accuracy, 1 / 3, *RATES), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,8 @@ def test_what_is_not_defined_is_nan(name: str) -> None:
     one_class = preset.image_figures(np.array([0.2, 0.7]), np.array([False, False]), 0.5)
     assert math.isnan(one_class.auc)
     assert math.isnan(one_class.fpr_at_95_tpr)
-    assert one_class.accuracy == pytest.approx(0.5)
+    assert math.isnan(one_class.tpr)
+    assert (one_class.fpr, one_class.accuracy) == pytest.approx((0.5, 0.5))
     assert preset.image_intervals(np.zeros(0), np.zeros(0, bool), 0.5) == {}
 
 

@@ -26,12 +26,16 @@ class ImageFigures(NamedTuple):
         accuracy: of the verdicts, by the preset's formula.
         fpr_at_95_tpr: the lowest share of authentic images that is called tampered at a threshold that finds at least
             95 % of the tampered ones; NaN where a class is missing.
+        tpr: share of the tampered images that is called tampered; NaN without any.
+        fpr: share of the authentic images that is called tampered; NaN without any.
     """
 
     auc: float
     f1: float
     accuracy: float
     fpr_at_95_tpr: float
+    tpr: float
+    fpr: float
 
 
 def image_figures(scores: NDArray[Any], tampered: Bools, threshold: float, judge: Judge) -> ImageFigures:
@@ -48,8 +52,15 @@ def image_figures(scores: NDArray[Any], tampered: Bools, threshold: float, judge
     """
     curve = Curve.of(scores, tampered)
     if not len(scores):
-        return ImageFigures(_NAN, _NAN, _NAN, _NAN)
-    return ImageFigures(curve.roc_auc(), *judge(confusion(scores > threshold, tampered)), curve.fpr_at_tpr(TPR))
+        return ImageFigures(*[_NAN] * len(ImageFigures._fields))
+    counts = confusion(scores > threshold, tampered)
+    return ImageFigures(curve.roc_auc(), *judge(counts), curve.fpr_at_tpr(TPR), *_rates(counts))
+
+
+def _rates(counts: Confusion) -> tuple[float, float]:
+    """TP / (TP + FN) and FP / (FP + TN)."""
+    tampered, authentic = counts.tp + counts.fn, counts.fp + counts.tn
+    return counts.tp / tampered if tampered else _NAN, counts.fp / authentic if authentic else _NAN
 
 
 def image_intervals(
@@ -80,7 +91,7 @@ def image_intervals(
                 auc = float(np.dot(found, false[below] + false[upto])) / (2 * n_positive * n_negative)
                 enough = int(np.argmax(np.cumsum(found[::-1]) / n_positive >= TPR))
                 fpr = 1 - float(false[below[::-1][enough]]) / n_negative
-            drawn.append(ImageFigures(auc, *judge(counts), fpr))
+            drawn.append(ImageFigures(auc, *judge(counts), fpr, *_rates(counts)))
     return percentile_interval(np.array(drawn, dtype=np.float64), level)
 
 

@@ -69,13 +69,13 @@ class PixelMetrics(Metric):
 
 
 class ImageLevelMetrics(Metric):
-    """AUC, F1, accuracy and FPR at 95 % TPR of whole images (`Preset.image_figures`). Holds one score an image.
+    """Whole images: AUC, F1, accuracy, FPR at 95 % TPR, TPR and FPR (`Preset.image_figures`). Holds a score an image.
 
     Example:
         >>> metric = ImageLevelMetrics()
         >>> metric.update(torch.tensor([0.9, 0.4, 0.2]), torch.tensor([True, True, False]))
         >>> {name: round(value.item(), 3) for name, value in metric.compute().items()}
-        {'auc': 1.0, 'f1': 0.667, 'accuracy': 0.667, 'fpr_at_95_tpr': 0.0}
+        {'auc': 1.0, 'f1': 0.667, 'accuracy': 0.667, 'fpr_at_95_tpr': 0.0, 'tpr': 0.5, 'fpr': 0.0}
     """
 
     full_state_update = False

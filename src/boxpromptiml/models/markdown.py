@@ -16,7 +16,9 @@ FIGURES = {
     "image.auc": "image AUC",
     "image.f1": "image F1",
     "image.accuracy": "image accuracy",
-    "image.fpr_at_95_tpr": "false alarms at 95 % found",
+    "image.tpr": "tampered images called tampered",
+    "image.fpr": "authentic images called tampered",
+    "image.fpr_at_95_tpr": "the same where 95 % of the tampered ones are",
     "false_positive_area": "false area on authentic images",
 }
 

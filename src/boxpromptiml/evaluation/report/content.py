@@ -31,6 +31,8 @@ _HEADLINES = (
     ("image.auc", "Image AUC", "Chance that a tampered image scores higher than an authentic one."),
     ("image.f1", "Image F1", "Balance of found and falsely accused images, at the image threshold."),
     ("image.accuracy", "Image accuracy", "Share of images that are judged rightly, at the image threshold."),
+    ("image.tpr", "Found images", "Share of tampered images that are called tampered, at the image threshold."),
+    ("image.fpr", "False alarms", "Share of authentic images that are called tampered there. Lower is better."),
     (
         "image.fpr_at_95_tpr",
         "False alarms at 95 %",
