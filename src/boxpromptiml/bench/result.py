@@ -56,6 +56,12 @@ class ModelFacts:
             {name: sha256_of(path) for name, path in paths.items()},
         )
 
+    def at(self, height: int, width: int) -> float | None:
+        """Multiply-adds of one image of another size: they grow with the area, all but exactly."""
+        if self.multiply_adds is None:
+            return None
+        return self.multiply_adds * height * width / (self.height * self.width)
+
 
 def _bytes(path: Path) -> int:
     """Of a file, with the weights that it takes from one beside it: OpenVINO's always, a packaged model's ONNX file."""
@@ -248,11 +254,10 @@ class SpeedResult:
     def flops(self, result: CellResult) -> float | None:
         """Operations a second that a network reached, two for each multiply-add; None where they are not known."""
         facts = next(model for model in self.models if model.model == result.cell.model)
-        if facts.multiply_adds is None or result.network is None or result.height is None or result.width is None:
+        if result.network is None or result.height is None or result.width is None:
             return None
-        # What is counted grows with the area, all but exactly.
-        area = result.height * result.width / (facts.height * facts.width)
-        return 2 * facts.multiply_adds * area * result.network.images_per_second
+        count = facts.at(result.height, result.width)
+        return None if count is None else 2 * count * result.network.images_per_second
 
     def share_of_peak(self, result: CellResult) -> float | None:
         """What part of the peak at its precision, threads and processes a network reached."""

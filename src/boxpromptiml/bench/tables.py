@@ -45,8 +45,12 @@ def size_table(result: SpeedResult) -> PlainTable:
     names = _short([model.model for model in result.models])
     rows: list[tuple[str, ...]] = []
     for model in result.models:
-        counts = _number(model.params, 1e6, 2), _number(model.multiply_adds, 1e9, 2)
-        rows.append((names[model.model], model.supervision or "-", *counts, "counted here"))
+        start = names[model.model], model.supervision or "-", _number(model.params, 1e6, 2)
+        own = model.width, model.height
+        timed = {(c.width, c.height) for c in result.cells if c.cell.model == model.model and c.width and c.height}
+        for width, height in [own, *sorted(timed - {own})]:
+            how = "counted here, one pass at" if (width, height) == own else "the same, scaled to"
+            rows.append((*start, _number(model.at(height, width), 1e9, 2), f"{how} {width} x {height}"))
     if result.peers is not None:
         keys = list(result.peers.sources)
         for peer in result.peers.peers:
