@@ -26,7 +26,7 @@ from boxpromptiml.bench import run as run_module
 from boxpromptiml.bench import turn as turn_module
 from boxpromptiml.bench.cells import turns
 from boxpromptiml.bench.steps import STEPS, WHOLE, answer_photos
-from boxpromptiml.bench.tables import latency_tables, markdown, notes, throughput_tables
+from boxpromptiml.bench.tables import latency_tables, markdown, notes, size_table, throughput_tables
 from boxpromptiml.bench.turn_store import TurnStore
 from boxpromptiml.errors import BoxPromptError, ImageError, MissingExtraError, ModelError
 from boxpromptiml.machine import usable_cores
@@ -168,6 +168,12 @@ def test_a_network_that_takes_any_size_is_timed_at_the_photo_s(student: Path, tm
     assert cell.network is not None
     counted = ModelConfig.load(tmp_path / "model").flops
     assert measured.flops(cell) == pytest.approx(2 * counted * 6 * cell.network.images_per_second)
+    facts = measured.models[0]
+    assert facts.at(128, 192) == 6 * counted
+    assert [row[-1] for row in size_table(measured).rows] == [
+        "counted here, one pass at 64 x 64",
+        "the same, scaled to 192 x 128",
+    ]
 
 
 def test_runtimes_agree_on_the_map(student: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterable
@@ -153,6 +154,17 @@ def test_another_question_is_answered_anew(
 
     assert not skipped
     assert saved_lines(out) == [line]
+
+
+def test_files_are_read_by_their_content_whatever_their_suffix(
+    localizer: Localizer, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copy(photos / "03.png", tmp_path / "called.jpg")
+
+    lines = run(localizer, expand_inputs([str(tmp_path / "called.jpg"), str(photos / "03.png")]), tmp_path / "out")
+
+    (called, _), (named, _) = lines
+    assert (called["score"], called["sha256"]) == (named["score"], named["sha256"])
 
 
 def test_no_picture_of_an_earlier_answer_stays(localizer: Localizer, photos: Path, tmp_path: Path) -> None:

@@ -146,6 +146,14 @@ def test_other_arrays_are_refused(localizer: Localizer, image: NDArray[np.uint8]
         localizer.localize(image)
 
 
+def test_a_photo_is_read_by_its_content_whatever_its_suffix(localizer: Localizer, tmp_path: Path) -> None:
+    """Evidence is not to be renamed, and downloads are often called wrongly."""
+    pixels = grey_with_red(PATCH)
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", "PNG")
+
+    assert localizer.localize(tmp_path / "photo.jpg").score == localizer.localize(pixels).score
+
+
 def test_bad_files_and_limits(localizer: Localizer, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     Image.fromarray(grey_with_red()).save(tmp_path / "a.png")

@@ -58,8 +58,8 @@ PILLOW_LIMIT = PillowLimit()
 
 
 @contextmanager
-def open_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file whose content is what its suffix says, at its start."""
+def open_file(path: str | Path, *, any_suffix: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file whose content is what its suffix says, or any image with `any_suffix`, at its start."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -74,7 +74,7 @@ def open_file(path: str | Path) -> Iterator[IO[bytes]]:
     with stream:
         found = format_of(stream, path)
         suffix = path.suffix.lower()
-        if suffix and SUFFIXES.get(suffix) != found:
+        if suffix and not any_suffix and SUFFIXES.get(suffix) != found:
             remedy = next(known for known in (".bmp", ".jpg", ".png", ".tif", ".webp") if SUFFIXES[known] == found)
             raise ImageError(path, f"is a {found} file, not what {suffix} says; rename it to end in {remedy}")
         yield stream

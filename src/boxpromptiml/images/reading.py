@@ -114,13 +114,18 @@ def decode_photo(
     return Photo(whole, width, height, (0.0, 0.0, float(width), float(height)))
 
 
-def read_image_file(path: str | Path) -> bytes:
+def read_image_file(path: str | Path, *, any_suffix: bool = False) -> bytes:
     """The bytes of an image file, for callers that hash and decode them without reading twice.
+
+    Args:
+        path: of the file.
+        any_suffix: take a PNG file called ``.jpg``, too: a photograph to look at may come from anywhere, and evidence
+            is not to be renamed. Of a dataset such a file is refused, as other programs go by the name.
 
     Raises:
         ImageError: as `open_image` for all that can be told without decoding (missing, empty, wrong suffix ...).
     """
-    with open_file(path) as stream:
+    with open_file(path, any_suffix=any_suffix) as stream:
         try:
             return stream.read()
         except OSError as error:

@@ -235,7 +235,7 @@ class Localizer:
                 data = image
             else:
                 name = str(image)
-                data = read_image_file(image)
+                data = read_image_file(image, any_suffix=True)
             digest = hashlib.sha256(data).hexdigest()
             photo = decode_photo(data, name or "<bytes>", enough=spec.enough, max_pixels=max_pixels)
             width, height = photo.width, photo.height

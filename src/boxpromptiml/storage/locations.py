@@ -82,14 +82,15 @@ def one_line(error: BaseException) -> str:
 
 
 def read_image_bytes(name: str, base: str | Path = "") -> bytes:
-    """The bytes of one image, by path or URL. What a network refuses is tried again, for a few seconds.
+    """The bytes of one image, by path or URL, whatever its suffix. What a network refuses is tried again, for a few
+    seconds.
 
     Raises:
         ImageError: there is no such file, or it cannot be read.
     """
     if not is_url(name):
         try:
-            return read_image_file(local_path(name, base))
+            return read_image_file(local_path(name, base), any_suffix=True)
         except ImageError as error:
             raise ImageError(name, error.reason) from error
     try:
