@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_summary_counts() -> None:
-    summary = Summary(seconds=2.0)
+    summary = Summary(seconds=2.0, unread=Counter({".heic": 2}))
     summary.add({"verdict": "tampered"}, skipped=False)
     summary.add({"verdict": "tampered"}, skipped=True)
     summary.add({"error": "x"}, skipped=False)
@@ -181,4 +182,5 @@ def test_summary_counts() -> None:
         "skipped": 1,
         "seconds": 2.0,
         "images_per_second": 1.5,
+        "unread": {".heic": 2},
     }

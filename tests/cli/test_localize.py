@@ -129,10 +129,32 @@ def test_a_second_run_skips_what_is_done(boxpromptiml: Command, red_model: Path,
 
     assert "2 already done" in again.stdout
     assert "2 images: 1 tampered" in again.stdout
+    assert "images/s" not in again.stdout  # nothing was looked at
     assert "already done" not in other.stdout
     assert "already done" not in anew.stdout
     assert [line["threshold"] for line in lines(tmp_path / "out")] == [0.2, 0.2]
     assert len(before.splitlines()) == 2
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_files_in_formats_that_are_not_read_are_told_of(
+    boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path, table: bool
+) -> None:
+    """A folder of a phone must not look as if all of it had been analysed."""
+    for name in ("a.HEIC", "sub/b.heic", "c.gif", "notes.md"):
+        (photos / name).write_bytes(b"")
+    options = ("-m", red_model, "--format", "parquet" if table else "files")
+
+    told = boxpromptiml("localize", photos, "-o", tmp_path / "told", *options)
+    counted = boxpromptiml("localize", photos, "-o", tmp_path / "counted", *options, "--json")
+    (photos / "only").mkdir()
+    (photos / "a.HEIC").rename(photos / "only" / "a.HEIC")
+    nothing = boxpromptiml("localize", photos / "only", "-o", tmp_path / "nothing", *options)
+
+    assert told.returncode == counted.returncode == 0
+    assert "left out, as these formats are not read: 2 .heic, 1 .gif; convert them to PNG" in told.stdout
+    assert json.loads(counted.stdout)["unread"] == {".heic": 2, ".gif": 1}
+    assert nothing.stderr.strip() == f"error: {photos / 'only'}: no images there that are read, only 1 .heic"
 
 
 def test_options(boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Bulk runs over many images."""
 
 from boxpromptiml.bulk.containers import Columns, InputImage, read_source
-from boxpromptiml.bulk.inputs import InputError, Source, expand_inputs
+from boxpromptiml.bulk.inputs import InputError, Source, expand_inputs, unread_text
 from boxpromptiml.bulk.local import Outputs, localize_images
 from boxpromptiml.bulk.operator import Failed, Operator
 from boxpromptiml.bulk.results import ResultsFile, Summary
@@ -27,4 +27,5 @@ __all__ = [
     "localize_images",
     "prepare_table",
     "read_source",
+    "unread_text",
 ]

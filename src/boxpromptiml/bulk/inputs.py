@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple
 from boxpromptiml import storage
 from boxpromptiml.bulk.names import is_result
 from boxpromptiml.errors import BoxPromptError
-from boxpromptiml.images import IMAGE_SUFFIXES
+from boxpromptiml.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 TAR_SUFFIXES = frozenset({".tar", ".tgz"})
 TABLE_SUFFIXES = frozenset({".parquet"})
@@ -51,7 +52,11 @@ class InputError(BoxPromptError):
 
 
 def expand_inputs(
-    inputs: Sequence[str], *, out: str | None = None, lines: Iterable[str] | None = None
+    inputs: Sequence[str],
+    *,
+    out: str | None = None,
+    lines: Iterable[str] | None = None,
+    unread: Counter[str] | None = None,
 ) -> Iterator[Source]:
     """Stream files, folders (recursively), globs, lists, archives, tables and ``-`` as sources: in order, each once.
 
@@ -66,6 +71,7 @@ def expand_inputs(
         out: output folder or URL; files below it are results of an earlier run and are left out of folders and globs.
             Where it is the folder of the inputs itself, the pictures' folders and the table's parts in it are.
         lines: where ``-`` reads one path a line; a path there that leads nowhere is kept, and costs an error line.
+        unread: counts, by suffix, the files in folders that are left out as their formats are not read (HEIC, raw ...).
 
     Raises:
         InputError: a name that leads nowhere, a folder, glob or list without images, or no input at all.
@@ -74,17 +80,29 @@ def expand_inputs(
     if not inputs:
         raise InputError("no input: name files, folders, quoted globs, lists, or - for a list on standard input")
     seen = _Seen()
+    unread = Counter() if unread is None else unread
     try:
         for name in inputs:
             empty = True
-            for source in _from_lines(lines or ()) if name == "-" else _expanded(name, out):
+            for source in _from_lines(lines or ()) if name == "-" else _expanded(name, out, unread):
                 empty = False
                 if seen.is_new(source.name):
                     yield source
             if empty:
-                raise InputError("standard input: no paths there" if name == "-" else f"{name}: no images there")
+                raise InputError(_nothing(name, unread))
     finally:
         seen.close()
+
+
+def _nothing(name: str, unread: Counter[str]) -> str:
+    if name == "-":
+        return "standard input: no paths there"
+    return f"{name}: no images there" + (f" that are read, only {unread_text(unread)}" if unread else "")
+
+
+def unread_text(unread: Counter[str]) -> str:
+    """``2 .heic, 1 .gif``: how many files of which suffix, the most first."""
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items(), key=lambda item: (-item[1], item)))
 
 
 class _Seen:
@@ -106,14 +124,14 @@ class _Seen:
         self._database.close()
 
 
-def _expanded(name: str, out: str | None) -> Iterator[Source]:
+def _expanded(name: str, out: str | None, unread: Counter[str]) -> Iterator[Source]:
     is_url = storage.is_url(name)
     if is_url and "*" in name:
         yield from _from_glob_of_urls(name, out)
     elif is_url and _kind(name) is not None:
         yield from _from_file(name)  # taken at its word: asking a store for every name would cost a round trip
     elif storage.is_folder(name):
-        yield from _from_folder(name, out)
+        yield from _from_folder(name, out, unread)
     elif storage.is_file(name):
         yield from _from_file(name)
     elif not is_url and glob.has_magic(name):
@@ -141,14 +159,18 @@ def _from_file(name: str) -> Iterator[Source]:
         yield _source(name)
 
 
-def _from_folder(folder: str, out: str | None) -> Iterator[Source]:
+def _from_folder(folder: str, out: str | None, unread: Counter[str]) -> Iterator[Source]:
     root = folder if storage.is_url(folder) else str(storage.local_path(folder))
     results = _Results(root, out)
-    for suffixes in (IMAGE_SUFFIXES, TAR_SUFFIXES | TABLE_SUFFIXES):
+    for suffixes in (IMAGE_SUFFIXES | UNREAD_SUFFIXES, TAR_SUFFIXES | TABLE_SUFFIXES):
         empty = True
         for name in storage.walk(root, suffixes):
             inner = _below(name, root)
-            if inner not in results:
+            if inner in results:
+                continue
+            if (suffix := storage.suffix_of(name)) in UNREAD_SUFFIXES:
+                unread[suffix] += 1
+            else:
                 empty = False
                 yield _source(name, os.path.splitext(inner)[0])
         if not empty:

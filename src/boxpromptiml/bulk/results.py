@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Summary:
         failed: inputs that got an error line.
         skipped: inputs whose earlier result still holds.
         seconds: wall time.
+        unread: files in the folders of the inputs that were left out as their formats are not read, by suffix.
     """
 
     images: int = 0
@@ -38,6 +40,7 @@ class Summary:
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    unread: Counter[str] = field(default_factory=Counter)
 
     def add(self, line: dict[str, Any], *, skipped: bool) -> None:
         """Count one line of results."""
@@ -60,6 +63,7 @@ class Summary:
             "skipped": self.skipped,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second, 3),
+            "unread": dict(self.unread),
         }
 
 

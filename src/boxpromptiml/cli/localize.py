@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -180,7 +181,8 @@ def localize(
         "looks": looks,
     }
     max_pixels = int(max_megapixels * 1e6)
-    sources = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None)
+    unread: Counter[str] = Counter()
+    sources = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None, unread=unread)
     if parquet:
         options = TableOptions(
             threshold=threshold,
@@ -197,12 +199,13 @@ def localize(
         )
         localizer = Localizer.load(model, threads=1, **network)  # to know it by its id; the workers have their own
         work = {"engine": engine.value, "cores": threads, "ray_address": ray_address}
-        failed = to_parquet(localizer, sources, out, options, work, as_json)
+        failed = to_parquet(localizer, sources, unread, out, options, work, as_json)
     else:
         listed = list(sources)
         failed = to_files(
             Localizer.load(model, threads=threads, **network),
             listed,
+            unread,
             local_path(out),
             as_json,
             columns=columns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,16 @@ _TABLE_LIMIT = 20  # more images than this: the summary alone
 
 
 def to_files(
-    localizer: Localizer, sources: list[Source], out: Path, as_json: bool, *, outputs: Outputs, **options: Any
+    localizer: Localizer,
+    sources: list[Source],
+    unread: Counter[str],
+    out: Path,
+    as_json: bool,
+    *,
+    outputs: Outputs,
+    **options: Any,
 ) -> int:
-    """Write lines and pictures; returns how many images failed."""
+    """Write lines and pictures; returns how many images failed. `unread`: see `expand_inputs`, of these sources."""
     import time
 
     from boxpromptiml.bulk import ResultsFile, Summary, localize_images
@@ -26,7 +34,7 @@ def to_files(
     total = len(sources) if all(source.kind == "image" for source in sources) else None
     few = total is not None and total <= _TABLE_LIMIT
     results = ResultsFile.open(out)
-    summary = Summary()
+    summary = Summary(unread=unread)
     order: list[str] = []
     shown: list[dict[str, Any]] = []
     try:
@@ -53,12 +61,13 @@ def to_files(
 def to_parquet(
     localizer: Localizer,
     sources: Iterable[Source],
+    unread: Counter[str],
     out: str,
     options: TableOptions,
     work: dict[str, Any],
     as_json: bool,
 ) -> int:
-    """Write a table in parts; returns how many images failed."""
+    """Write a table in parts; returns how many images failed. `unread` is filled as the sources are drawn."""
     import time
 
     from boxpromptiml.bulk import OutputFolder, Summary, prepare_table
@@ -73,7 +82,9 @@ def to_parquet(
             for images in run.work(**work):
                 bar.update(task, advance=images, total=run.images)
     counts = run.counts
-    summary = Summary(counts.images, counts.tampered, counts.failed, run.done.images, time.perf_counter() - start)
+    summary = Summary(
+        counts.images, counts.tampered, counts.failed, run.done.images, time.perf_counter() - start, unread
+    )
     _report(summary, [], out, as_json)
     return summary.failed
 
@@ -83,6 +94,8 @@ def _report(summary: Summary, shown: list[dict[str, Any]], path: str, as_json: b
 
     from rich.console import Console
     from rich.table import Table
+
+    from boxpromptiml.bulk import unread_text
 
     if as_json:
         print(json.dumps({**summary.to_json(), "results": path}))
@@ -101,7 +114,7 @@ def _report(summary: Summary, shown: list[dict[str, Any]], path: str, as_json: b
         console.print(table)
     images = "1 image" if summary.images == 1 else f"{summary.images} images"
     skipped = f", {summary.skipped} already done" if summary.skipped else ""
-    console.print(
-        f"{images}: {summary.tampered} tampered, {summary.failed} failed{skipped}; "
-        f"{summary.images_per_second:.1f} images/s; {path}"
-    )
+    rate = f"{summary.images_per_second:.1f} images/s; " if summary.skipped < summary.images else ""
+    console.print(f"{images}: {summary.tampered} tampered, {summary.failed} failed{skipped}; {rate}{path}")
+    if summary.unread:
+        console.print(f"left out, as these formats are not read: {unread_text(summary.unread)}; convert them to PNG")

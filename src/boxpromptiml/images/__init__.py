@@ -14,7 +14,7 @@ All functions may be called from many threads at once.
 """
 
 from boxpromptiml.images.finding import find_images, iter_files
-from boxpromptiml.images.kinds import IMAGE_SUFFIXES
+from boxpromptiml.images.kinds import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS
 from boxpromptiml.images.reading import (
     Enough,
@@ -36,6 +36,7 @@ from boxpromptiml.images.writing import encode_png, save_png
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IMAGE_SUFFIXES",
+    "UNREAD_SUFFIXES",
     "Enough",
     "Photo",
     "browser_type",
