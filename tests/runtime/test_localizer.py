@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -144,6 +145,41 @@ def test_json_says_everything_but_map_and_mask(localizer: Localizer, tmp_path: P
 def test_other_arrays_are_refused(localizer: Localizer, image: NDArray[np.uint8]) -> None:
     with pytest.raises(ImageError, match=r"must be RGB, uint8 \(h, w, 3\), got"):
         localizer.localize(image)
+
+
+@pytest.mark.parametrize("detail", [False, True])
+def test_pictures_of_pillow_and_streams_are_as_good_as_files(
+    localizer: Localizer, tmp_path: Path, detail: bool
+) -> None:
+    """Turned by EXIF, with a palette and transparency, 16 bits: as if the file had been named."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    red = Image.fromarray(grey_with_red(PATCH))
+    red.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    red.quantize(8).save(tmp_path / "palette.png", transparency=0)
+    Image.fromarray(np.full((50, 60), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    for path in sorted(tmp_path.iterdir()):
+        expected = localizer.localize(path, detail=detail)
+        with Image.open(path) as picture:
+            before = dict(picture.info)
+            np.testing.assert_array_equal(localizer.localize(picture, detail=detail).map, expected.map)
+            assert picture.info == before
+        with path.open("rb") as stream:
+            np.testing.assert_array_equal(localizer.localize(stream, detail=detail).map, expected.map)
+        found = localizer.localize(io.BytesIO(path.read_bytes()), detail=detail)
+        assert (found.sha256, found.width, found.image) == (expected.sha256, expected.width, None)
+
+
+def test_pictures_that_cannot_be_decoded_cost_one_error(localizer: Localizer, tmp_path: Path) -> None:
+    Image.fromarray(grey_with_red(PATCH)).save(tmp_path / "half.png")
+    data = (tmp_path / "half.png").read_bytes()
+    with (
+        Image.open(io.BytesIO(data[: len(data) // 2])) as picture,
+        pytest.raises(ImageError, match="<picture>: cannot be decoded"),
+    ):
+        localizer.localize(picture)
+    with pytest.raises(ImageError, match="<picture>: has floating-point pixels"):
+        localizer.localize(Image.new("F", (9, 9)))
 
 
 def test_a_photo_is_read_by_its_content_whatever_its_suffix(localizer: Localizer, tmp_path: Path) -> None:

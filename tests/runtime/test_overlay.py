@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxpromptiml.regions import Box
 from boxpromptiml.runtime import Localizer, draw_overlay
 from boxpromptiml.runtime.overlay import encode_overlay, shrink
+from boxpromptiml.runtime.result import LocalizedCopy
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,27 @@ def test_tints_what_is_suspicious_and_outlines_it(localizer: Localizer) -> None:
     assert cyan[150, 190:201].any()  # along the edge
     assert not cyan[100:200, 50:150].any()  # not inside
     assert (image == half_red(400, 300)).all()  # the input is left alone
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_parts_that_are_there_twice_are_framed_and_tied(localizer: Localizer, scale: int) -> None:
+    image = np.full((100, 200, 3), 90, np.uint8)
+    result = localizer.localize(image)
+    boxes = Box(10, 20, 40, 60), Box(150, 20, 180, 60)
+    result.copies = [LocalizedCopy(boxes, None, [[1, 0, 140], [0, 1, 0]], 0.99, 20)]
+
+    shown = image.repeat(scale, axis=0).repeat(scale, axis=1)
+    picture = draw_overlay(shown, result)
+
+    drawn = (picture == (255, 70, 230)).all(axis=2)
+    rows, columns = np.nonzero(drawn)
+    assert (rows.min(), rows.max()) == (20 * scale, 60 * scale - 1)
+    assert (columns.min(), columns.max()) == (10 * scale, 180 * scale - 1)
+    assert drawn[20 * scale, 10 * scale : 40 * scale].all()
+    assert drawn[20 * scale : 60 * scale, 150 * scale].all()
+    assert drawn[:, 100 * scale].any()  # the line between them
+    assert not drawn[20 * scale, 100 * scale]
+    assert (picture[~drawn] == 90).all()
 
 
 def test_an_authentic_image_stays_as_it_is(localizer: Localizer) -> None:

@@ -102,16 +102,23 @@ def _report(summary: Summary, shown: list[dict[str, Any]], path: str, as_json: b
         return
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if shown:
-        table = Table("image", "verdict", "score", "regions", "seconds")
+        copies = any(line.get("copies") for line in shown)
+        table = Table("image", "verdict", "score", "regions", *(["copies"] if copies else []), "seconds")
+        table.columns[0].min_width, table.columns[0].overflow = 12, "fold"  # the end of a path tells images apart
+        for column in table.columns[1:]:
+            column.no_wrap = True
         for column in table.columns[2:]:
             column.justify = "right"
         for line in shown:
             if "error" in line:
-                table.add_row(line["image"], f"error: {line['error']}", "", "", "")
+                table.add_row(line["image"], "error")
             else:
-                numbers = f"{line['score']:.3f}", str(len(line["regions"])), f"{line['seconds']:.2f}"
-                table.add_row(line["image"], line["verdict"], *numbers)
-        console.print(table)
+                counts = [str(len(line["regions"])), *([str(len(line.get("copies", [])))] if copies else [])]
+                table.add_row(line["image"], line["verdict"], f"{line['score']:.3f}", *counts, f"{line['seconds']:.2f}")
+        console.print(table, soft_wrap=False)
+        for line in shown:
+            if "error" in line:
+                console.print(f"{line['image']}: {line['error']}")
     images = "1 image" if summary.images == 1 else f"{summary.images} images"
     skipped = f", {summary.skipped} already done" if summary.skipped else ""
     rate = f"{summary.images_per_second:.1f} images/s; " if summary.skipped < summary.images else ""

@@ -28,6 +28,7 @@ from boxpromptiml.images.reading import (
     mask_is_coloured,
     open_image,
     open_mask,
+    picture_pixels,
     read_image_file,
 )
 from boxpromptiml.images.shrinking import browser_type, open_shrunk
@@ -53,6 +54,7 @@ __all__ = [
     "open_image",
     "open_mask",
     "open_shrunk",
+    "picture_pixels",
     "read_image_file",
     "save_png",
 ]

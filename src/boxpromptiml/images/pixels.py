@@ -27,7 +27,7 @@ _ORIENTATION_TAG = 0x0112
 _STRIP_PIXELS = 1 << 16  # a strip fits into a core's cache
 
 
-def upright_pixels(picture: ImageFile.ImageFile, mode: str, name: str | Path) -> NDArray[np.uint8]:
+def upright_pixels(picture: Image.Image, mode: str, name: str | Path) -> NDArray[np.uint8]:
     """The pixels of a picture, upright and 8 bits: (h, w, 3) for mode RGB, (h, w) for mode L."""
     # A TIFF's depth and polarity have to be asked for before loading closes the file.
     bits, inverted = _depth(picture)
@@ -37,7 +37,7 @@ def upright_pixels(picture: ImageFile.ImageFile, mode: str, name: str | Path) ->
     return _in_strips(picture, mode, turn, lambda strip: strip if strip.mode == mode else strip.convert(mode))
 
 
-def load(picture: ImageFile.ImageFile, name: str | Path) -> int:
+def load(picture: Image.Image, name: str | Path) -> int:
     """Decode the pixels and return the orientation that is still to be applied."""
     if picture.mode == "F":
         raise ImageError(name, "has floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
@@ -55,7 +55,7 @@ def load(picture: ImageFile.ImageFile, name: str | Path) -> int:
     return turn
 
 
-def orientation_of(picture: ImageFile.ImageFile) -> int:
+def orientation_of(picture: Image.Image) -> int:
     """EXIF orientation 1 to 8; 1 where there is none or the EXIF block is damaged, which does not harm the pixels."""
     try:
         value = picture.getexif().get(_ORIENTATION_TAG, 1)
@@ -119,7 +119,7 @@ def _high_byte(strip: Image.Image, bits: int, inverted: bool, name: str | Path) 
     return Image.fromarray(255 - grey if inverted else grey)
 
 
-def _depth(picture: ImageFile.ImageFile) -> tuple[int, bool]:
+def _depth(picture: Image.Image) -> tuple[int, bool]:
     """Bits of an integer grey image, and whether 0 is white. Pillow inverts such images at 8 bits only."""
     if not isinstance(picture, TiffImageFile) or not picture.mode.startswith("I"):
         return 16, False

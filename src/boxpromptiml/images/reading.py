@@ -72,6 +72,25 @@ def decode_picture(
     return decode_photo(data, name, max_pixels=max_pixels, before=before).picture
 
 
+def picture_pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of a picture of Pillow, by the rules of `decode_image`: upright RGB, uint8 (h, w, 3).
+
+    Raises:
+        ImageError: pixels of a type that is not read, or a file behind it that cannot be decoded.
+    """
+    transparency = picture.info.get("transparency")
+    try:
+        return upright_pixels(picture, "RGB", "<picture>")
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders, as in `open_picture`
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError("<picture>", f"cannot be decoded ({reason})") from error
+    finally:
+        if transparency is not None:
+            picture.info["transparency"] = transparency
+
+
 def decode_photo(
     data: bytes,
     name: str | Path = "<bytes>",

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from PIL import Image
 
 from boxpromptiml.copymove import Copy
 from boxpromptiml.errors import ImageError, ModelError
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, read_image_file
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, picture_pixels, read_image_file
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed, PhotoLike
@@ -204,7 +204,7 @@ class Localizer:
 
     def localize(
         self,
-        image: str | Path | bytes | NDArray[np.uint8],
+        image: str | Path | bytes | IO[bytes] | Image.Image | NDArray[np.uint8],
         *,
         threshold: float | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -214,7 +214,9 @@ class Localizer:
         """Localize the tampered pixels of one image.
 
         Args:
-            image: path of an image file, an encoded image, or an upright RGB array, uint8 (h, w, 3), at full size.
+            image: path of an image file; an encoded image, as bytes or a binary stream at its start; a picture of
+                Pillow; or an upright RGB array, uint8 (h, w, 3), at full size. A picture or array that was saved again,
+                resized or turned by degrees has lost traces.
             threshold: for pixels and verdict, in [0, 1]; None takes the model's.
             max_pixels: larger images are refused before they are decoded.
             detail: look at tiles of the photo at its own size too; the map has a finer grid then, see `detailed`.
@@ -226,13 +228,15 @@ class Localizer:
         start = time.perf_counter()
         name, digest = None, None
         spec = self.config.preprocessing
-        if isinstance(image, np.ndarray):
-            pixels = _checked(image)
-            height, width = image.shape[:2]
+        if isinstance(image, np.ndarray | Image.Image):
+            pixels = picture_pixels(image) if isinstance(image, Image.Image) else _checked(image)
+            height, width = pixels.shape[:2]
             fed, picture = self.feed(pixels), Image.fromarray(pixels) if detail else None
         else:
             if isinstance(image, bytes):
                 data = image
+            elif not isinstance(image, str | Path):
+                data = image.read()
             else:
                 name = str(image)
                 data = read_image_file(image, any_suffix=True)

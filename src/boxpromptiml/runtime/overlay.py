@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from boxpromptiml.regions import Box, mask_box
 from boxpromptiml.runtime.result import Localization, native_mask
@@ -24,6 +24,7 @@ _STOPS = np.array(
     ]
 )
 _OUTLINE = (0, 230, 255)  # cyan: rare in photographs, and the complement of the tint
+_COPY = (255, 70, 230)  # as rare, and neither tint nor outline
 
 
 def shrink(image: NDArray[np.uint8] | Image.Image, side: int = OVERLAY_SIDE) -> NDArray[np.uint8]:
@@ -45,7 +46,7 @@ def shrink(image: NDArray[np.uint8] | Image.Image, side: int = OVERLAY_SIDE) -> 
 
 
 def draw_overlay(image: NDArray[np.uint8], localization: Localization, side: int = OVERLAY_SIDE) -> NDArray[np.uint8]:
-    """Tint an image by the probability map and outline the mask.
+    """Tint an image by the probability map and outline the mask; tie the parts of it that are there twice.
 
     Args:
         image: upright RGB, uint8 (h, w, 3), of any size.
@@ -63,7 +64,25 @@ def draw_overlay(image: NDArray[np.uint8], localization: Localization, side: int
     if box is not None:
         thickness = max(1, round(max(height, width) / 600))
         picture[box.slices][outline(mask[box.slices], thickness)] = _OUTLINE
-    return picture
+    return _tied(picture, localization) if localization.copies else picture
+
+
+def _tied(picture: NDArray[np.uint8], localization: Localization) -> NDArray[np.uint8]:
+    """Frame the two parts of each copy and draw a line from the middle of one to that of the other."""
+    height, width = picture.shape[:2]
+    x, y = width / localization.width, height / localization.height
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    line = max(1, round(max(height, width) / 600))
+    for copy in localization.copies:
+        middles = []
+        for box in copy.boxes:
+            left, top = int(box.x0 * x), int(box.y0 * y)
+            right, bottom = max(left, math.ceil(box.x1 * x) - 1), max(top, math.ceil(box.y1 * y) - 1)
+            draw.rectangle((left, top, right, bottom), outline=_COPY, width=line)
+            middles.append(((left + right) / 2, (top + bottom) / 2))
+        draw.line(middles, fill=_COPY, width=line)
+    return np.array(canvas)
 
 
 def _tint(picture: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
