@@ -123,8 +123,26 @@ def test_scores_that_hardly_differ_are_scaled_too(level: float, spread: float, o
 def test_cross_validation_scores_every_image_without_itself() -> None:
     rng = np.random.default_rng(0)
     pooled = rng.normal(0, 1, 40)
-    tampered = rng.random(40) < 0.5  # nothing to be learnt
+    tampered = pooled + rng.normal(0, 1, 40) > 0
     scores: Any = cross_validated(pooled, tampered)
     assert scores.shape == (40,)
     assert ((scores > 0) & (scores < 1)).all()
+    everything = fit_score(pooled, tampered)
+    assert (scores != sigmoid(everything.slope * pooled + everything.bias)).all()
     assert cross_validated(pooled[:3], np.array([True, False, False])) is None
+
+
+def test_cross_validation_keeps_a_group_in_one_fold() -> None:
+    rng = np.random.default_rng(0)
+    pooled = np.concatenate([rng.normal(0, 1, 40), np.full(30, 2.0)])
+    tampered = np.concatenate([rng.random(40) < 0.5, np.zeros(30, bool)])
+    groups = [*(None,) * 40, *("scene",) * 30]
+
+    alone: Any = cross_validated(pooled, tampered)
+    together: Any = cross_validated(pooled, tampered, groups)
+
+    # The scene shows that high scores may be authentic; who has not seen it does not know.
+    assert len(set(together[40:])) == 1
+    assert len(set(alone[40:])) > 1
+    assert together[40] > alone[40:].max()
+    assert cross_validated(pooled, tampered, ["one"] * 70) is None

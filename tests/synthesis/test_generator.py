@@ -122,14 +122,49 @@ def test_authentic_images_share_the_history_and_have_empty_masks(photos: PhotoPo
     assert {"jpeg", "resize", "cut"} <= steps
 
 
-def test_copies_do_not_overlap_their_originals(photos: PhotoPool, only: Callable[..., SynthesisConfig]) -> None:
-    config = only("copy-move", second_region=0, postprocessing={"resize_probability": 0, "misalign_probability": 0})
+def test_copies_do_not_overlap_their_originals(
+    photos: PhotoPool, only: Callable[..., SynthesisConfig], untouched: dict[str, Any]
+) -> None:
+    rectangles = dict.fromkeys(("segment", "blob", "freehand", "polygon", "ellipse"), 0.0) | {"rectangle": 1.0}
+    transform = {"rotate_probability": 0}
+    config = only("copy-move", **untouched, shapes=rectangles, transform=transform, area=[0.08, 0.3])
     for seed in range(20):
         result = Synthesizer(photos, None, config).make(np.random.default_rng(seed))
-        edit = result.history["edits"][0]
-        if edit["shape"] == "rectangle" and not edit["rotation"]:
-            x0, y0, x1, y1 = edit["source_box"]
-            assert (result.mask[y0:y1, x0:x1] == 255).mean() < 0.1
+        (edit,) = result.history["edits"]
+        assert (edit["shape"], edit["rotation"]) == ("rectangle", 0)
+        x0, y0, x1, y1 = edit["source_box"]
+        assert (result.mask[y0:y1, x0:x1] == 255).mean() < 0.1  # corners of slightly rotated ones
+
+
+def test_both_of_two_regions_are_labelled(
+    photos: PhotoPool, only: Callable[..., SynthesisConfig], untouched: dict[str, Any]
+) -> None:
+    config = only("retouch", **untouched | {"second_region": 1, "area": [0.01, 0.3]})
+    twice = 0
+    for seed in range(12):
+        result = Synthesizer(photos, None, config).make(np.random.default_rng(seed))
+        changed = (result.image != host_of(result, photos)).any(axis=2)
+        assert not (changed & (result.mask == 0)).any()
+        twice += len(result.history["edits"]) == 2
+    assert twice > 6
+
+
+def test_objects_are_where_their_masks_are_in_a_host_that_was_cut(
+    photos: PhotoPool, objects: ObjectPool, only: Callable[..., SynthesisConfig], untouched: dict[str, Any]
+) -> None:
+    """A host that was once compressed on another grid has lost its first rows and columns, and so have its labels."""
+    compressed = {"probability": 1, "quality": [95, 95, 95]}
+    post = untouched["postprocessing"] | {"host_jpeg": compressed, "misalign_probability": 1}
+    config = only("retouch", **untouched | {"postprocessing": post, "object_hosts": 1})
+    cut = 0
+    for seed in range(12):
+        result = Synthesizer(photos, objects, config).make(np.random.default_rng(seed))
+        whole = next(objects.load(i) for i, p in enumerate(objects.photos) if p.id == result.history["host"])
+        top, left = (a - b for a, b in zip(whole.labels.shape, result.mask.shape, strict=True))
+        cut += bool(top or left)
+        labels = whole.labels[top:, left:]
+        assert any(np.array_equal(result.mask == 255, labels == instance.label) for instance in whole.instances)
+    assert cut > 6
 
 
 def test_splices_name_their_donor_which_is_never_the_host(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import RecipeError
+from boxpromptiml.regions import Box
 from boxpromptiml.training import Recipe
 from boxpromptiml.training.objective import RefinementConfig
 from boxpromptiml.training.refinement import corrected, mixing
@@ -72,6 +75,24 @@ def test_targets_tell_where_they_may_be_corrected(make_dataset: MakeDataset, mak
         for box in sample.confined:
             inside[box.slices] = True
         assert np.array_equal(values > 0, inside)
+
+
+def test_a_run_knows_when_boxes_have_changed_under_its_masks(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe
+) -> None:
+    folder = make_dataset()
+
+    def digests(**settings: float) -> set[str]:
+        return {sample.digest for sample in gather_samples([folder], make_recipe(**settings), "pseudo").train}
+
+    refined, plain = digests(refinement__start=1.0), digests()
+    with Dataset.open(folder) as dataset:
+        record = next(record for record in dataset.records() if record.boxes and record.split == "train")
+        box = record.boxes[0]
+        dataset.put([replace(record, boxes=(Box(box.x0, box.y0, box.x1, box.y1 - 1),))])
+
+    assert len(refined - digests(refinement__start=1.0)) == 1
+    assert digests() == plain  # without refinement the target is the mask, whatever the boxes
 
 
 def test_a_run_with_refinement_still_learns(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def fit(
     score_scaling, crossed = Scaling(), None
     if 0 < labels.sum() < len(labels):
         score_scaling = fit_score(scaled, labels)
-        crossed = cross_validated(scaled, labels)
+        crossed = cross_validated(scaled, labels, [image.group for image in seen])
     after = sigmoid(score_scaling.slope * scaled + score_scaling.bias)
     facts = CalibrationFact(
         tampered=int(labels.sum()),
@@ -129,15 +129,29 @@ def fit_score(pooled: Floats, tampered: NDArray[np.bool_]) -> Scaling:
     return Scaling(slope=_rounded(slope), bias=_rounded(bias))
 
 
-def cross_validated(pooled: Floats, tampered: NDArray[np.bool_]) -> Floats | None:
-    """Each image's score, scaled by what the images of the other folds gave; None for too few images."""
-    from sklearn.model_selection import StratifiedKFold
+def cross_validated(
+    pooled: Floats, tampered: NDArray[np.bool_], groups: Sequence[str | None] | None = None
+) -> Floats | None:
+    """Each image's score, scaled by what the images of the other folds gave; None for too few images.
 
-    folds = min(_FOLDS, int(tampered.sum()), int((~tampered).sum()))
+    Args:
+        pooled: (n,) logits of the scores.
+        tampered: boolean (n,).
+        groups: of images made from the same source photographs, which are in one fold: what is learnt of one tells
+            too much of the others. None for an image by itself.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    names = [None] * len(pooled) if groups is None else groups
+    members = np.array([f"image {index}" if name is None else f"group {name}" for index, name in enumerate(names)])
+    folds = min(_FOLDS, *(len(set(members[chosen])) for chosen in (tampered, ~tampered)))
     if folds < 2:
         return None
     scores: Floats = np.zeros(len(pooled))
-    for rest, part in StratifiedKFold(folds, shuffle=True, random_state=0).split(pooled[:, None], tampered):
+    folded = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    for rest, part in folded.split(pooled[:, None], tampered, members):
+        if len(set(tampered[rest])) < 2:  # the groups are too unlike for any dealing out
+            return None
         scaling = fit_score(pooled[rest], tampered[rest])
         scores[part] = sigmoid(scaling.slope * pooled[part] + scaling.bias)
     return scores

@@ -148,7 +148,8 @@ class Synthesizer:
         return Tampered(image, mask, kind, history, encoded)
 
     def _authentic(self, rng: np.random.Generator, size: Size | None) -> Tampered:
-        # The kind only decides how often an object's photo is the host: as often as among tampered images.
+        # The kind only decides how often an object's photo is the host: as often as tampered images ask for one. They
+        # get it somewhat less often, as their draws can fail.
         kind: Kind = pick(rng, self.config.kinds).replace("_", "-")  # type: ignore[assignment]
         plan = Plan.draw(self.config.postprocessing, rng)
         host = self._host(kind, plan, rng, size)

@@ -14,6 +14,7 @@ import numpy as np
 from boxpromptiml.dataset import ImageRecord
 from boxpromptiml.dataset.splits import split_by_group
 from boxpromptiml.errors import DatasetError
+from boxpromptiml.regions import Box
 from boxpromptiml.shards import Part, ShardHolder
 from boxpromptiml.training.recipe import Recipe, Supervision
 from boxpromptiml.training.sample import Sample
@@ -146,6 +147,7 @@ def _usable(
         mask = None
         if record.label == "tampered":
             mask = {"pseudo": pseudo, "mask": true}.get(supervision)
+        confined = record.boxes if recipe.refinement.start and supervision == "pseudo" and mask is not None else ()
         sample = Sample(
             name=name,
             path=image,
@@ -155,9 +157,9 @@ def _usable(
             mask=mask,
             boxes=record.boxes if supervision == "box" else (),
             soft=supervision == "pseudo" and mask is not None,
-            confined=record.boxes if recipe.refinement.start and supervision == "pseudo" and mask is not None else (),
+            confined=confined,
             group=None if record.group is None else prefix + record.group,
-            digest=_digest(record, supervision, image),
+            digest=_digest(record, supervision, image, confined),
         )
         yield record, sample
 
@@ -181,7 +183,7 @@ def _obstacle(record: ImageRecord, supervision: Supervision, skip_suspicious: bo
     return "no box" if supervision == "box" and not record.boxes else None
 
 
-def _digest(record: ImageRecord, supervision: Supervision, image: Path | Part) -> str:
+def _digest(record: ImageRecord, supervision: Supervision, image: Path | Part, confined: Sequence[Box]) -> str:
     target: object = None
     if record.label == "tampered":
         if supervision == "pseudo" and record.pseudo is not None:
@@ -189,6 +191,8 @@ def _digest(record: ImageRecord, supervision: Supervision, image: Path | Part) -
         else:
             target = {"mask": record.mask, "box": record.boxes}.get(supervision)
     content = [record.image, record.width, record.height, record.label, target]
+    if confined:
+        content.append(confined)  # the target follows them, and a pseudo mask outlives its boxes
     if isinstance(image, Part):
         content.append(image.shard.sha256)  # the order of an epoch follows the shards
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -63,12 +63,12 @@ def _marked(target: ArrayF) -> list[tuple[NDArray[np.intp], int]]:
 
 def _start(size: int, window: int, draw: float, wanted: int | None) -> int:
     """Where a window begins along one side, at a whole block: anywhere, or so that it covers the wanted pixel."""
-    low, high = 0, max(0, size - window)
+    # The last window may reach over the edge by less than a block, or the image's last pixels would be in none.
+    low, high = 0, max(0, -(-(size - window) // _BLOCK) * _BLOCK)
     if wanted is not None:
         low, high = max(low, wanted - window + 1), min(high, wanted)
-    # Of the whole blocks in between; where there is none, the one before, which is less than a block away.
     first, last = -(-low // _BLOCK), high // _BLOCK
-    return (first + int(draw * (last - first + 1)) if first <= last else last) * _BLOCK
+    return (first + int(draw * (last - first + 1))) * _BLOCK
 
 
 def _cut(image: Array8, target: ArrayF, top: int, left: int, spec: PreprocessingSpec) -> tuple[Array8, ArrayF]:
