@@ -364,7 +364,7 @@ def test_a_report_without_matplotlib_says_what_to_install(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     report = folders.parent / "report"
     error = _error(["evaluate", red_model, folders, "--report", report], monkeypatch, capsys)
-    assert "matplotlib is not installed: run  pip install 'boxpromptiml[train]'" in error
+    assert "matplotlib is not installed: run  pip install 'boxpromptiml[report]'" in error
     assert not report.exists()
 
 

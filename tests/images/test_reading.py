@@ -287,6 +287,15 @@ def test_bad_files_raise_one_error_with_path_and_reason(tmp_path: Path, name: st
         assert "\n" not in str(caught.value)
 
 
+def test_a_sound_file_of_an_odd_layout_is_not_called_damaged() -> None:
+    """A TIFF with 64 bits a pixel, which Pillow has no mode for."""
+    tags = ((256, 4), (257, 4), (258, 64), (259, 1), (262, 1), (273, 122), (277, 1), (278, 4), (279, 128))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4 + 128)
+    with pytest.raises(ImageError, match="has a pixel layout that is not read; save it with 8 bits"):
+        decode_image(data)
+
+
 @pytest.mark.parametrize("read", [open_image, open_mask, image_size, mask_is_coloured, read_image_file])
 def test_missing_files_folders_and_odd_names(tmp_path: Path, read: Callable[[Path | str], object]) -> None:
     with pytest.raises(ImageError, match="no such file"):

@@ -108,4 +108,6 @@ def open_picture(stream: IO[bytes], name: str | Path, max_pixels: int) -> Iterat
     # more than one error.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if reason == "unknown pixel mode":  # a sound TIFF: three bands of 16 bits, odd sample formats ...
+            raise ImageError(name, "has a pixel layout that is not read; save it with 8 bits, RGB or grey") from error
         raise ImageError(name, f"damaged or truncated {kind} file ({reason})") from error

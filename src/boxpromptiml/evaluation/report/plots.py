@@ -32,7 +32,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("matplotlib", "train") from error
+        raise MissingExtraError("matplotlib", "report") from error
 
 
 def score_histogram(scores: Floats, tampered: NDArray[np.bool_], threshold: float) -> str:

@@ -14,7 +14,7 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 except ImportError as error:
-    raise MissingExtraError("matplotlib", "train") from error
+    raise MissingExtraError("matplotlib", "report") from error
 
 _CURVE, _CLEAN = "#1f5fa8", "#6b6b6b"
 _PANEL = (3.1, 3.0)  # inches
