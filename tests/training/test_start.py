@@ -39,6 +39,18 @@ def test_a_run_starts_from_the_weights_of_a_model_folder(
             torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-6, msg=name)
 
 
+def test_a_second_part_with_the_seed_of_the_first_one_is_told_that_it_sees_the_same(
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, first = make_dataset(), tmp_path / "first"
+    train(dataset, first, make_recipe(epochs=1, seed=4))
+    assert "seed" not in capsys.readouterr().err
+    train(dataset, tmp_path / "again", make_recipe(epochs=1, seed=4, pretrained=str(first)))
+    assert f"{first}: was trained with seed 4 as well" in capsys.readouterr().err
+    train(dataset, tmp_path / "anew", make_recipe(epochs=1, seed=5, pretrained=str(first)))
+    assert "seed" not in capsys.readouterr().err
+
+
 def test_a_model_folder_of_another_architecture_is_refused(
     make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:

@@ -17,8 +17,8 @@ FIGURES = {
     "image.f1": "image F1",
     "image.accuracy": "image accuracy",
     "image.tpr": "tampered images called tampered",
-    "image.fpr": "authentic images called tampered",
-    "image.fpr_at_95_tpr": "the same where 95 % of the tampered ones are",
+    "image.fpr": "false alarms: authentic images called tampered",
+    "image.fpr_at_95_tpr": "false alarms at 95 % found",
     "false_positive_area": "false area on authentic images",
 }
 

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boxpromptiml.errors import RecipeError
+from boxpromptiml.errors import ModelError, RecipeError
 from boxpromptiml.files import write_json, write_text
+from boxpromptiml.model_config import CONFIG_NAME, ModelConfig
 from boxpromptiml.training.compute import as_launched, check_machine
 from boxpromptiml.training.console import note
 from boxpromptiml.training.distillation import distillation_digest
@@ -105,6 +106,25 @@ def _prepare(run: Path, states: StateFolder, recipe: Recipe, who: dict[str, Any]
     for reason, number in samples.left_out_by_reason().items():
         first = next(item.name for item in samples.left_out if item.reason == reason)
         note(f"left out: {number} x {reason} (first: {first}; all of them: {run / 'left_out.json'})")
+    if same_seed(recipe):
+        note(
+            f"{recipe.pretrained}: was trained with seed {recipe.seed} as well: its windows and synthesised images "
+            f"come again; for new ones --set seed={recipe.seed + 1}"
+        )
+
+
+def same_seed(recipe: Recipe) -> bool:
+    """Whether the run starts from a model whose own training had the same seed.
+
+    Every random choice about an image follows from seed, epoch and the image's number, and epochs are counted from 0
+    by each run: the second would be shown what the first one has seen.
+    """
+    if not isinstance(recipe.pretrained, str) or not (Path(recipe.pretrained) / CONFIG_NAME).is_file():
+        return False
+    try:
+        return ModelConfig.load(recipe.pretrained).trained_on.recipe.get("seed") == recipe.seed
+    except ModelError:  # told of when the student is built
+        return False
 
 
 def undo(run: Path, states: StateFolder) -> None:
