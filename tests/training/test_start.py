@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from boxpromptiml.training.run import train
 
 MakeDataset = Callable[..., Path]
 MakeRecipe = Callable[..., Recipe]
+InterruptedAfter = Callable[[int], contextlib.AbstractContextManager[None]]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -86,7 +89,7 @@ def test_more_frozen_stages_than_there_are(make_dataset: MakeDataset, make_recip
 
 
 def test_frozen_stages_that_see_evidence_start_from_a_model_that_has_learnt_it(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, interrupted_after: InterruptedAfter
 ) -> None:
     """Input channels of an untrained student begin at weight 0: frozen, they would never say anything."""
     dataset = make_dataset(val=4)
@@ -96,7 +99,12 @@ def test_frozen_stages_that_see_evidence_start_from_a_model_that_has_learnt_it(
         train(dataset, tmp_path / "blind", make_recipe(**frozen))
     assert not (tmp_path / "blind").exists()
     train(dataset, tmp_path / "first", make_recipe(**learning))
-    train(dataset, tmp_path / "second", make_recipe(**frozen, pretrained=str(tmp_path / "first")))
-    moved = changed(weights(tmp_path / "first"), weights(tmp_path / "second"))
+    start = weights(tmp_path / "first")
+    again = make_recipe(**frozen, pretrained=str(tmp_path / "first"), state__every_steps=1)
+    with interrupted_after(1):
+        train(dataset, tmp_path / "second", again)
+    shutil.rmtree(tmp_path / "first")  # a run that goes on wants its start no more
+    train(dataset, tmp_path / "second", None, resume=True)
+    moved = changed(start, weights(tmp_path / "second"))
     assert moved
     assert not [name for name in moved if name.startswith("backbone.net.conv1.")]

@@ -137,6 +137,8 @@ def _fit(
         torch.manual_seed(recipe.seed)
         # Weights of a file are about to be replaced by the state's.
         pretrained = False if state is not None else recipe.pretrained
+        if state is None:
+            _check_frozen(recipe)
         student = _student(recipe, pretrained)
         module = StudentTraining(
             student,
@@ -184,15 +186,20 @@ def _fit(
         _run(trainer, module, data)
 
 
+def _check_frozen(recipe: Recipe) -> None:
+    """Input channels of an untrained backbone have weight 0: frozen, they would never say anything."""
+    from_model = isinstance(recipe.pretrained, str) and Path(recipe.pretrained).is_dir()
+    if "input" in recipe.student.evidence and recipe.optimizer.frozen_stages and not from_model:
+        raise RecipeError(
+            "student.evidence input is learnt by the backbone's first layers; set optimizer.frozen_stages to 0, or "
+            "start from a model that has learnt it (pretrained)"
+        )
+
+
 def _student(recipe: Recipe, pretrained: bool | str) -> Student:
     """A new student; its backbone, or all of it where a model folder is named, starts from the weights given."""
     size = recipe.input.height, recipe.input.width
     if not isinstance(pretrained, str) or not Path(pretrained).is_dir():
-        if "input" in recipe.student.evidence and recipe.optimizer.frozen_stages:
-            raise RecipeError(
-                "student.evidence input is learnt by the backbone's first layers; set optimizer.frozen_stages to 0, or "
-                "start from a model that has learnt it (pretrained)"
-            )
         return build_student(recipe.student, pretrained, size)
     student, config = load_checkpoint(pretrained)
     if config.student != recipe.student:
