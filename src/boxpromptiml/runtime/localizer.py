@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 
 from boxpromptiml.copymove import Copy
 from boxpromptiml.errors import ImageError, ModelError
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, decode_photo, decode_picture, picture_pixels, read_image_file
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, picture_pixels, read_image_file
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed, PhotoLike
@@ -23,6 +22,7 @@ from boxpromptiml.runtime.finding import find_model
 from boxpromptiml.runtime.identity import model_id
 from boxpromptiml.runtime.inference import averaged, in_batches, run_checked
 from boxpromptiml.runtime.marking import mark_copies
+from boxpromptiml.runtime.preparing import prepare
 from boxpromptiml.runtime.result import Localization, Verdict, describe_copy, find_regions, image_score
 from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
 from boxpromptiml.runtime.tiling import MAX_TILES, detail_map, plan_tiles
@@ -226,32 +226,20 @@ class Localizer:
             ImageError: the image cannot be read; an array has another shape or type.
         """
         start = time.perf_counter()
-        name, digest = None, None
-        spec = self.config.preprocessing
+        name, digest = str(image) if isinstance(image, str | Path) else None, None
+        values: NDArray[np.float32] | None = None
         if isinstance(image, np.ndarray | Image.Image):
             pixels = picture_pixels(image) if isinstance(image, Image.Image) else _checked(image)
             height, width = pixels.shape[:2]
-            fed, picture = self.feed(pixels), Image.fromarray(pixels) if detail else None
+            fed = self.feed(pixels)
+            if detail:
+                values = self.detailed(Image.fromarray(pixels), fed, tta=tta)
         else:
-            if isinstance(image, bytes):
-                data = image
-            elif not isinstance(image, str | Path):
-                data = image.read()
-            else:
-                name = str(image)
-                data = read_image_file(image, any_suffix=True)
-            digest = hashlib.sha256(data).hexdigest()
-            photo = decode_photo(data, name or "<bytes>", enough=spec.enough, max_pixels=max_pixels)
-            width, height = photo.width, photo.height
-            fed, picture = self.feed(photo), photo.picture if detail else None
-            if detail and photo.picture.size != (width, height):
-                picture = decode_picture(data, name or "<bytes>", max_pixels=max_pixels)
-            del photo
-        if picture is None:
+            data = _encoded(image)
+            item = prepare(self, data, name or "<bytes>", max_pixels=max_pixels, detail=detail, tta=tta)
+            digest, width, height, fed, values = item.sha256, item.width, item.height, item.fed, item.values
+        if values is None:
             (values,) = self.maps([fed], tta=tta)
-        else:
-            values = self.detailed(picture, fed, tta=tta)
-            del picture
         result = self.result(
             values,
             width,
@@ -294,6 +282,12 @@ class Localizer:
         if (values > limit).any():  # or the mask is empty: resizing never exceeds the highest value
             answer.regions = find_regions(answer.mask, values)
         return answer
+
+
+def _encoded(image: str | Path | bytes | IO[bytes]) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    return read_image_file(image, any_suffix=True) if isinstance(image, str | Path) else image.read()
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -62,9 +62,14 @@ def draw_overlay(image: NDArray[np.uint8], localization: Localization, side: int
     mask = native_mask(localization.map, localization.threshold, height, width)
     box = mask_box(mask)
     if box is not None:
-        thickness = max(1, round(max(height, width) / 600))
-        picture[box.slices][outline(mask[box.slices], thickness)] = _OUTLINE
+        picture[box.slices][outline(mask[box.slices], _thickness(picture))] = _OUTLINE
     return _tied(picture, localization) if localization.copies else picture
+
+
+def _thickness(picture: NDArray[np.uint8]) -> int:
+    """Of lines that can be seen in a picture as a whole, pixels."""
+    height, width = picture.shape[:2]
+    return max(1, round(max(height, width) / 600))
 
 
 def _tied(picture: NDArray[np.uint8], localization: Localization) -> NDArray[np.uint8]:
@@ -73,7 +78,7 @@ def _tied(picture: NDArray[np.uint8], localization: Localization) -> NDArray[np.
     x, y = width / localization.width, height / localization.height
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
-    line = max(1, round(max(height, width) / 600))
+    line = _thickness(picture)
     for copy in localization.copies:
         middles = []
         for box in copy.boxes:

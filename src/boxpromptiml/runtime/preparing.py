@@ -1,4 +1,4 @@
-"""From encoded bytes to what the network is fed: the step before inference of all that looks at many images."""
+"""From encoded bytes to what the network is fed: the step before inference of all that looks at images."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, Enough, Photo, decode_photo
 from boxpromptiml.preprocessing import Fed
-from boxpromptiml.runtime.localizer import Localizer
 from boxpromptiml.runtime.overlay import OVERLAY_SIDE, shrink
 from boxpromptiml.runtime.tiling import MAX_TILES
+
+if TYPE_CHECKING:
+    from boxpromptiml.runtime.localizer import Localizer
 
 LARGE_PIXELS = 50_000_000  # larger images (5 bytes a pixel while they are decoded) are decoded one at a time
 
