@@ -84,7 +84,7 @@ def open_file(path: str | Path, *, any_suffix: bool = False) -> Iterator[IO[byte
 def open_picture(stream: IO[bytes], name: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """Parse the header and check the size; nothing is decoded yet. Whatever fails inside becomes an ImageError."""
     kind = format_of(stream, name)
-    try:
+    with one_error(name, f"damaged or truncated {kind} file"):
         try:
             picture = _READERS[kind](stream)
         except Image.DecompressionBombError:
@@ -100,6 +100,13 @@ def open_picture(stream: IO[bytes], name: str | Path, max_pixels: int) -> Iterat
                     name, f"{size}, over the limit of {max_pixels / 1e6:g} megapixels; scale it down"
                 )
             yield picture
+
+
+@contextmanager
+def one_error(name: str | Path, otherwise: str) -> Iterator[None]:
+    """Make an `ImageError` of whatever fails inside; `otherwise` is what to say of failures without a name."""
+    try:
+        yield
     except ImageError:
         raise
     except MemoryError as error:
@@ -110,4 +117,4 @@ def open_picture(stream: IO[bytes], name: str | Path, max_pixels: int) -> Iterat
         reason = " ".join(str(error).split()) or type(error).__name__
         if reason == "unknown pixel mode":  # a sound TIFF: three bands of 16 bits, odd sample formats ...
             raise ImageError(name, "has a pixel layout that is not read; save it with 8 bits, RGB or grey") from error
-        raise ImageError(name, f"damaged or truncated {kind} file ({reason})") from error
+        raise ImageError(name, f"{otherwise} ({reason})") from error

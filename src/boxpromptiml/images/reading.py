@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from boxpromptiml.errors import ImageError
-from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS, open_file, open_picture
+from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS, one_error, open_file, open_picture
 from boxpromptiml.images.pixels import MOVES, load, orientation_of, upright_box, upright_pixels, upright_size
 
 Enough = Callable[[int, int], tuple[int, int] | None]
@@ -80,12 +80,8 @@ def picture_pixels(picture: Image.Image) -> NDArray[np.uint8]:
     """
     transparency = picture.info.get("transparency")
     try:
-        return upright_pixels(picture, "RGB", "<picture>")
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's decoders, as in `open_picture`
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError("<picture>", f"cannot be decoded ({reason})") from error
+        with one_error("<picture>", "cannot be decoded"):
+            return upright_pixels(picture, "RGB", "<picture>")
     finally:
         if transparency is not None:
             picture.info["transparency"] = transparency
