@@ -205,7 +205,7 @@ def _place(root: str, out: str) -> str | None:
     if storage.is_url(out) != storage.is_url(root):
         return None
     if storage.is_url(out):
-        root, out = root.rstrip("/") + "/", out.rstrip("/") + "/"
+        root, out = _usual(root).rstrip("/") + "/", _usual(out).rstrip("/") + "/"
         return out[len(root) :].rstrip("/") if out.startswith(root) else None
     folder, results = storage.local_path(root).resolve(), storage.local_path(out).resolve()
     if not results.is_relative_to(folder):
@@ -224,17 +224,17 @@ def _from_glob(pattern: str, out: str | None) -> Iterator[Source]:
 
 
 def _from_glob_of_urls(pattern: str, out: str | None) -> Iterator[Source]:
-    root = _usual(pattern[: pattern.index("*")].rpartition("/")[0])
-    results = _Results(root, None if out is None else _usual(out))
+    root = pattern[: pattern.index("*")].rpartition("/")[0]
+    results = _Results(root, out)
     for name in storage.matches(pattern):
-        if _below(_usual(name), root) not in results:
+        if _below(_usual(name), _usual(root)) not in results:
             yield _source(name)
 
 
-def _usual(name: str) -> str:
+def _usual(url: str) -> str:
     """A URL with two slashes before its first part: some file systems list their files with three."""
-    scheme, colon, rest = name.partition(":")
-    return f"{scheme}://{rest.lstrip('/')}" if colon and storage.is_url(name) else name
+    scheme, _, rest = url.partition(":")
+    return f"{scheme}://{rest.lstrip('/')}"
 
 
 def _from_lines(lines: Iterable[str], folder: str = "") -> Iterator[Source]:
