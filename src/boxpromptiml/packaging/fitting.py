@@ -14,7 +14,7 @@ from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.metrics.calibration import Reliability
 from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.models.card import CalibrationFact, Diagram, ScalingFact
-from boxpromptiml.packaging.observing import Observed
+from boxpromptiml.packaging.observing import Observed, group_labels
 from boxpromptiml.packaging.threshold import choose_cut
 from boxpromptiml.scaling import MOST_SLOPE, Scaling, logit, sigmoid
 
@@ -142,8 +142,7 @@ def cross_validated(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    names = [None] * len(pooled) if groups is None else groups
-    members = np.array([f"image {index}" if name is None else f"group {name}" for index, name in enumerate(names)])
+    members = np.array(group_labels([None] * len(pooled) if groups is None else groups))
     folds = min(_FOLDS, *(len(set(members[chosen])) for chosen in (tampered, ~tampered)))
     if folds < 2:
         return None

@@ -40,6 +40,11 @@ class Observed:
     levels: tuple[float, float] = (0.0, 0.0)
 
 
+def group_labels(groups: Sequence[str | None]) -> list[str]:
+    """A label an image: that of its source group, or, for an image by itself, its own."""
+    return [f"image {index}" if name is None else f"group {name}" for index, name in enumerate(groups)]
+
+
 def observe(localizer: Localizer, samples: Sequence[Sample], quality: int | None = None) -> list[Observed]:
     """Look at images; the localizer must not be calibrated yet.
 

@@ -10,7 +10,7 @@ from scipy.stats import t as student_t
 
 from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
 from boxpromptiml.models.card import Cut
-from boxpromptiml.packaging.observing import Observed
+from boxpromptiml.packaging.observing import Observed, group_labels
 
 _CONFIDENCE = 0.95
 _HALF = 0.5
@@ -74,9 +74,9 @@ def _false_areas(seen: Sequence[Observed]) -> Floats | None:
 
 def _by_group(shares: Floats, images: Sequence[Observed]) -> Floats:
     """The mean of each source group, (groups, thresholds); of a single group, its images."""
-    members: dict[object, list[int]] = {}
-    for index, image in enumerate(images):
-        members.setdefault(index if image.group is None else image.group, []).append(index)
+    members: dict[str, list[int]] = {}
+    for index, label in enumerate(group_labels([image.group for image in images])):
+        members.setdefault(label, []).append(index)
     if len(members) == 1:  # a group alone has no spread, which would make the bound a mean
         return shares
     return np.stack([shares[indices].mean(axis=0) for indices in members.values()])

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from boxpromptiml.errors import ModelError, RecipeError
 from boxpromptiml.files import write_json, write_text
-from boxpromptiml.model_config import CONFIG_NAME, ModelConfig
+from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.training.compute import as_launched, check_machine
 from boxpromptiml.training.console import note
 from boxpromptiml.training.distillation import distillation_digest
@@ -106,20 +106,25 @@ def _prepare(run: Path, states: StateFolder, recipe: Recipe, who: dict[str, Any]
     for reason, number in samples.left_out_by_reason().items():
         first = next(item.name for item in samples.left_out if item.reason == reason)
         note(f"left out: {number} x {reason} (first: {first}; all of them: {run / 'left_out.json'})")
-    if same_seed(recipe):
+    if _same_seed(recipe):
         note(
             f"{recipe.pretrained}: was trained with seed {recipe.seed} as well: its windows and synthesised images "
             f"come again; for new ones --set seed={recipe.seed + 1}"
         )
 
 
-def same_seed(recipe: Recipe) -> bool:
+def is_model_folder(pretrained: bool | str) -> TypeGuard[str]:
+    """Whether a run starts from a whole student, not from a backbone's weights."""
+    return isinstance(pretrained, str) and Path(pretrained).is_dir()
+
+
+def _same_seed(recipe: Recipe) -> bool:
     """Whether the run starts from a model whose own training had the same seed.
 
     Every random choice about an image follows from seed, epoch and the image's number, and epochs are counted from 0
     by each run: the second would be shown what the first one has seen.
     """
-    if not isinstance(recipe.pretrained, str) or not (Path(recipe.pretrained) / CONFIG_NAME).is_file():
+    if not is_model_folder(recipe.pretrained):
         return False
     try:
         return ModelConfig.load(recipe.pretrained).trained_on.recipe.get("seed") == recipe.seed

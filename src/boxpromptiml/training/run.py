@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from boxpromptiml.errors import BoxPromptError, MissingExtraError, ModelError, RecipeError
 from boxpromptiml.model_config import ModelConfig, Provenance
 from boxpromptiml.student import Student, build_student, load_checkpoint, save_checkpoint
-from boxpromptiml.training.beginning import begin, undo
+from boxpromptiml.training.beginning import begin, is_model_folder, undo
 from boxpromptiml.training.compute import loading_workers, precision, strategy, uses_gpu
 from boxpromptiml.training.console import Console, note
 from boxpromptiml.training.data import TrainingData
@@ -188,8 +188,8 @@ def _fit(
 
 def _check_frozen(recipe: Recipe) -> None:
     """Input channels of an untrained backbone have weight 0: frozen, they would never say anything."""
-    from_model = isinstance(recipe.pretrained, str) and Path(recipe.pretrained).is_dir()
-    if "input" in recipe.student.evidence and recipe.optimizer.frozen_stages and not from_model:
+    frozen = "input" in recipe.student.evidence and recipe.optimizer.frozen_stages
+    if frozen and not is_model_folder(recipe.pretrained):
         raise RecipeError(
             "student.evidence input is learnt by the backbone's first layers; set optimizer.frozen_stages to 0, or "
             "start from a model that has learnt it (pretrained)"
@@ -199,7 +199,7 @@ def _check_frozen(recipe: Recipe) -> None:
 def _student(recipe: Recipe, pretrained: bool | str) -> Student:
     """A new student; its backbone, or all of it where a model folder is named, starts from the weights given."""
     size = recipe.input.height, recipe.input.width
-    if not isinstance(pretrained, str) or not Path(pretrained).is_dir():
+    if not is_model_folder(pretrained):
         return build_student(recipe.student, pretrained, size)
     student, config = load_checkpoint(pretrained)
     if config.student != recipe.student:
