@@ -62,13 +62,12 @@ def draw_overlay(image: NDArray[np.uint8], localization: Localization, side: int
     mask = native_mask(localization.map, localization.threshold, height, width)
     box = mask_box(mask)
     if box is not None:
-        picture[box.slices][outline(mask[box.slices], _thickness(picture))] = _OUTLINE
+        picture[box.slices][outline(mask[box.slices], _thickness(height, width))] = _OUTLINE
     return _tied(picture, localization) if localization.copies else picture
 
 
-def _thickness(picture: NDArray[np.uint8]) -> int:
-    """Of lines that can be seen in a picture as a whole, pixels."""
-    height, width = picture.shape[:2]
+def _thickness(height: int, width: int) -> int:
+    """Of lines that can be seen in a picture of that size as a whole, pixels."""
     return max(1, round(max(height, width) / 600))
 
 
@@ -78,7 +77,7 @@ def _tied(picture: NDArray[np.uint8], localization: Localization) -> NDArray[np.
     x, y = width / localization.width, height / localization.height
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
-    line = _thickness(picture)
+    line = _thickness(height, width)
     for copy in localization.copies:
         middles = []
         for box in copy.boxes:
