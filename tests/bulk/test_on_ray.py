@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,17 @@ pytest.importorskip("ray.data")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster with two cores in this process; its address."""
     ray = on_ray._ray()
-    on_ray._connect(ray, 2, None)
+    temporary = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # Ray's own stays: the paths of its sockets must be short
+        patch.setenv("TMPDIR", str(temporary))
+        on_ray._connect(ray, 2, None)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+    assert list(temporary.glob("boxpromptiml-*")) == []  # no actor, killed or not, leaves its copy of the model behind
 
 
 def run(localizer: Localizer, source: Path, out: Path, engine: Any = "ray") -> TableRun:

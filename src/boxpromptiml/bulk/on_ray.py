@@ -149,14 +149,15 @@ class _Actor:
     def __init__(self, job: Job, model: list[Any]) -> None:
         import ray
 
-        self._folder = tempfile.TemporaryDirectory(prefix="boxpromptiml-")  # for as long as this actor lives
-        for name, data in ray.get(model[0]).items():
-            Path(self._folder.name, name).write_bytes(data)
         self._error = ""
-        try:
-            self._worker = ShardWorker(job, model=self._folder.name)
-        except BoxPromptError as error:
-            self._error = str(error)
+        # Gone once the model is loaded: Ray ends its actors without letting them clean up.
+        with tempfile.TemporaryDirectory(prefix="boxpromptiml-") as folder:
+            for name, data in ray.get(model[0]).items():
+                Path(folder, name).write_bytes(data)
+            try:
+                self._worker = ShardWorker(job, model=folder)
+            except BoxPromptError as error:
+                self._error = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         # An error goes home in the row: raised, it would come out wrapped in Ray's own traceback.
