@@ -63,6 +63,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(data: Path, tmp_path
         (["supervision", "--preset", "best"], "--preset: unknown preset 'best'"),
         (["supervision", "--preset", "micro", "--mode", "double"], "--mode: micro has origin"),
         (["ablation", "--set", "seed=1"], "choose them with --seeds"),
+        (["training", "--only", "full,no-evidence"], "--only no-evidence: is the same training as another"),
+        (["training", "--set", "synthesis.fraction=2"], "synthesis.fraction"),
         (["boxes", "--missing", "1.5"], "--missing 1.5: give shares from 0 to 1"),
         (["boxes", "--weights", "facebook/sam"], "--weights is for --teacher sam"),
         (["supervision", "--set", "pretrained=gone.safetensors"], "gone.safetensors: no such file"),

@@ -11,15 +11,17 @@ from boxpromptiml.evaluation.studies import (
     ABLATION_REFERENCE,
     BOXES_REFERENCE,
     SUPERVISION,
+    TRAINING_REFERENCE,
     BoxErrors,
     Plan,
     Variant,
     ablation,
     boxes,
     make_plan,
+    training,
 )
 from boxpromptiml.evaluation.studies.plan import first_difference, slug
-from boxpromptiml.training import SUPERVISIONS, Recipe
+from boxpromptiml.training import SUPERVISIONS, Recipe, load_recipe
 
 
 def test_the_supervision_study_knows_every_supervision() -> None:
@@ -63,6 +65,54 @@ def test_a_variant_that_is_the_recipe_itself_is_not_trained_twice(
     assert names >= {"full", *there}
 
 
+PACKAGED = Path(__file__).parents[3] / "recipes" / "default.yaml"
+
+
+def trainings(*settings: str, recipe_file: Path | None = None) -> dict[str, Recipe]:
+    variants = training(load_recipe(recipe_file, settings), "pseudo")
+    plan = make_plan("training", variants, TRAINING_REFERENCE, seeds=(0,), recipe_file=recipe_file, settings=settings)
+    return {run.variant.name: run.recipe for run in plan.runs}
+
+
+def test_the_training_study_takes_each_part_out_of_the_packaged_recipe() -> None:
+    recipes = trainings("synthesis.objects=[cutouts]", "pretrained=weights.pt", recipe_file=PACKAGED)
+    assert list(recipes) == [
+        "full",
+        "random-weights",
+        "no-synthesis",
+        "shrunk",
+        "no-evidence",
+        "no-residuals",
+        "no-blocks",
+        "no-objects",
+        "no-compression",
+        "no-zoom",
+        "no-turning",
+        "no-colour",
+        "unweighted",
+        "no-image-term",
+        "no-averaging",
+    ]
+    assert recipes["full"].pretrained == "weights.pt"
+    assert recipes["random-weights"].pretrained is False
+    assert recipes["shrunk"].input.fit == "stretch"
+    assert recipes["no-evidence"].student.evidence == ()
+    assert recipes["no-residuals"].student.evidence == ("dct",)
+    assert recipes["no-blocks"].student.evidence == ("input",)
+    assert (recipes["no-turning"].augmentation.rotate90, recipes["no-turning"].augmentation.vertical_flip) == (0, 0)
+
+
+def test_without_synthesis_there_are_as_many_windows_and_as_long_a_warm_up() -> None:
+    recipes = trainings("synthesis.fraction=0.75", "epochs=3", "optimizer.warmup_epochs=0.5")
+    assert recipes["no-synthesis"].synthesis.fraction == 0
+    assert recipes["no-synthesis"].epochs == 12
+    assert recipes["no-synthesis"].optimizer.warmup_epochs == 2
+
+
+def test_a_part_that_a_recipe_does_not_have_is_not_taken_out_of_it() -> None:
+    assert set(trainings("student.evidence=[dct]", "augmentation.colour=0.5")) == {"full", "no-evidence", "no-colour"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -98,7 +148,9 @@ def test_shares_must_be_shares(errors: dict[str, float]) -> None:
         BoxErrors(**errors)
 
 
-@pytest.mark.parametrize("variant", boxes(BoxErrors(), {"jitter": [0.3]}) + ablation("mask"))
+@pytest.mark.parametrize(
+    "variant", [*boxes(BoxErrors(), {"jitter": [0.3]}), *ablation("mask"), *training(Recipe(), "box")]
+)
 def test_variants_survive_json(variant: Variant) -> None:
     import json
 

@@ -1,4 +1,4 @@
-"""Studies: what supervision, box quality and each part of the method buy, with intervals over seeds and images."""
+"""Studies: what supervision, boxes, and each part of the method and of its training buy, with intervals."""
 
 from boxpromptiml.evaluation.studies.catalogue import (
     ABLATION_REFERENCE,
@@ -6,8 +6,10 @@ from boxpromptiml.evaluation.studies.catalogue import (
     BOXES_YARDSTICK,
     SUPERVISION,
     SUPERVISION_REFERENCE,
+    TRAINING_REFERENCE,
     ablation,
     boxes,
+    training,
 )
 from boxpromptiml.evaluation.studies.measure import Measure, check_measure
 from boxpromptiml.evaluation.studies.plan import BoxErrors, Plan, Run, Variant, make_plan
@@ -20,6 +22,7 @@ __all__ = [
     "BOXES_YARDSTICK",
     "SUPERVISION",
     "SUPERVISION_REFERENCE",
+    "TRAINING_REFERENCE",
     "BoxErrors",
     "Measure",
     "Plan",
@@ -33,4 +36,5 @@ __all__ = [
     "make_plan",
     "preview_study",
     "run_study",
+    "training",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from boxpromptiml.evaluation.studies.plan import BoxErrors, Variant
-from boxpromptiml.training import Supervision
+from boxpromptiml.training import Recipe, Supervision
 
 SUPERVISION: tuple[Variant, ...] = (
     Variant("mask", "true masks", "mask"),
@@ -40,6 +40,57 @@ _ABLATION: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def ablation(supervision: Supervision) -> tuple[Variant, ...]:
     """The full model of the recipe, and what differs from it in one thing each."""
     return tuple(Variant(name, label, supervision, overrides) for name, label, overrides in _ABLATION)
+
+
+TRAINING_REFERENCE = "full"
+_FURTHER_PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("no-objects", "without object cut-outs", ("synthesis.objects=[]",)),
+    ("no-compression", "without compression", ("augmentation.jpeg=0",)),
+    ("no-zoom", "without zoom", ("augmentation.zoom=0", "augmentation.crop=0")),
+    ("no-turning", "without turning", ("augmentation.vertical_flip=0", "augmentation.rotate90=0")),
+    ("no-colour", "without colour jitter", ("augmentation.colour=0",)),
+    ("unweighted", "tampered pixels not weighted", ("loss.positive_weight=1",)),
+    ("no-image-term", "without the image term of the loss", ("loss.image=0",)),
+    ("no-averaging", "without the moving average", ("optimizer.ema_decay=0",)),
+)
+_EVIDENCE = {
+    "input": ("no-residuals", "without noise residuals beside the colours"),
+    "residual": ("no-residual-stage", "without the stage of noise residuals"),
+    "dct": ("no-blocks", "without JPEG block frequencies"),
+}
+
+
+def training(recipe: Recipe, supervision: Supervision) -> tuple[Variant, ...]:
+    """A recipe as it is, and without each of its parts.
+
+    Without synthesis there are as many windows in all, of real images alone: the epochs are as many more as they are
+    shorter. Where the recipe has several kinds of evidence, it is also tried without each.
+
+    Args:
+        recipe: what parts are taken from.
+        supervision: what all variants are trained on.
+    """
+    longer = 1 / (1 - recipe.synthesis.fraction)
+    no_synthesis = (
+        "synthesis.fraction=0",
+        f"epochs={round(recipe.epochs * longer)}",
+        f"optimizer.warmup_epochs={recipe.optimizer.warmup_epochs * longer:g}",
+    )
+    kinds = recipe.student.evidence
+    parts = [
+        ("full", "whole recipe", ()),
+        ("random-weights", "from random weights", ("pretrained=false",)),
+        ("no-synthesis", "without synthesised images", no_synthesis),
+        ("shrunk", "whole images, resized", ("input.fit=stretch",)),
+        ("no-evidence", "without evidence", ("student.evidence=[]",)),
+        *(
+            (*_EVIDENCE[kind], (f"student.evidence=[{','.join(other for other in kinds if other != kind)}]",))
+            for kind in kinds
+            if len(kinds) > 1
+        ),
+        *_FURTHER_PARTS,
+    ]
+    return tuple(Variant(name, label, supervision, overrides) for name, label, overrides in parts)
 
 
 BOXES_REFERENCE = "base"

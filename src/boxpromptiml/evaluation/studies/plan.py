@@ -11,7 +11,7 @@ from typing import Any, Literal
 from boxpromptiml.errors import RecipeError
 from boxpromptiml.training import Recipe, Supervision, load_recipe
 
-Kind = Literal["supervision", "boxes", "ablation"]
+Kind = Literal["supervision", "boxes", "ablation", "training"]
 
 # Seed of training; the study gives it, run by run.
 _SEED = "seed"
@@ -171,7 +171,8 @@ def make_plan(
         options: further settings that shape the results.
 
     Raises:
-        RecipeError: an unknown variant, a seed that is given twice or negative, or a setting that is wrong.
+        RecipeError: an unknown variant, one of `only` that repeats another, a seed that is given twice or negative, or
+            a setting that is wrong.
     """
     known = [variant.name for variant in variants]
     unknown = [name for name in only if name not in known]
@@ -193,7 +194,11 @@ def make_plan(
         settings=tuple(settings),
         options=options or {},
     )
-    return replace(plan, variants=_distinct(plan))
+    plan = replace(plan, variants=_distinct(plan))
+    kept = {variant.name for variant in plan.variants}
+    if repeated := [name for name in only if name not in kept]:
+        raise RecipeError(f"--only {repeated[0]}: is the same training as another one, with this recipe; leave it out")
+    return plan
 
 
 def _distinct(plan: Plan) -> tuple[Variant, ...]:

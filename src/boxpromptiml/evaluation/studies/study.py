@@ -129,7 +129,8 @@ def _probed(plan: Plan, train: Snapshot, jobs: int) -> float | None:
         return None
     if done.returncode != 0:
         return None
-    return _OVERHEAD_SECONDS + float(done.stdout) * plan.base.epochs * int(train.facts["images"])
+    images = int(train.facts["images"]) / (1 - plan.base.synthesis.fraction)
+    return _OVERHEAD_SECONDS + float(done.stdout) * plan.base.epochs * images
 
 
 def check_sources(dataset: Path, tests: Sequence[Path]) -> None:
