@@ -111,6 +111,11 @@ class PreprocessingSpec(BaseModel):
         scale = min(1.0, self.max_side / max(width, height))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
+    def shrinks(self, width: int, height: int) -> bool:
+        """Whether the network is shown an image of width x height pixels smaller than it is."""
+        rows, columns = self.grid(width, height)
+        return rows < height or columns < width
+
     def enough(self, width: int, height: int) -> tuple[int, int] | None:
         """The least width and height at which a JPEG of width x height pixels may be decoded; None: full size.
 

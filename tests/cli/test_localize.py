@@ -157,6 +157,23 @@ def test_files_in_formats_that_are_not_read_are_told_of(
     assert nothing.stderr.strip() == f"error: {photos / 'only'}: no images there that are read, only 1 .heic"
 
 
+def test_photos_that_the_network_was_shown_shrunk_are_counted(
+    boxpromptiml: Command, make_red_model: Callable[..., Path], photos: Path, tmp_path: Path
+) -> None:
+    large = make_red_model(tmp_path / "large", 128, 128)  # all photos are smaller
+    small = make_red_model(tmp_path / "small", 64, 64)
+
+    whole = boxpromptiml("localize", photos, "-o", tmp_path / "whole", "-m", large)
+    told = boxpromptiml("localize", photos, "-o", tmp_path / "told", "-m", small)
+    again = boxpromptiml("localize", photos, "-o", tmp_path / "told", "-m", small, "--json")
+    closer = boxpromptiml("localize", photos, "-o", tmp_path / "closer", "-m", small, "--detail", "--json")
+
+    assert "full size" not in whole.stdout
+    assert "2 images were looked at smaller than full size, which hides fine traces; --detail looks" in told.stdout
+    assert json.loads(again.stdout)["shrunk"] == 2
+    assert json.loads(closer.stdout)["shrunk"] == 0
+
+
 def test_options(boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path) -> None:
     done = boxpromptiml(
         *("localize", photos, "-o", tmp_path / "out", "-m", red_model, "--no-masks", "--no-heatmaps", "--no-overlays"),

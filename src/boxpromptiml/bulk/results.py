@@ -33,6 +33,7 @@ class Summary:
         skipped: inputs whose earlier result still holds.
         seconds: wall time.
         unread: files in the folders of the inputs that were left out as their formats are not read, by suffix.
+        shrunk: images that the network was shown smaller than they are, and nothing else; None where it is not counted.
     """
 
     images: int = 0
@@ -41,6 +42,7 @@ class Summary:
     skipped: int = 0
     seconds: float = 0.0
     unread: Counter[str] = field(default_factory=Counter)
+    shrunk: int | None = None
 
     def add(self, line: dict[str, Any], *, skipped: bool) -> None:
         """Count one line of results."""
@@ -64,6 +66,7 @@ class Summary:
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second, 3),
             "unread": dict(self.unread),
+            **({} if self.shrunk is None else {"shrunk": self.shrunk}),
         }
 
 

@@ -34,7 +34,8 @@ def to_files(
     total = len(sources) if all(source.kind == "image" for source in sources) else None
     few = total is not None and total <= _TABLE_LIMIT
     results = ResultsFile.open(out)
-    summary = Summary(unread=unread)
+    summary, shrunk = Summary(unread=unread), 0
+    shrinks = localizer.config.preprocessing.shrinks
     order: list[str] = []
     shown: list[dict[str, Any]] = []
     try:
@@ -43,6 +44,7 @@ def to_files(
             for line, skipped in localize_images(localizer, sources, results, outputs=outputs, **options):
                 summary.add(line, skipped=skipped)
                 order.append(line["image"])
+                shrunk += "width" in line and "detail" not in line and shrinks(line["width"], line["height"])
                 if few:
                     shown.append(line)
                 elif "error" in line:
@@ -53,7 +55,7 @@ def to_files(
         results.finish(order)
     finally:
         results.close()
-    summary.seconds = time.perf_counter() - start
+    summary.seconds, summary.shrunk = time.perf_counter() - start, shrunk
     _report(summary, shown, str(results.path), as_json)
     return summary.failed
 
@@ -123,5 +125,8 @@ def _report(summary: Summary, shown: list[dict[str, Any]], path: str, as_json: b
     skipped = f", {summary.skipped} already done" if summary.skipped else ""
     rate = f"{summary.images_per_second:.1f} images/s; " if summary.skipped < summary.images else ""
     console.print(f"{images}: {summary.tampered} tampered, {summary.failed} failed{skipped}; {rate}{path}")
+    if summary.shrunk:
+        seen = "1 image was" if summary.shrunk == 1 else f"{summary.shrunk} images were"
+        console.print(f"{seen} looked at smaller than full size, which hides fine traces; --detail looks closer")
     if summary.unread:
         console.print(f"left out, as these formats are not read: {unread_text(summary.unread)}; convert them to PNG")
