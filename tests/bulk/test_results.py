@@ -168,6 +168,27 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         ResultsFile.open(tmp_path / "file")
 
 
+@pytest.mark.parametrize("folder", ["masks", "heatmaps", "overlays"])
+def test_pictures_of_something_else_are_not_written_over(tmp_path: Path, folder: str) -> None:
+    """Photos with a folder of true masks beside them are how data sets come."""
+    truth = tmp_path / folder / "sub" / "a.png"
+    truth.parent.mkdir(parents=True)
+    truth.write_bytes(b"hours of work")
+
+    with pytest.raises(BoxPromptError, match=r"a\.png: is in the way, and no result of an earlier run; choose another"):
+        ResultsFile.open(tmp_path)
+    assert truth.read_bytes() == b"hours of work"
+    assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_pictures_that_a_killed_run_left_without_a_line_are_in_nobodys_way(tmp_path: Path) -> None:
+    ResultsFile.open(tmp_path).close()
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.png").write_bytes(b"png")
+
+    ResultsFile.open(tmp_path).close()
+
+
 def test_summary_counts() -> None:
     summary = Summary(seconds=2.0, unread=Counter({".heic": 2}))
     summary.add({"verdict": "tampered"}, skipped=False)

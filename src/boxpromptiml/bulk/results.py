@@ -99,12 +99,17 @@ class ResultsFile:
         """Open the results of an output folder for appending; makes both where they are missing.
 
         Raises:
-            BoxPromptError: the folder cannot be made or written to, or holds a table.
+            BoxPromptError: the folder cannot be made or written to, or holds a table or pictures of something else.
         """
         results = cls(Path(folder) / RESULTS_NAME)
         if Path(folder, RUN_NAME).exists():
             raise BoxPromptError(f"{folder}: holds a table of --format parquet; choose another folder")
         with results._writing():
+            # Ours are made after this file: without it, they are somebody's true masks, say.
+            if not results.path.exists() and (stranger := _picture_in(Path(folder))):
+                raise BoxPromptError(
+                    f"{stranger}: is in the way, and no result of an earlier run; choose another folder or move it away"
+                )
             results.path.parent.mkdir(parents=True, exist_ok=True)
             stream = results.path.open("a+b")
             try:
@@ -239,6 +244,12 @@ class ResultsFile:
         with self.path.open("rb") as stream:
             stream.seek(entry.offset)
             return stream.read(entry.length)
+
+
+def _picture_in(folder: Path) -> Path | None:
+    """A file where pictures are written to."""
+    places = (folder / place.partition("/")[0] for place in PICTURES.values())
+    return next((file for place in places for file in place.rglob("*") if not file.is_dir()), None)
 
 
 def _has_content(path: Path) -> bool:
