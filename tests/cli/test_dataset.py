@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from boxpromptiml.cli.main import main
-from boxpromptiml.dataset import Dataset
+from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.regions import Box
 
 
@@ -124,6 +124,15 @@ def test_boxes_from_masks(data: Path, run: Run) -> None:
         assert dataset.get("../source/Tp/Tp00.png").boxes == (Box(10, 5, 15, 20),)
     assert "12 images left as they are" in run("boxes", data, "--from-masks").out
     assert "12 boxes on 12 images" in run("boxes", data, "--from-masks", "--overwrite", "--seed", "5").out
+
+
+def test_validate_names_files_as_they_are_called(tmp_path: Path, run: Run) -> None:
+    """Brackets are no markup: cameras and people put them into names."""
+    with Dataset.create(tmp_path / "data") as dataset:
+        dataset.put([ImageRecord(name, 8, 8) for name in ("IMG[edit]2.png", "set[/b]/x.png")])
+    out = run("validate", tmp_path / "data").out
+    assert "IMG[edit]2.png" in out
+    assert "set[/b]/x.png" in out
 
 
 def test_validate_exits_with_1_only_for_errors(data: Path, source: Path, run: Run) -> None:

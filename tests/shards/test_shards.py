@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from boxpromptiml import storage
 from boxpromptiml.bulk import expand_inputs, read_source
-from boxpromptiml.dataset import Dataset
+from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.errors import DatasetError, ImageError
+from boxpromptiml.images import save_png
 from boxpromptiml.shards import ShardedDataset, ShardHolder, ShardReport, is_sharded, verify_shards, write_shards
 from boxpromptiml.storage import StorageError
 
@@ -71,6 +73,34 @@ def test_records_and_files_come_back_as_they_were(
                     assert part.read() == pickle.loads(pickle.dumps(part)).read() == opened.path(name).read_bytes()
     assert list(verify_shards(out)) == []
     assert len(list((tmp_path / "copies").glob("*.tar"))) == (report.shards if held and where == "memory" else 0)
+
+
+def test_shards_of_other_images_are_replaced_only_when_asked(dataset: Path, tmp_path: Path) -> None:
+    other_dataset = tmp_path / "other"
+    with Dataset.create(other_dataset) as opened:
+        save_png(other_dataset / "a.png", np.zeros((40, 48, 3), np.uint8))
+        opened.put(ImageRecord("a.png", 48, 40, "authentic", split="train"))
+    written(dataset, tmp_path / "out")
+    before = content(tmp_path / "out")
+
+    with pytest.raises(
+        DatasetError, match=r"out: holds shards of other images \(.*\); choose .*--overwrite"
+    ):
+        written(other_dataset, tmp_path / "out")
+    assert content(tmp_path / "out") == before
+    written(other_dataset, tmp_path / "out", overwrite=True)
+    written(other_dataset, tmp_path / "anew")
+    assert content(tmp_path / "out") == content(tmp_path / "anew")
+
+
+def test_shards_of_a_split_that_is_left_out_are_replaced_only_when_asked(dataset: Path, tmp_path: Path) -> None:
+    written(dataset, tmp_path / "out")
+    before = content(tmp_path / "out")
+
+    with pytest.raises(DatasetError, match=r"out: holds shards of the split (val|test|none) too"):
+        written(dataset, tmp_path / "out", splits={"train"})
+    assert content(tmp_path / "out") == before
+    assert written(dataset, tmp_path / "out", splits={"train"}, overwrite=True).images < 24
 
 
 def test_shards_are_what_webdataset_reads(dataset: Path, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def _print(tables: Sequence[PlainTable], result: SpeedResult) -> None:
 
     from boxpromptiml.bench.tables import notes
 
-    console = Console()
+    console = Console(markup=False)
     for plain in tables:
         table = Table(title=plain.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for place, column in enumerate(plain.columns):

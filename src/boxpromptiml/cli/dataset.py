@@ -90,7 +90,7 @@ def import_(
         Path | None, typer.Option(help="Manifest only: the folder that its paths are relative to, if not its own.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace boxes of annotated images that differ from the source's.")
+        bool, typer.Option("--overwrite", help="Also replace annotations that differ from the source's.")
     ] = False,
 ) -> None:
     """Bring images, masks and labels into a dataset; the files stay where they are."""
@@ -260,7 +260,7 @@ def split(
 def _print_import(report: ImportReport, dataset: Path) -> None:
     _report_lines([f"left out: {mismatch}" for mismatch in report.left_out])
     _report_lines([f"mended: {mismatch}" for mismatch in report.mended])
-    _report_lines([f"kept, its boxes differ from the source's (--overwrite): {image}" for image in report.kept])
+    _report_lines([f"kept, its annotation differs from the source's (--overwrite): {image}" for image in report.kept])
     _report_lines([f"without its mask, which leaves out some regions: {image}" for image in report.incomplete])
     names = {"tampered": "tampered", "authentic": "authentic", None: "without a label"}
     labels = ", ".join(f"{report.labels[key]:,} {name}" for key, name in names.items() if key in report.labels)
@@ -299,5 +299,5 @@ def _some(count: int, one: str, many: str | None = None) -> str:
 
 def _console() -> Console:
     # Full lines into files and pipes; the terminal's width on a terminal.
-    console = Console()
-    return console if console.is_terminal else Console(width=10_000)
+    console = Console(markup=False)
+    return console if console.is_terminal else Console(width=10_000, markup=False)

@@ -50,6 +50,6 @@ def demo(
         message = f"interrupted in training, the state is saved in {out}; go on with the same command"
         raise Stopped(error.signal, message) from error
     build_page(result).write(out / "report.html")
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stdout, highlight=False, markup=False)
     console.print(terminal_table(result))
     console.print(f"{time.perf_counter() - start:.0f} s; open {out / 'report.html'}", soft_wrap=True)

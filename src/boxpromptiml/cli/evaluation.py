@@ -145,7 +145,7 @@ def _print_result(result: EvaluationResult) -> None:
         rows.append(("all together", result.figures))
     for name, figures in rows:
         table.add_row(name, f"{figures.n_tampered} + {figures.n_authentic}", *_cells(figures))
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     shown = ("f1", "iou", "auc", "image.auc", "false_positive_area")
     intervals = [

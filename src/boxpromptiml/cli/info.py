@@ -155,7 +155,7 @@ def _print_facts(model: str, facts: dict[str, Any]) -> None:
             table.add_row(name, ("on" if value else "off") if isinstance(value, bool) else str(value))
     for file in facts["files"]:
         table.add_row(file["name"], f"{file['bytes'] / 1e3:,.0f} kB, sha256 {file['sha256'][:16]}")
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _print_card(card: ModelCard) -> None:
@@ -164,7 +164,7 @@ def _print_card(card: ModelCard) -> None:
 
     from boxpromptiml.models.markdown import FIGURES, figure_text
 
-    console = Console()
+    console = Console(markup=False)
     if card.results:
         table = Table(title="Figures, with 95 % intervals", title_justify="left")
         table.add_column("")
@@ -193,6 +193,6 @@ def _print_card(card: ModelCard) -> None:
     ):
         shown = [line for line in lines if line]
         if shown:
-            console.print(f"[bold]{title}[/bold]")
+            console.print(title, style="bold")
             for line in shown:
                 console.print(f"  {line}", markup=False, highlight=False)

@@ -28,13 +28,13 @@ def print_list(protocols: Sequence[Protocol]) -> None:
     for protocol in protocols:
         sets = f"{len(protocol.training)} to train, {len(protocol.tests)} to test"
         table.add_row(protocol.name, protocol.title, sets)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def print_protocol(protocol: Protocol) -> None:
     """Print all of a protocol, with sources."""
-    console = Console()
-    console.print(f"[bold]{protocol.name}[/bold]: {protocol.title}", highlight=False)
+    console = Console(markup=False)
+    console.print(f"{protocol.name}: {protocol.title}", style="bold", highlight=False)
     console.print(protocol.description, highlight=False)
     console.print(f"scored by the preset {protocol.preset} ({protocol.mode}); source: {protocol.source}\n")
     console.print(_sets_table(protocol))
@@ -52,7 +52,7 @@ def print_protocol(protocol: Protocol) -> None:
 
 def print_check(report: CheckReport) -> None:
     """Print what a check found: a table of the sets, then the problems, then the pairs."""
-    console = Console()
+    console = Console(markup=False)
     table = Table(title=f"protocol {report.protocol.name}", title_justify="left")
     for column, justify in (
         ("set", "left"),
@@ -92,7 +92,7 @@ def print_check(report: CheckReport) -> None:
 
 def print_results(results: ProtocolResults, out: Path) -> None:
     """Print a run's figures beside the published ones, and what to know of them."""
-    console = Console()
+    console = Console(markup=False)
     console.print(own_figures(results).terminal())
     for grid in comparison(results.protocol, results):
         console.print(grid.terminal())

@@ -154,7 +154,7 @@ def _print_result(result: RobustnessResult) -> None:
             table.add_row(attack.attack.name if place == 0 else "", str(level.level), *_cells(level))
         name = "area" if attack.attack.numeric else "mean"
         table.add_row("", name, _figure(attack.area.value), _range(attack.area), _figure(attack.retention.value))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _cells(level: LevelResult) -> list[str]:

@@ -33,6 +33,9 @@ def shard(
     ] = None,
     shard_mb: Annotated[float, typer.Option(min=0.001, help="Megabytes of images in a shard, about.")] = 256.0,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Shards written at the same time.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also in place of shards of another dataset or of further splits.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read all shards at the end and compare their checksums.")
     ] = False,
@@ -48,7 +51,14 @@ def shard(
         raise typer.BadParameter(f"{min(unknown)!r} is not one of {', '.join(SPLITS)}, none", param_hint="--split")
     chosen = None if not splits else {None if split == "none" else split for split in splits}
     with Dataset.open(dataset) as opened:
-        report = write_shards(opened, output, shard_bytes=round(shard_mb * 2**20), splits=chosen, workers=workers)
+        report = write_shards(
+            opened,
+            output,
+            shard_bytes=round(shard_mb * 2**20),
+            splits=chosen,
+            workers=workers,
+            overwrite=overwrite,
+        )
     kept = report.shards - report.written
     print(
         f"{output}: {report.images:,} images in {report.shards:,} shards, {report.bytes / 2**20:,.1f} MB"

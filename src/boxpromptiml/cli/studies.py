@@ -253,9 +253,9 @@ def _print_report(report: StudyReport) -> None:
 
     from boxpromptiml.evaluation.studies.report import rows_of
 
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
-        console = Console(width=10_000)
+        console = Console(width=10_000, markup=False)
     for test in report.results:
         header, rows = rows_of(report, test, brief=True)
         table = Table(title=f"study {report.kind}, {report.preset} on {test}", title_justify="left")

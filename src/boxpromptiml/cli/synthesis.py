@@ -195,4 +195,4 @@ def _report(summary: SynthesisSummary, output: Path, as_json: bool) -> None:
     for split in sorted(summary.kinds, key=["", "train", "val", "test"].index):
         counts = [summary.kinds[split].get(kind, 0) for kind in kinds]
         table.add_row(split or "-", *(str(count) for count in (*counts, sum(counts))))
-    Console().print(table)
+    Console(markup=False).print(table)

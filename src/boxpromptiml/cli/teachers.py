@@ -177,7 +177,7 @@ def _write_report(data: Any, path: Path, summary: PseudoLabelSummary, split: str
 
 
 def _print_summary(summary: PseudoLabelSummary) -> None:
-    console = Console()
+    console = Console(markup=False)
     counts = Table("images", "", title=f"pseudo masks, teacher {summary.teacher}", title_justify="left")
     counts.columns[1].justify = "right"
     rate = f" ({summary.made / summary.seconds:.1f} images/s)" if summary.made and summary.seconds else ""
@@ -218,7 +218,7 @@ def _print_some(lines: list[str]) -> None:
 
 
 def _print_agreement(agreement: Agreement, worst: int) -> None:
-    console = Console()
+    console = Console(markup=False)
     table = Table("group", "images", "pixel F1", "IoU", title="pseudo masks against true masks", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"

@@ -157,4 +157,4 @@ def _print_summary(summary: TrainingSummary, onnx: Path) -> None:
     table.add_row("waiting for data", f"{summary.data_wait_share:.1%}")
     table.add_row("peak memory", f"{summary.peak_memory_mb:.0f} MB")
     table.add_row("ONNX", onnx.name)
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -72,6 +72,7 @@ def write_shards(
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     splits: Collection[str | None] | None = None,
     workers: int = 1,
+    overwrite: bool = False,
 ) -> ShardReport:
     """Write a dataset as shards into a folder or below a URL, and an index at the end.
 
@@ -86,6 +87,7 @@ def write_shards(
         shard_bytes: a shard ends with the image that makes it as large as this.
         splits: only these, None among them for images in no split; None: all.
         workers: shards that are written at the same time.
+        overwrite: also in place of shards of another data set or of further splits.
 
     Raises:
         DatasetError: nothing to write, a file that is not what the dataset says, or a folder that holds other things.
@@ -99,8 +101,11 @@ def write_shards(
         found = folder.files()
         entries = {plan.name: _kept(folder, plan, found) for plan in plans}
         missing = [plan for plan in plans if entries[plan.name] is None]
+        if not overwrite:
+            gone = sorted(name for name in found if name.endswith(".jsonl") and not entries.get(_archive(name)))
+            _check_own(folder, gone, plans, splits)
         stale = {name for name in found if SHARD_FILE.match(name)} - {
-            f"{plan.name.removesuffix('.tar')}{suffix}" for plan in plans for suffix in (".tar", ".jsonl")
+            name for plan in plans for name in (plan.name, _list(plan.name))
         }
         complete = INDEX_NAME in found and not missing and not stale and _is_index_of(folder, plans)
         if INDEX_NAME in found and not complete:
@@ -125,6 +130,33 @@ def _check_free(folder: OutputFolder, out: str) -> None:
     foreign = sorted(name for name in others if not name.startswith("."))
     if foreign:
         raise DatasetError(f"{out}: holds other things than shards ({foreign[0]}); choose another folder")
+
+
+def _check_own(
+    folder: OutputFolder, lists: Sequence[str], plans: Sequence[_Plan], splits: Collection[str | None] | None
+) -> None:
+    """Refuse to replace or remove shards that this data set and these splits cannot have been written as before."""
+    remedy = "choose another folder, or replace them with --overwrite"
+    named = False
+    for name in lists:
+        with suppress(StorageError, ValueError):  # a damaged list is written anew
+            head, *lines = folder.read(name).splitlines()
+            split = ShardEntry.model_validate_json(head).split
+            if splits is not None and split not in splits:
+                raise DatasetError(f"{folder.name}: holds shards of the split {split or 'none'} too; {remedy}")
+            if not named:  # images are mixed: those of one shard tell of all
+                before = {str(Listed.model_validate_json(line).record["image"]) for line in lines}
+                if before.isdisjoint(item.record.image for plan in plans for item in plan.items):
+                    raise DatasetError(f"{folder.name}: holds shards of other images ({min(before)}); {remedy}")
+                named = True
+
+
+def _archive(list_name: str) -> str:
+    return f"{list_name.removesuffix('.jsonl')}.tar"
+
+
+def _list(archive_name: str) -> str:
+    return f"{archive_name.removesuffix('.tar')}.jsonl"
 
 
 def _plans(dataset: Dataset, shard_bytes: int, splits: Collection[str | None] | None) -> list[_Plan]:
@@ -181,7 +213,7 @@ def _kept(folder: OutputFolder, plan: _Plan, found: Collection[str]) -> ShardEnt
     if plan.name not in found:
         return None
     with suppress(StorageError, ValueError, IndexError):
-        head = folder.read(f"{plan.name.removesuffix('.tar')}.jsonl").split(b"\n", 1)[0]
+        head = folder.read(_list(plan.name)).split(b"\n", 1)[0]
         entry = ShardEntry.model_validate_json(head)
         if entry.source == plan.source and entry.name == plan.name and folder.size(plan.name) == entry.bytes:
             return entry
