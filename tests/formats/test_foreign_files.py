@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -655,6 +656,54 @@ def test_what_people_drew_is_kept(two: Path, dataset: Dataset) -> None:
     again = dataset.get(name)
     assert again.boxes == (Box(6, 6, 9, 9),)
     assert again.mask != drawn.mask
+
+
+@pytest.mark.parametrize("own", [{}, {"label": "authentic"}])
+def test_a_box_that_was_removed_elsewhere_comes_back_on_request(
+    two: Path, dataset: Dataset, own: dict[str, str]
+) -> None:
+    first = coco([{"id": 1, "bbox": [4, 5, 10, 5], "segmentation": [[5, 5, 15, 5, 15, 10]]}])
+    drawn = read(write(two / "all.json", first), dataset)["a.png"]
+    assert drawn.mask is not None
+    images = [{"id": 7, "file_name": "a.png", "boxpromptiml": own}]
+    corrected = write(two / "all.json", coco([], images=images))
+    assert import_source(corrected, dataset, group_by="none").kept == (drawn.image,)
+    assert dataset.get(drawn.image) == drawn
+    assert import_source(corrected, dataset, group_by="none", overwrite=True).changed == 1
+    record = dataset.get(drawn.image)
+    assert (record.boxes, record.label, record.mask) == ((), own.get("label"), None)
+
+
+def test_a_mask_that_no_format_drew_stays_where_boxes_change(two: Path, dataset: Dataset, paint: Paint) -> None:
+    first = read(write(two / "all.json", coco([{"id": 1, "bbox": [4, 5, 10, 5]}])), dataset)["a.png"]
+    dataset.put(replace(first, mask="../source/truth.png"))
+    write(two / "all.json", coco([{"id": 1, "bbox": [6, 6, 3, 3]}]))
+    again = read(two / "all.json", dataset, overwrite=True)["a.png"]
+    assert (again.boxes, again.mask) == ((Box(6, 6, 9, 9),), "../source/truth.png")
+
+
+def test_what_says_nothing_of_an_image_contradicts_nobody(two: Path, dataset: Dataset, paint: Paint) -> None:
+    """A region of a category that does not count, a YOLO image without a file, a task that nobody did, a folder."""
+    drawn = read(write(two / "all.json", coco([{"id": 1, "bbox": [4, 5, 10, 5]}])), dataset)["a.png"]
+    write(two / "all.json", coco([{"id": 1, "bbox": [1, 1, 5, 5], "category_id": 2}]))
+    options = ReadOptions(tampered=("splice",))
+    sources = [two / "all.json", write(two / "tasks.json", [{"data": {"image": "a.png"}, "annotations": []}])]
+    for overwrite in (False, True):
+        assert import_source(sources[0], dataset, options=options, overwrite=overwrite).kept == ()
+    assert import_source(sources[1], dataset).kept == ()
+    write(two / "labels" / "sub" / "b.txt", "")
+    assert import_source(two, dataset, format="yolo", overwrite=True).format == "YOLO labels"
+    assert import_source(two / "images", dataset, format="images").kept == ()
+    stored = dataset.get(drawn.image)
+    assert (stored.boxes, stored.label) == (drawn.boxes, "tampered")
+
+
+def test_an_image_of_another_size_loses_its_mask(two: Path, dataset: Dataset, paint: Paint) -> None:
+    content = coco([{"id": 1, "bbox": [4, 5, 10, 5], "segmentation": [[5, 5, 15, 5, 15, 10]]}])
+    assert read(write(two / "all.json", content), dataset)["a.png"].mask is not None
+    paint("images/a.png", (1, 2, 3), (20, 15))
+    record = read(two / "images", dataset)["a.png"]
+    assert (record.width, record.boxes, record.mask) == (20, (), None)
 
 
 def test_importing_again_changes_nothing(two: Path, dataset: Dataset) -> None:

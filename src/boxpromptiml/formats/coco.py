@@ -97,6 +97,7 @@ def read_coco(path: Path, options: ReadOptions) -> Source:
     for name in names.values():
         categories.seen.add(name)
     shapes: dict[int | str, list[Shape]] = defaultdict(list)
+    others: set[int | str] = set()
     for number, annotation in enumerate(coco.annotations):
         entry = f"annotations[{number}]" + ("" if annotation.id is None else f" (id {annotation.id})")
         where = f"{path}: {entry}"
@@ -108,6 +109,8 @@ def read_coco(path: Path, options: ReadOptions) -> Source:
             shape = _shape(problems, where, entry, annotation, options)
             if shape is not None:
                 shapes[annotation.image_id].append(shape)
+        else:
+            others.add(annotation.image_id)
     problems.raise_if_any()
     categories.check(path)
     finder = ImageFinder(image_folders(path), options.images)
@@ -126,7 +129,13 @@ def read_coco(path: Path, options: ReadOptions) -> Source:
                 file,
                 mask=mask,
                 label=stated_label(own.label, shapes[image.id]),
-                annotation=Annotation(tuple(shapes[image.id]), image.width, image.height, skipped=own.skipped),
+                annotation=Annotation(
+                    tuple(shapes[image.id]),
+                    image.width,
+                    image.height,
+                    skipped=own.skipped,
+                    others=image.id in others,
+                ),
                 split=own.split,
                 entry=entry,
             )

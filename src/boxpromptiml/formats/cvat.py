@@ -72,7 +72,7 @@ def read_cvat(path: Path, options: ReadOptions) -> Source:
             Candidate(
                 file,
                 label=stated_label(label, shapes),
-                annotation=Annotation(tuple(shapes), width, height, skipped=skipped),
+                annotation=Annotation(tuple(shapes), width, height, skipped=skipped, others=_has_regions(image)),
                 split=_SPLITS.get(image.get("subset", "").lower()),
                 entry=entry,
             )
@@ -80,6 +80,10 @@ def read_cvat(path: Path, options: ReadOptions) -> Source:
     problems.raise_if_any()
     categories.check(path)
     return without_repetition("CVAT file", candidates, mismatches)
+
+
+def _has_regions(image: Element) -> bool:
+    return any(element.tag not in ("tag", "attribute") for element in image)
 
 
 def _shapes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ class Examined:
         label: what is known of it.
         mask: the mask file, the mended one if it was mended.
         mended: what was wrong with the mask or the boxes and was mended; None if nothing.
-        boxes: the boxes that the format draws; None for a format that draws none.
+        boxes: the boxes that the format draws; None where it says nothing about regions.
         pixels: draws the mask of the format's polygons, uint8 (h, w) 0/255, where they say it for every region.
         incomplete: whether they say it for some regions only, so that there is no mask.
         skipped: a person looked and left it.
@@ -118,6 +119,11 @@ def save_drawn(folder: Path, image: Path, mask: NDArray[np.uint8]) -> Path:
     return path
 
 
+def is_drawn(mask: str) -> bool:
+    """Whether a record's mask is one of `save_drawn`: what it shows are the shapes of a format, as they were then."""
+    return re.search(r"-[0-9a-f]{8}-[0-9a-f]{8}\.png$", mask) is not None
+
+
 def _digest(image: Path) -> str:
     return hashlib.sha256(os.fsencode(image.absolute())).hexdigest()[:8]
 
@@ -155,7 +161,7 @@ def _with_shapes(
     return replace(
         found,
         mended=mended,
-        boxes=resolved.boxes if size == own else rescaled(resolved.boxes, size, own),
+        boxes=None if annotation.others and not count else rescaled(resolved.boxes, size, own),
         pixels=None if resolved.mask is None or found.mask else partial(_drawn, annotation, size, own),
         incomplete=resolved.incomplete and found.mask is None,
         skipped=annotation.skipped,

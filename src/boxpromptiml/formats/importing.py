@@ -35,7 +35,7 @@ class ImportReport:
         labels: images of the source by label.
         left_out: images and masks that were not imported, and why.
         mended: images that were imported with a mended mask, and what was wrong with it.
-        kept: images whose stored boxes differ from the source's and were kept.
+        kept: images on which a person has said something else than the source; they were kept.
         incomplete: images with polygons or masks for some of their regions only: only the boxes were taken.
         groups: source groups in the dataset now.
         crossing: source groups that have images in several splits.
@@ -92,8 +92,8 @@ def import_source(
         workers: threads that read files; default one a CPU.
         format: the source's format, one of `IMPORT_FORMATS`; None to tell it by the content.
         options: what is to be known for reading it.
-        overwrite: replace boxes of annotated images that differ from the source's; without it they are kept and
-            reported.
+        overwrite: where the source says otherwise about an annotated image (other boxes, none any more, another
+            label), take its boxes, label and mask as they are; without it these images are kept and reported.
 
     Raises:
         RejectedError: malformed entries, or files that do not fit together, under ``error``; nothing was imported.
@@ -157,11 +157,12 @@ def store_examined(
             skipped=image.skipped,
         )
         stored = known.get(name)
-        if stored is not None and is_contradicted(stored, proposed, overwrite):
+        draws = image.boxes is not None
+        if stored is not None and not overwrite and is_contradicted(stored, proposed, draws):
             kept.append(name)
             new[name] = replace(stored, split=split or stored.split)
         else:
-            new[name] = merged(stored, proposed, split is not None)
+            new[name] = merged(stored, proposed, split_given=split is not None, draws=draws)
             if image.pixels is not None:
                 drawn[name] = image
     for name, mask in draw_masks(drawn, dataset.root / MASKS):

@@ -120,6 +120,7 @@ def read_label_studio(path: Path, options: ReadOptions) -> Source:
         chosen = _chosen(task.annotations)
         shapes: list[Shape] = []
         words: list[str] = []
+        others = False
         try:
             for place, result in enumerate(() if chosen is None else chosen.result):
                 if result.type == "choices":
@@ -132,6 +133,8 @@ def read_label_studio(path: Path, options: ReadOptions) -> Source:
                     shape = _shape(problems, where, f"{entry}.result[{place}]", result, options)
                     if shape is not None:
                         shapes.append(shape)
+                else:
+                    others = True
             image = _find(finder, address)
             width, height = _size(entry, () if chosen is None else chosen.result)
         except (ValueError, NotFoundError) as error:
@@ -144,13 +147,16 @@ def read_label_studio(path: Path, options: ReadOptions) -> Source:
             Candidate(
                 image,
                 label=stated_label(label, shapes),
-                annotation=Annotation(
+                annotation=None
+                if chosen is None
+                else Annotation(
                     tuple(shapes),
                     width,
                     height,
                     shares=True,
                     skipped=skipped or cancelled,
                     seconds=seconds if seconds is not None and seconds >= 0 else None,
+                    others=others,
                 ),
                 entry=f"task {entry}",
             )

@@ -102,7 +102,13 @@ def read_labelme(path: Path, options: ReadOptions) -> Source:
             Candidate(
                 image,
                 label=stated_label(label, shapes),
-                annotation=Annotation(tuple(shapes), read.imageWidth, read.imageHeight, skipped=skipped),
+                annotation=Annotation(
+                    tuple(shapes),
+                    read.imageWidth,
+                    read.imageHeight,
+                    skipped=skipped,
+                    others=len(wanted) < len(read.shapes),
+                ),
                 entry=str(file),
             )
         )

@@ -55,6 +55,7 @@ class Annotation:
         shares: boxes are given as shares of width and height, in [0, 1], rather than in pixels.
         skipped: a person looked and left it.
         seconds: active annotation time; None if unknown.
+        others: whether there are regions of categories that do not count: no shapes then say nothing about the image.
     """
 
     shapes: tuple[Shape, ...] = ()
@@ -63,6 +64,7 @@ class Annotation:
     shares: bool = False
     skipped: bool = False
     seconds: float | None = None
+    others: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,10 @@ def read_voc(path: Path, options: ReadOptions) -> Source:
                 image,
                 label="tampered" if shapes else "authentic" if looked_at else None,
                 annotation=Annotation(
-                    tuple(shapes), whole(root.findtext("size/width")), whole(root.findtext("size/height"))
+                    tuple(shapes),
+                    whole(root.findtext("size/width")),
+                    whole(root.findtext("size/height")),
+                    others=root.find("object") is not None,
                 ),
                 split=splits.get(name),
                 entry=str(file),

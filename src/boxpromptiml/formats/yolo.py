@@ -51,12 +51,13 @@ def read_yolo(path: Path, options: ReadOptions) -> Source:
     for image, labels, split, mask in _places(folder, options):
         claimed.add(labels)
         shapes = _read_labels(labels, names, categories, problems, options)
+        others = shapes == [] and _has_lines(labels)
         candidates.append(
             Candidate(
                 image,
                 mask=mask,
-                label=None if shapes is None else "tampered" if shapes else None if _has_lines(labels) else "authentic",
-                annotation=Annotation(tuple(shapes or ()), shares=True),
+                label=None if shapes is None else "tampered" if shapes else None if others else "authentic",
+                annotation=None if shapes is None else Annotation(tuple(shapes), shares=True, others=others),
                 split=split,
                 entry=str(labels),
             )
