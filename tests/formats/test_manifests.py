@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +71,53 @@ def test_boxes_are_not_lost_to_an_old_manifest(dataset: Dataset) -> None:
     assert dataset.get(RECORD.image) == drawn
     assert import_manifest(manifest, dataset, overwrite=True).changed == 1
     assert dataset.get(RECORD.image) == replace(RECORD, version=3)
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        {"boxes": (), "label": "authentic", "seconds": None},
+        {"boxes": (), "label": "tampered", "skipped": True},
+        {"seconds": 9.0},
+        {"review": "rejected"},
+    ],
+)
+def test_what_a_person_said_is_not_lost_to_an_old_manifest(dataset: Dataset, done: dict[str, Any]) -> None:
+    dataset.put(replace(RECORD, review="accepted"))
+    manifest = written(dataset, dataset.root / "m.jsonl")
+    dataset.put(replace(dataset.get(RECORD.image), **done))
+    stored = dataset.get(RECORD.image)
+    report = import_manifest(manifest, dataset)
+    assert (report.kept, report.unchanged) == ((RECORD.image,), 1)
+    assert dataset.get(RECORD.image) == stored
+    assert import_manifest(manifest, dataset, overwrite=True).kept == ()
+    assert dataset.get(RECORD.image) == replace(RECORD, review="accepted", version=3)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_line_leaves_out_stays_as_it_is_stored(dataset: Dataset, overwrite: bool) -> None:
+    record = replace(RECORD, split="train", group="scene1", kind="splice", review="accepted")
+    dataset.put(record)
+    before_annotation = {"image": RECORD.image, "width": 40, "height": 30, "label": None}
+    same_boxes = {**before_annotation, "regions": [{"box": [1, 2, 3, 4]}], "split": "val"}
+    for line, expected in (
+        (before_annotation, replace(record, version=1)),
+        (same_boxes, replace(record, split="val", version=2)),
+    ):
+        (dataset.root / "m.jsonl").write_text(json.dumps(line))
+        assert import_manifest(dataset.root / "m.jsonl", dataset, overwrite=overwrite).kept == ()
+        assert dataset.get(RECORD.image) == expected
+
+
+def test_another_tool_fills_in_what_nobody_has_said(dataset: Dataset) -> None:
+    dataset.put(ImageRecord("a.png", 40, 30, group="scene1", mask="masks/a.png"))
+    (dataset.root / "m.jsonl").write_text(
+        '{"image": "a.png", "width": 40, "height": 30, "regions": [{"box": [1, 1, 5, 5]}], "seconds": 3.0}'
+    )
+    assert import_manifest(dataset.root / "m.jsonl", dataset).changed == 1
+    record = dataset.get("a.png")
+    assert (record.boxes, record.label, record.seconds) == ((Box(1, 1, 5, 5),), "tampered", 3.0)
+    assert (record.group, record.mask) == ("scene1", "masks/a.png")
 
 
 def test_a_malformed_manifest_imports_nothing(tmp_path: Path) -> None:

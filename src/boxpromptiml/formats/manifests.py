@@ -9,6 +9,7 @@ from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.dataset.manifest import read_manifest
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.formats.importing import ImportReport, store_records
+from boxpromptiml.formats.merging import is_annotated
 from boxpromptiml.formats.source import RejectedError
 
 
@@ -25,8 +26,9 @@ def import_manifest(
         path: the manifest.
         dataset: where to; a folder is made into a dataset, but only once the manifest has been accepted.
         base: the folder that the manifest's paths are relative to; None for the manifest's own.
-        overwrite: also replace records whose stored boxes differ from the manifest's. Without it these images are
-            kept as they are and reported: nobody's boxes are lost to an old manifest.
+        overwrite: also take what a line says where a person has said something else (boxes, label, skip mark,
+            seconds, verdict on the pseudo mask). Without it these images are kept as they are and reported: nobody's
+            work is lost to an old manifest. What a line leaves out stays as it is stored.
 
     Raises:
         RejectedError: malformed lines; nothing was imported.
@@ -55,11 +57,66 @@ def _store(records: list[ImageRecord], folder: Path, dataset: Dataset, overwrite
         moved = _moved(record, folder, dataset)
         imported.add(moved.image)
         stored = known.get(moved.image)
-        if stored is not None and stored.boxes and stored.boxes != moved.boxes and not overwrite:
+        if stored is None:
+            everything[moved.image] = moved
+        elif not overwrite and _is_contradicted(stored, moved):
             kept.append(moved.image)
         else:
-            everything[moved.image] = replace(moved, version=stored.version if stored else 0)
+            everything[moved.image] = _merged(stored, moved)
     return store_records(dataset, known, everything.values(), format="manifest", imported=imported, kept=tuple(kept))
+
+
+def _is_contradicted(stored: ImageRecord, line: ImageRecord) -> bool:
+    """Whether a line says otherwise about an image that a person has annotated or reviewed.
+
+    What it leaves out says nothing: the manifest may have been written before the person's work.
+    """
+    if not is_annotated(stored) and stored.review is None:
+        return False
+    return (
+        (stored.width, stored.height) != (line.width, line.height)
+        or _annotates_otherwise(stored, line)
+        or (None not in (stored.seconds, line.seconds) and stored.seconds != line.seconds)
+        or (stored.review is not None and line.review not in (None, stored.review))
+        or (stored.review is not None and line.pseudo not in (None, stored.pseudo))
+    )
+
+
+def _annotates_otherwise(stored: ImageRecord, line: ImageRecord) -> bool:
+    return (
+        line.boxes not in ((), stored.boxes)
+        or line.label not in (None, stored.label or "tampered")
+        or (line.skipped and not stored.skipped)
+    )
+
+
+def _merged(stored: ImageRecord, line: ImageRecord) -> ImageRecord:
+    """What the line says, and what is stored where it says nothing.
+
+    An annotation is one thing: where the line's is another one, nothing of the stored one is left in it.
+    """
+    kept = replace(
+        line,
+        version=stored.version,
+        split=line.split or stored.split,
+        group=line.group or stored.group,
+        kind=line.kind or stored.kind,
+    )
+    if (stored.width, stored.height) != (line.width, line.height):
+        return kept
+    kept = replace(kept, mask=line.mask or stored.mask, pseudo=line.pseudo or stored.pseudo)
+    if _annotates_otherwise(stored, line):
+        if line.label == "authentic":
+            return replace(kept, mask=line.mask, kind=line.kind)
+        return replace(kept, label=line.label or ("tampered" if line.boxes else None))
+    return replace(
+        kept,
+        boxes=line.boxes or stored.boxes,
+        label=line.label or stored.label,
+        skipped=line.skipped or stored.skipped,
+        seconds=stored.seconds if line.seconds is None else line.seconds,
+        review=line.review or (stored.review if kept.pseudo == stored.pseudo else None),
+    )
 
 
 def _moved(record: ImageRecord, folder: Path, dataset: Dataset) -> ImageRecord:
