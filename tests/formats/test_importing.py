@@ -250,6 +250,27 @@ def test_antialiased_masks_are_taken_as_they_are(source: Path, dataset: Dataset,
     assert [problem.severity for problem in validate(dataset)] == ["warning"]
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_masks_of_ones_are_no_empty_masks(source: Path, dataset: Dataset, paint: Paint, depth: type) -> None:
+    """Class numbers instead of grey, or 255 in a file of 16 bits: nothing is above half of what the file can hold."""
+    paint("Tp/a.png", (1, 2, 3))
+    (source / "Gt").mkdir()
+    pixels = np.zeros((30, 40), depth)
+    pixels[:, :20] = 1 if depth is np.uint8 else 255
+    Image.fromarray(pixels).save(source / "Gt/a.png")
+    (source / "list.json").write_text('[["Tp/a.png", "Gt/a.png"]]')
+    for path in (source, source / "list.json"):
+        with pytest.raises(RejectedError) as caught:
+            import_source(path, dataset)
+        assert "has no pixel above 127, its largest is 1 of 255" in caught.value.problems[0]
+        import_source(path, dataset, on_mismatch="resize")
+        (record,) = dataset.records()
+        assert (record.label, open_mask(dataset.path(record.mask or "")).tolist()[0]) == (
+            "tampered",
+            [255] * 20 + [0] * 20,
+        )
+
+
 def test_sizes_are_those_of_the_upright_image(source: Path, dataset: Dataset, paint: Paint) -> None:
     path = paint("Tp/a.jpg", (1, 2, 3))
     exif = Image.Exif()

@@ -190,16 +190,21 @@ def _with_mask(candidate: Candidate, mender: Mender | None) -> Examined | Mismat
         return Examined(candidate.image, width, height, candidate.label, None)
     try:
         coloured = mask_is_coloured(candidate.mask)
-        mask = open_image(candidate.mask).max(axis=2) if coloured else open_mask(candidate.mask)
+        mask = open_image(candidate.mask).max(axis=2) if coloured else open_mask(candidate.mask, faint=True)
     except ImageError as error:
         return Mismatch(candidate.image, f"its mask {candidate.mask} {error.reason}")
     label: Label | None = candidate.label
     if candidate.label_by_mask:
-        label = "tampered" if (mask > 127).any() else "authentic"
+        label = "tampered" if mask.any() else "authentic"
+    largest = int(mask.max())
+    # Tampered as 1 rather than 255, as in masks of class numbers.
+    threshold = 127 if largest == 0 or largest > 127 else 0
     mask_height, mask_width = mask.shape
     reasons = []
     if coloured:
         reasons.append("is coloured, not grey")
+    if threshold == 0:
+        reasons.append(f"has no pixel above 127, its largest is {largest} of 255")
     if mask.shape != (height, width):
         reasons.append(f"is {mask_width} x {mask_height} pixels, the image {width} x {height}")
     if not reasons:
@@ -209,5 +214,5 @@ def _with_mask(candidate: Candidate, mender: Mender | None) -> Examined | Mismat
         return problem
     if not _alike((mask_width, mask_height), (width, height)):
         return Mismatch(candidate.image, f"{problem.reason}: another aspect ratio, cannot be mended")
-    mended = resize_nearest(np.where(mask > 127, np.uint8(255), np.uint8(0)), height, width)
+    mended = resize_nearest(np.where(mask > threshold, np.uint8(255), np.uint8(0)), height, width)
     return Examined(candidate.image, width, height, label, mender(candidate, mended), problem)

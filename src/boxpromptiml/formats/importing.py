@@ -78,10 +78,11 @@ def import_source(
     Args:
         src: the source.
         dataset: where to; a folder is made into a dataset, but only once the source has been accepted.
-        on_mismatch: for masks that are missing, unreadable, coloured, ambiguous or of another size, masks without an
-            image and unreadable images: ``error`` imports nothing, ``skip`` leaves these images out, ``resize`` mends
-            masks of another size (nearest neighbour; not if the aspect ratio differs by more than 5 %) and coloured
-            ones (tampered where the brightest channel is above 127) into ``masks/``, scales boxes that were drawn at
+        on_mismatch: for masks that are missing, unreadable, coloured, too dark, ambiguous or of another size, masks
+            without an image and unreadable images: ``error`` imports nothing, ``skip`` leaves these images out,
+            ``resize`` mends masks of another size (nearest neighbour; not if the aspect ratio differs by more than
+            5 %), coloured ones (tampered where the brightest channel is above 127) and those that are not empty but
+            nowhere above 127 (tampered where they are above 0) into ``masks/``, scales boxes that were drawn at
             another size, clips those that overhang the image, and leaves the rest out.
         label: of the images that the source does not label.
         split: of all images; None keeps what is known.
@@ -282,6 +283,6 @@ def _rejected(src: str | Path, mismatches: list[Mismatch]) -> RejectedError:
     count = "1 file does" if len(mismatches) == 1 else f"{len(mismatches)} files do"
     return RejectedError(
         f"{src}: {count} not fit, nothing was imported; --on-mismatch skip leaves such images out, "
-        "resize mends masks of another size or with colours",
+        "resize mends masks of another size, with colours or with 1 for 255",
         tuple(str(mismatch) for mismatch in mismatches),
     )

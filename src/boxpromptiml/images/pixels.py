@@ -27,13 +27,16 @@ _ORIENTATION_TAG = 0x0112
 _STRIP_PIXELS = 1 << 16  # a strip fits into a core's cache
 
 
-def upright_pixels(picture: Image.Image, mode: str, name: str | Path) -> NDArray[np.uint8]:
-    """The pixels of a picture, upright and 8 bits: (h, w, 3) for mode RGB, (h, w) for mode L."""
+def upright_pixels(picture: Image.Image, mode: str, name: str | Path, faint: bool = False) -> NDArray[np.uint8]:
+    """The pixels of a picture, upright and 8 bits: (h, w, 3) for mode RGB, (h, w) for mode L.
+
+    With `faint` no 16-bit grey becomes 0 that is not 0.
+    """
     # A TIFF's depth and polarity have to be asked for before loading closes the file.
     bits, inverted = _depth(picture)
     turn = load(picture, name)
     if picture.mode.startswith("I"):
-        return _in_strips(picture, mode, turn, lambda strip: _high_byte(strip, bits, inverted, name))
+        return _in_strips(picture, mode, turn, lambda strip: _high_byte(strip, bits, inverted, name, faint))
     return _in_strips(picture, mode, turn, lambda strip: strip if strip.mode == mode else strip.convert(mode))
 
 
@@ -108,7 +111,7 @@ def _in_strips(picture: Image.Image, mode: str, turn: int, converted: Any) -> ND
     return out
 
 
-def _high_byte(strip: Image.Image, bits: int, inverted: bool, name: str | Path) -> Image.Image:
+def _high_byte(strip: Image.Image, bits: int, inverted: bool, name: str | Path, faint: bool) -> Image.Image:
     """Integer grey of up to 16 bits to 8 bits by its high byte, as Pillow does for 16-bit colour."""
     values = np.asarray(strip)
     if strip.mode == "I":
@@ -116,7 +119,11 @@ def _high_byte(strip: Image.Image, bits: int, inverted: bool, name: str | Path) 
         if low < 0 or high > 0xFFFF:
             raise ImageError(name, f"has 32-bit pixels from {low} to {high}; save it with 8 or 16 bits")
     grey = (values >> (bits - 8)).astype(np.uint8)
-    return Image.fromarray(255 - grey if inverted else grey)
+    if inverted:
+        grey = 255 - grey
+    if faint:
+        grey = np.maximum(grey, (values != ((1 << bits) - 1 if inverted else 0)).astype(np.uint8))
+    return Image.fromarray(grey)
 
 
 def _depth(picture: Image.Image) -> tuple[int, bool]:

@@ -158,14 +158,19 @@ def encoded_size(data: bytes, name: str | Path = "<bytes>", *, max_pixels: int =
     return _size(io.BytesIO(data), name, max_pixels)
 
 
-def open_mask(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+def open_mask(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, faint: bool = False) -> NDArray[np.uint8]:
     """Read a mask file as upright 8-bit grey, uint8 (h, w): 1 bit becomes 0/255, colour its luminance (ITU-R 601).
+
+    Args:
+        path: the file.
+        max_pixels: see `open_image`.
+        faint: let what is not 0 among 16 bits be at least 1 among 8, to see that a mask is not empty.
 
     Raises:
         ImageError: as `open_image`.
     """
     with open_file(path) as stream:
-        return _decoded(stream, path, "L", max_pixels)
+        return _decoded(stream, path, "L", max_pixels, faint)
 
 
 def decode_mask(
@@ -189,9 +194,9 @@ def mask_is_coloured(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) 
     return bool((red != green).any() or (green != blue).any())
 
 
-def _decoded(stream: IO[bytes], name: str | Path, mode: str, max_pixels: int) -> NDArray[np.uint8]:
+def _decoded(stream: IO[bytes], name: str | Path, mode: str, max_pixels: int, faint: bool = False) -> NDArray[np.uint8]:
     with open_picture(stream, name, max_pixels) as picture:
-        return upright_pixels(picture, mode, name)
+        return upright_pixels(picture, mode, name, faint)
 
 
 def _size(stream: IO[bytes], name: str | Path, max_pixels: int) -> tuple[int, int]:
