@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -37,6 +38,15 @@ def test_the_model_id_is_the_digest_of_the_network(model: Path) -> None:
     assert localizer.model_id == sha256_of(model / "model.onnx")[:16]
     assert localizer.folder == model
     assert localizer.config == ModelConfig.load(model)
+
+
+@pytest.mark.parametrize("changed", [{"score_fraction": 0.2}, {"score_pooling": "logit"}])
+def test_another_rule_of_the_score_makes_another_model(model: Path, changed: dict[str, Any]) -> None:
+    plain = Localizer.load(model)
+    rule = plain.config.decision.model_copy(update=changed)
+    plain.config.model_copy(update={"decision": rule}).save(model)
+
+    assert Localizer.load(model).model_id != plain.model_id
 
 
 def test_the_network_file_itself_may_be_named(model: Path) -> None:

@@ -39,9 +39,9 @@ class Localizer:
 
     Attributes:
         config: the model's configuration.
-        model_id: first 16 digits of the SHA-256 of the runtime file, and of the calibration where there is one:
-            another network, format, precision or calibration has another, and so has the same without copies or with
-            another number of looks.
+        model_id: first 16 digits of the SHA-256 of the runtime file, and of calibration and rule of the score where
+            it has its own: another network, format, precision, calibration or rule has another, and so has the same
+            without copies or with another number of looks.
         folder: where the model lies.
         session: the network.
         choice: runtime, precision, threads and device that it was opened with.
