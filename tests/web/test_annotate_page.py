@@ -548,6 +548,61 @@ def test_survives_the_browsers_death(desk: Desk, server: Any) -> None:
     assert len(again.listed) == 1
 
 
+def test_another_dataset_at_the_same_address_gets_nothing(
+    desk: Desk, live_server: Any, folder: Path, make_photos: Any, wait_until: Callable[..., Any]
+) -> None:
+    """Both have an image of that name and version; the box waits in the browser for the dataset that it is of."""
+    other = folder.with_name("other")
+    make_photos(other, 5, WIDTH, HEIGHT)
+    server = live_server(folder, teacher="none", model="none")
+    desk.open(server)
+    server.stop()
+    desk.drag((10, 20), (110, 140))
+    wait_until(lambda: desk.state == "offline")
+    second = live_server(other, teacher="none", model="none", port=server.rsplit(":", 1)[1])
+    wait_until(lambda: desk.state == "elsewhere")
+    assert desk.page.locator(".save-state").inner_text() == "Another dataset is served here · 1 change waiting"
+    desk.press("Enter")  # was fetched ahead
+    desk.ready("photo-001.jpg")
+    desk.drag((30, 40), (200, 250))
+    wait_until(lambda: "2 changes waiting" in desk.page.locator(".save-state").inner_text())
+    desk.page.reload()
+    desk.ready()
+    assert desk.page.locator("#dataset-name").inner_text() == "other"
+    desk.saved()
+    with Dataset.open(other) as dataset:
+        assert {record.version for record in dataset.records()} == {1}
+    second.stop()
+    server.restart()
+    desk.page.reload()
+    desk.stores((10, 20, 110, 140))
+    desk.stores((30, 40, 200, 250), image="photo-001.jpg")
+
+
+def test_thumbnails_are_of_the_dataset_that_is_served(
+    desk: Desk, live_server: Any, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT), (0, 0, 255)).save(other / "photo-000.jpg")
+    colour = """() => {
+      const context = new OffscreenCanvas(1, 1).getContext("2d");
+      context.drawImage(document.querySelector(".image-row .thumb.loaded"), 0, 0, 1, 1);
+      return [...context.getImageData(0, 0, 1, 1).data];
+    }"""
+    server = live_server(folder, teacher="none", model="none")
+    desk.open(server)
+    desk.page.wait_for_selector(".thumb.loaded")
+    assert desk.page.evaluate(colour)[0] > 50
+    server.stop()
+    live_server(other, teacher="none", model="none", port=server.rsplit(":", 1)[1])
+    page = desk.page.context.new_page()
+    page.goto(f"{server}/")
+    page.wait_for_selector(".thumb.loaded")
+    red, _, blue, _ = page.evaluate(colour)
+    assert (red < 20, blue > 200) == (True, True)
+
+
 def test_sends_what_is_new_when_the_page_is_left(desk: Desk, server: Any) -> None:
     desk.open(server)
     desk.drag((30, 40), (200, 250))

@@ -341,7 +341,7 @@ def test_the_preview_becomes_exact(reviewer: Reviewer) -> None:
     answers: list[tuple[bool, bool]] = []
 
     def heard(response: Any) -> None:
-        if response.url.endswith("/api/preview"):
+        if "/api/preview?" in response.url:
             answers.append((response.request.post_data_json["exact"], response.json()["draft"]))
 
     page.on("requestfinished", lambda request: heard(request.response()))

@@ -10,6 +10,7 @@ from starlette.staticfiles import StaticFiles
 
 from boxpromptiml.http.errors import install_error_handlers
 from boxpromptiml.web import localize, pictures, preview, records, review, session, suggest
+from boxpromptiml.web.same_dataset import SameDataset
 from boxpromptiml.web.security import secure
 from boxpromptiml.web.settings import WebState
 
@@ -36,6 +37,7 @@ def create_app(state: WebState) -> FastAPI:
         return FileResponse(STATIC / "index.html")
 
     app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_middleware(SameDataset, dataset=state.dataset)
     secure(app, state.settings)
     return app
 

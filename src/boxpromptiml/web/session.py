@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
 
 from boxpromptiml import __version__
+from boxpromptiml.web.same_dataset import dataset_id
 from boxpromptiml.web.settings import WebState
 
 
@@ -24,7 +23,7 @@ def router(state: WebState) -> APIRouter:
         return {
             "name": None if dataset is None else dataset.root.name,
             # Browsers keep unsent changes by address, and another dataset may be served there the next time.
-            "id": None if dataset is None else hashlib.sha256(os.fsencode(dataset.root.resolve())).hexdigest()[:16],
+            "id": None if dataset is None else dataset_id(dataset),
             "images": 0 if counts is None else counts.images,
             "counts": None if counts is None else asdict(counts),
             "teacher": None if pool is None else {"name": pool.default, "points": pool.takes_points(pool.default)},

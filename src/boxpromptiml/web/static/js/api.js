@@ -15,6 +15,11 @@ export class ApiError extends Error {
   get temporary() {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
+
+  /** Whether another dataset is served at this address than the one that the page is about. */
+  get elsewhere() {
+    return this.status === 412;
+  }
 }
 
 /** The token of the page's address, kept for this tab only, and taken out of the address bar and its history. */
@@ -33,11 +38,14 @@ export class Api {
   #token = takeToken();
   // Tells this page's requests for previews from those of others: a newer one of the same page replaces an older one.
   #client = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+  // What the page is about, as long as it lives: the server refuses what is about another dataset than it has by then.
+  #dataset = null;
   onReached = () => {}; // called with true or false after every request: was the server there?
 
-  /** `/api/...` with a query; null and undefined parameters are left out. */
+  /** `/api/...` with a query; null and undefined parameters are left out. Photos that are localized are of no dataset. */
   url(path, query = {}) {
-    const pairs = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const all = path.startsWith("/api/localize") ? query : { ...query, dataset: this.#dataset };
+    const pairs = Object.entries(all).filter(([, value]) => value !== null && value !== undefined && value !== "");
     const text = new URLSearchParams(pairs).toString();
     return text ? `${path}?${text}` : path;
   }
@@ -87,7 +95,12 @@ export class Api {
     return this.json(path, { ...options, method: "POST", json });
   }
 
-  session = (signal) => this.get("/api/session", {}, signal);
+  async session(signal) {
+    const session = await this.get("/api/session", {}, signal);
+    this.#dataset ??= session.id;
+    return session;
+  }
+
   stats = (signal) => this.get("/api/stats", {}, signal);
   images = (query, signal) => this.get("/api/images", query, signal);
   position = (image, filters, signal) => this.get("/api/position", { ...filters, image }, signal);

@@ -4,7 +4,11 @@ import { button, fill, h, icon } from "../dom.js";
 import { STATE_NAMES } from "./image-list.js";
 
 const MASKS = { accepted: "mask accepted", stale: "mask of other boxes" };
-const SAVE_ICONS = { saved: "check", saving: "cloud", offline: "offline" };
+const SAVE_ICONS = { saved: "check", saving: "cloud", offline: "offline", elsewhere: "offline" };
+const AWAY = {
+  offline: "The server does not answer. The changes are kept in this browser and sent when it is back.",
+  elsewhere: "The changes are kept in this browser and sent when this page's dataset is served at this address again.",
+};
 
 export class Layout {
   #toastTimer = 0;
@@ -106,10 +110,12 @@ export class Layout {
 
   showSave({ state, waiting }) {
     const changes = `${waiting} change${waiting === 1 ? "" : "s"} waiting`;
-    const text = { saved: "Saved", saving: "Saving…", offline: `Offline · ${changes}` }[state];
+    const text = {
+      saved: "Saved", saving: "Saving…", offline: `Offline · ${changes}`, elsewhere: `Another dataset is served here · ${changes}`,
+    }[state];
     this.saveState.dataset.state = state;
     fill(this.saveState, icon(SAVE_ICONS[state]), h("span", { text }));
-    this.saveState.title = state === "offline" ? "The server does not answer. The changes are kept in this browser and sent when it is back." : text;
+    this.saveState.title = AWAY[state] ?? text;
   }
 
   /** A short message at the foot of the picture, with something to do about it. */

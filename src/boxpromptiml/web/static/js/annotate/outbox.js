@@ -11,7 +11,7 @@ const TIMEOUT_MS = 20_000;
 const KEEPALIVE_BYTES = 48_000; // browsers let requests outlive the page up to 64 KiB in all
 
 export class Outbox {
-  onState = () => {}; // {state: "saved" | "saving" | "offline", waiting}
+  onState = () => {}; // {state: "saved" | "saving" | "offline" | "elsewhere", waiting}
   onSaved = () => {}; // (record)
   onConflict = () => {}; // (image, mine, record): then `resolve`
   onFailed = () => {}; // (image, error, content): then `retry` or `discard`
@@ -20,6 +20,7 @@ export class Outbox {
   #entries = new Map(); // image -> {image, base, before, content, seconds, dirty, frozen, due, held}
   #running = false;
   #failures = 0;
+  #elsewhere = false; // another dataset is served at this address
   #timer = 0;
   #told = "";
 
@@ -173,21 +174,22 @@ export class Outbox {
     } catch (error) {
       return this.#refused(entry, error);
     }
-    this.#failures = 0;
+    this.#reached();
     this.#confirmed(entry, record);
     return true;
   }
 
   #refused(entry, error) {
     entry.due = 0;
-    if (error.temporary ?? true) {
-      // Whether it arrived is not known.
-      if (entry.frozen) entry.frozen.uncertain = true;
+    if ((error.temporary ?? true) || error.elsewhere) {
+      // Whether it arrived is not known. Where another dataset is served it did not, and waits for its own.
+      if (entry.frozen && !error.elsewhere) entry.frozen.uncertain = true;
       this.#failures += 1;
+      this.#elsewhere = Boolean(error.elsewhere);
       this.#keep(entry);
       return false;
     }
-    this.#failures = 0;
+    this.#reached();
     const theirs = error.status === 409 ? error.data?.record : null;
     if (theirs && sameContent(theirs, entry.content)) {
       this.#confirmed(entry, theirs, { settled: true });
@@ -202,6 +204,11 @@ export class Outbox {
       this.onFailed(entry.image, error, entry.content);
     }
     return true;
+  }
+
+  #reached() {
+    this.#failures = 0;
+    this.#elsewhere = false;
   }
 
   #confirmed(entry, record, { settled = false } = {}) {
@@ -249,7 +256,8 @@ export class Outbox {
 
   #report() {
     const waiting = this.#entries.size;
-    const state = !waiting ? "saved" : this.#failures ? "offline" : "saving";
+    const away = this.#elsewhere ? "elsewhere" : "offline";
+    const state = !waiting ? "saved" : this.#failures ? away : "saving";
     const told = `${state} ${waiting}`;
     if (told === this.#told) return;
     this.#told = told;

@@ -150,7 +150,8 @@ class AnnotateView {
     const before = layout.saveState.dataset.state;
     layout.showSave(state);
     if (state.state === "offline" && before !== "offline") this.#context.announce("The server does not answer. Changes are kept and sent later.");
-    if (before === "offline" && state.state === "saved") this.#context.announce("The server is back. Everything is saved.");
+    if (state.state === "elsewhere" && before !== "elsewhere") this.#context.announce("Another dataset is served here. Changes are kept for this one.");
+    if (["offline", "elsewhere"].includes(before) && state.state === "saved") this.#context.announce("The server is back. Everything is saved.");
   }
 
   #queue(ask) {
