@@ -134,6 +134,20 @@ def test_another_file_can_be_named_and_nothing_is_printed(
     assert captured.out + captured.err == ""
 
 
+def test_a_file_that_a_card_describes_is_not_replaced(make_model: Callable[..., Path]) -> None:
+    """The runtime would refuse the new one; and the card's figures are not its own."""
+    folder = make_model()
+    network = folder / "model.onnx"
+    network.write_bytes(b"as it was measured")
+    (folder / "card.json").write_text(json.dumps({"files": [{"name": network.name, "sha256": sha256_of(network)}]}))
+    for upsample in (False, True):
+        with pytest.raises(ModelError, match=r"model\.onnx: card\.json beside it describes that file .* --output, or"):
+            export_model(folder, upsample=upsample)
+        assert network.read_bytes() == b"as it was measured"
+    export_model(folder, precision="fp16")  # of which the card says nothing
+    assert Localizer.load(folder, precision="fp16", threads=1).folder == folder
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json there"):
         export_onnx(tmp_path)

@@ -18,6 +18,7 @@ from boxpromptiml.export.parity import Difference, check_parity, compare
 from boxpromptiml.files import atomic_path, sha256_of
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.model_config import WEIGHTS_NAME, ModelConfig
+from boxpromptiml.models import CARD_NAME, file_digests
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.card import Card, FileFormat, Precision, file_name
 from boxpromptiml.runtime.sessions import Choice, open_file
@@ -95,8 +96,8 @@ def export_model(
         calibration: needed for int8.
 
     Raises:
-        ModelError: the folder does not hold a model, the backbone cannot be exported, or the file is not close enough
-            to the model; nothing is written.
+        ModelError: the folder does not hold a model, the card there describes the file that would be replaced, the
+            backbone cannot be exported, or the file is not close enough to the model; nothing is written.
         DatasetError: the calibration set lacks what is needed.
         MissingExtraError: a package is not installed.
     """
@@ -109,6 +110,11 @@ def export_model(
     target = Path(output) if output is not None else source / file_name(form, precision)
     if target.suffix != (suffix := Path(file_name(form, precision)).suffix):
         raise ModelError(f"{target}: must end in {suffix}, by which the format is known")
+    if target.name in file_digests(target.parent):
+        raise ModelError(
+            f"{target}: {CARD_NAME} beside it describes that file and has its figures, another would be refused; write "
+            f"elsewhere with --output, or remove {CARD_NAME} to make the folder a model of its own"
+        )
     what = f"{target.name}, backbone {config.student.backbone}"
     # Beside the target, so that moving it there is one step.
     target.parent.mkdir(parents=True, exist_ok=True)
