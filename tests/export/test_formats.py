@@ -148,8 +148,8 @@ def test_upsampling_inside_the_graph(
         given = {"image": spec.batch([picture]), "size": size}
         found = _ask(made.path, form, given)
         assert found.shape == (1, 1, *picture.shape[:2])
-        # ONNX Runtime's own antialiasing is a little off where both sides shrink.
-        shrinks = form == "onnx" and picture.shape[0] < spec.height and picture.shape[1] < spec.width
+        # ONNX Runtime's own antialiasing is a little off where a side shrinks.
+        shrinks = form == "onnx" and (picture.shape[0] < spec.height or picture.shape[1] < spec.width)
         atol = 0.02 if shrinks else 1e-4
         np.testing.assert_allclose(found[0, 0], resize_map(expected, *picture.shape[:2]), atol=atol)
 
