@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -277,6 +278,43 @@ def test_yolo_as_roboflow_and_label_studio_have_it(source: Path, dataset: Datase
     found = read(source, dataset)
     assert (found["a.png"].boxes, found["a.png"].split) == ((Box(0, 0, 40, 30),), "val")
     assert found["b.png"].boxes == (Box(13, 10, 27, 20),)
+
+
+def test_yolo_images_where_the_yaml_file_has_them(source: Path, dataset: Dataset, paint: Paint) -> None:
+    paint("set/first/images/a.png", (1, 2, 3))
+    paint("set/second/b.png", (1, 2, 3))
+    paint("away/c.png", (1, 2, 3))
+    write(source / "set/first/labels/a.txt", "0 0.5 0.5 1 1")
+    write(source / "set/second/b.txt", "0 0.5 0.5 1 1")
+    config = source / "set/data.yaml"
+    write(config, "path: .\ntrain: [first/images]\nval: second\ntest: not-made\nnames: [splice]\n")
+    found = read(source / "set", dataset)
+    assert {name: (record.boxes, record.split) for name, record in found.items()} == {
+        "a.png": ((Box(0, 0, 40, 30),), "train"),
+        "b.png": ((Box(0, 0, 40, 30),), "val"),
+    }
+    write(config, "train: first/images\nval: ../away\nnames: [splice]\n")
+    with pytest.raises(RejectedError) as caught:
+        read(source / "set", dataset)
+    assert caught.value.problems == (
+        f"{config}: has its images of val in {source / 'away'}, which is not below {source / 'set'}; "
+        "give that folder with --images",
+    )
+    write(config, "train: list.txt\nnames: [splice]\n")
+    write(source / "set/list.txt", "first/images/a.png")
+    shutil.rmtree(source / "set/first")
+    shutil.rmtree(source / "set/second")
+    with pytest.raises(BoxPromptError, match=r"has its images of train in .*list\.txt, a list, which is not read"):
+        read(source / "set", dataset)
+
+
+def test_yolo_images_behind_a_link(source: Path, dataset: Dataset, paint: Paint) -> None:
+    paint("kept/a.png", (1, 2, 3))
+    write(source / "set/labels/train/a.txt", "0 0.5 0.5 1 1")
+    (source / "set/images").mkdir()
+    (source / "set/images/train").symlink_to(source / "kept")
+    found = read(source / "set", dataset)
+    assert (found["a.png"].boxes, found["a.png"].split) == ((Box(0, 0, 40, 30),), "train")
 
 
 @pytest.mark.parametrize(

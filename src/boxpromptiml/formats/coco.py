@@ -33,6 +33,7 @@ from boxpromptiml.formats.shapes import Annotation, Shape, Sides, polygon_shape
 from boxpromptiml.formats.source import Candidate, Mismatch, ReadOptions, Source, stated_label, without_repetition
 
 OWN = "boxpromptiml"
+ROBOFLOW = "_annotations.coco.json"
 
 
 class _Own(Entry):
@@ -236,20 +237,34 @@ def _note_repeated(problems: Problems, coco: _Coco) -> None:
 
 
 def read_coco_folder(folder: Path, options: ReadOptions) -> Source:
-    """Read the one COCO file of a folder, or of its ``annotations/``.
+    """Read the one COCO file of a folder, see `coco_files`.
 
     Raises:
-        DatasetError: there are several.
+        DatasetError: there is none, or several.
     """
-    files = coco_files(folder)
+    files = _listed(folder)
     if len(files) > 1:
+        files = coco_files(folder)
+    if not files:
+        raise DatasetError(f"{folder}: has no COCO file in annotations/; give the file itself")
+    if len(files) > 1:
+        names = ", ".join(file.relative_to(folder).as_posix() for file in files[:4])
         raise DatasetError(
-            f"{folder}: has {len(files)} COCO files ({', '.join(file.name for file in files[:4])}...); "
+            f"{folder}: has {len(files)} COCO files ({names}{', ...' * (len(files) > 4)}); "
             "import them one by one, with --split"
         )
     return read_coco(files[0], options)
 
 
 def coco_files(folder: Path) -> list[Path]:
-    """The JSON files in ``annotations/`` of a folder."""
-    return sorted(path for path in (folder / "annotations").glob("*.json") if path.is_file())
+    """The COCO files of a folder: in ``annotations/``, and where Roboflow puts them, beside the images of a split.
+
+    Raises:
+        DatasetError: a file cannot be read as JSON.
+    """
+    return [path for path in _listed(folder) if is_coco(load_json(path))]
+
+
+def _listed(folder: Path) -> list[Path]:
+    places = ("annotations/*.json", ROBOFLOW, *(f"{split}/{ROBOFLOW}" for split in ("train", "valid", "test")))
+    return sorted(path for place in places for path in folder.glob(place) if path.is_file())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,11 +21,14 @@ from boxpromptiml.formats.marker import read_marker
 from boxpromptiml.formats.parsing import load_json, load_xml
 from boxpromptiml.formats.source import ReadOptions, Source
 from boxpromptiml.formats.voc import is_voc_folder, read_voc
-from boxpromptiml.formats.yolo import is_yolo_folder, read_yolo
+from boxpromptiml.formats.yolo import is_yolo_folder, is_yolo_labels, read_yolo
+from boxpromptiml.images import find_images
 
 ImportFormat = Literal[
     "folders", "images", "imdlbenco", "manifest", "coco", "yolo", "voc", "labelme", "label-studio", "cvat"
 ]
+# Files that are looked at before a folder is taken for one of images only.
+_PROBED = 20
 IMPORT_FORMATS: tuple[ImportFormat, ...] = get_args(ImportFormat)
 
 ACCEPTED = (
@@ -155,6 +160,48 @@ def _of_folder(path: Path) -> str:
         return "yolo"
     if is_voc_folder(path):
         return "voc"
-    if any(is_coco(load_json(file)) for file in coco_files(path)[:1]):
+    if coco_files(path):
         return "coco"
-    return "labelme" if is_labelme_folder(path) else "images"
+    if is_labelme_folder(path):
+        return "labelme"
+    _refuse_annotated(path)
+    return "images"
+
+
+def _refuse_annotated(path: Path) -> None:
+    """Refuse a folder of which photographs alone would be half of what it holds: images are told by their suffix.
+
+    Raises:
+        DatasetError: annotations lie in it, or folders of masks; the message says what to give instead.
+    """
+    alone = "--format images takes all of its images for photographs"
+    for file in islice(sorted(path.glob("*.json")) + sorted(path.glob("*.xml")), _PROBED):
+        name = _annotations_in(file)
+        if name is not None:
+            raise DatasetError(f"{path}: holds {file.name}, annotations of the format {name}; give {file} ({alone})")
+    for image in islice(find_images(path), _PROBED):
+        if is_yolo_labels(image.with_suffix(".txt")):
+            raise DatasetError(
+                f"{path}: holds {image.with_suffix('.txt').relative_to(path)}, which looks like labels of YOLO; "
+                f"give --format yolo ({alone})"
+            )
+    below = [where for where, names, _ in os.walk(path) if _are_tp_gt({name.lower() for name in names})]
+    if below:
+        names = ", ".join(Path(folder).relative_to(path).as_posix() for folder in sorted(below)[:4])
+        raise DatasetError(
+            f"{path}: holds folders with Tp/ and Gt/ or Au/ ({names}), where masks are no photographs; "
+            f"import them one by one, with --split ({alone})"
+        )
+
+
+def _are_tp_gt(names: set[str]) -> bool:
+    return "tp" in names and not names.isdisjoint({"gt", "au"})
+
+
+def _annotations_in(file: Path) -> str | None:
+    """The format of a file with boxes; None for any other one, which is nobody's business in a folder of images."""
+    try:
+        name = _of_file(file)
+    except DatasetError:
+        return None
+    return name if name in ("coco", "label-studio", "cvat", "voc") else None

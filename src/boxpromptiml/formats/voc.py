@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ANNOTATIONS, IMAGES, MASKS, SETS = "Annotations", "JPEGImages", "SegmentationClass", "ImageSets/Main"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+# Files that are looked at to tell whether a folder is VOC's.
+_PROBED = 20
 # VOC's colour of pixels that belong to no class.
 _VOID = (224, 224, 192)
 
@@ -36,11 +39,7 @@ def is_voc_folder(folder: Path) -> bool:
     """Whether a folder has Annotations/ with XML files, or XML files of VOC itself."""
     if next((folder / ANNOTATIONS).rglob("*.xml"), None) is not None:
         return True
-    first = next(folder.glob("*.xml"), None)
-    try:
-        return first is not None and load_xml(first).tag == "annotation"
-    except DatasetError:
-        return False
+    return any(_is_voc(file) for file in islice(sorted(folder.glob("*.xml")), _PROBED))
 
 
 def read_voc(path: Path, options: ReadOptions) -> Source:
@@ -54,13 +53,14 @@ def read_voc(path: Path, options: ReadOptions) -> Source:
         DatasetError: a category that was asked for does not occur.
     """
     if path.is_file():
-        folder = path.parent.parent if path.parent.name == ANNOTATIONS else path.parent
-        files = [path]
+        base, files = path.parent, [path]
     else:
-        folder = path
-        inner = folder / ANNOTATIONS
-        files = sorted((inner if inner.is_dir() else folder).rglob("*.xml"))
-    base = folder / ANNOTATIONS if (folder / ANNOTATIONS).is_dir() else folder
+        # Without XML files in it a folder Annotations/ says nothing about where they are.
+        base = path / ANNOTATIONS
+        files = sorted(base.rglob("*.xml"))
+        if not files:
+            base, files = path, sorted(path.rglob("*.xml"))
+    folder = base.parent if base.name == ANNOTATIONS and base != path else base
     images = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     finder = ImageFinder([images, folder], options.images)
     problems, categories = Problems(path), Categories(options.tampered)
@@ -102,6 +102,13 @@ def read_voc(path: Path, options: ReadOptions) -> Source:
         claimed = {candidate.image for candidate in candidates}
         candidates += [Candidate(image) for image in find_images(images) if image not in claimed]
     return without_repetition("Pascal VOC files", candidates, mismatches)
+
+
+def _is_voc(file: Path) -> bool:
+    try:
+        return load_xml(file).tag == "annotation"
+    except DatasetError:
+        return False
 
 
 def _root(file: Path, problems: Problems) -> Element | None:

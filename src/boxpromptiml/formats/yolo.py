@@ -8,7 +8,7 @@ read upright.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,39 @@ from boxpromptiml.formats.shapes import Annotation, Shape, polygon_shape
 from boxpromptiml.formats.source import Candidate, Mismatch, ReadOptions, Source, without_repetition
 from boxpromptiml.images import find_images
 
-CONFIG = "data.yaml"
+CONFIG, CLASSES = "data.yaml", "classes.txt"
+# Splits with the places of their images.
+Named = Sequence[tuple[str, Path]]
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
 
 def is_yolo_folder(folder: Path) -> bool:
-    """Whether a folder has data.yaml, or images/ and labels/, or classes.txt beside text files of labels."""
+    """Whether a folder has data.yaml, or images/ and labels/, or classes.txt beside text files of labels (labelImg)."""
     if (folder / CONFIG).is_file() or ((folder / "images").is_dir() and (folder / "labels").is_dir()):
+        return True
+    if (folder / CLASSES).is_file() and any(path.name != CLASSES for path in folder.glob("*.txt")):
         return True
     splits = [folder / split for split in _SPLITS]
     return any((split / "images").is_dir() and (split / "labels").is_dir() for split in splits)
 
 
+def is_yolo_labels(path: Path) -> bool:
+    """Whether a file begins like labels: a whole number and four or more others."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            words = stream.readline(10_000).split()
+    except (OSError, ValueError):
+        return False
+    values = [number(word) for word in words]
+    return len(words) >= 5 and words[0].isdigit() and None not in values
+
+
 def read_yolo(path: Path, options: ReadOptions) -> Source:
     """Read a YOLO dataset: its folder, or the YAML file in it.
 
-    The images are those in ``images/`` (and ``train/images/`` and the like), in `options.images`, or else in the
-    folder itself, labels beside them. The split is what the first folder below ``images/`` or the one above it says.
+    The images are those in ``images/`` (and ``train/images/`` and the like), in `options.images` and in the folders
+    that the YAML file names, or else in the folder itself, labels beside them. The split is what the first folder
+    below ``images/`` or the one above it says, or else the YAML file.
 
     Raises:
         RejectedError: malformed lines.
@@ -42,14 +58,16 @@ def read_yolo(path: Path, options: ReadOptions) -> Source:
     """
     folder = path if path.is_dir() else path.parent
     config = folder / CONFIG if path.is_dir() else path
-    names = _names(config, folder)
+    names, named = _names(config, folder)
     problems = Problems(path)
     categories = Categories(options.tampered)
     categories.seen.update(names.values())
     candidates: list[Candidate] = []
     claimed: set[Path] = set()
-    for image, labels, split, mask in _places(folder, options):
+    splits: set[str | None] = set()
+    for image, labels, split, mask in _places(folder, named, options):
         claimed.add(labels)
+        splits.add(split)
         shapes = _read_labels(labels, names, categories, problems, options)
         others = shapes == [] and _has_lines(labels)
         candidates.append(
@@ -69,6 +87,11 @@ def read_yolo(path: Path, options: ReadOptions) -> Source:
         for labels in _label_files(folder)
         if labels not in claimed
     ]
+    away = [] if options.images else [each for each in _elsewhere(config, named) if each[0] not in splits]
+    if away and not candidates:
+        raise DatasetError(f"{config}: {away[0][2]}")
+    # What is named and not there is no loss: Roboflow names a test set also where it made none.
+    orphans += [Mismatch(config, reason) for _, place, reason in away if place.exists()]
     return without_repetition("YOLO labels", candidates, orphans)
 
 
@@ -80,22 +103,27 @@ def label_line(index: int, box: tuple[int, int, int, int], width: int, height: i
     return " ".join([str(index), *(f"{share:.{digits}f}" for share in shares)])
 
 
-def _places(folder: Path, options: ReadOptions) -> Iterator[tuple[Path, Path, str | None, Path | None]]:
+def _places(folder: Path, named: Named, options: ReadOptions) -> Iterator[tuple[Path, Path, str | None, Path | None]]:
     """Images with the label file that belongs to each, the split, and a mask in `masks/` if there is one."""
-    found = False
+    seen: set[Path] = set()
     for base, split in [(folder, None), *((folder / name, split) for name, split in _SPLITS.items())]:
         images = base / "images" if options.images is None or split is not None else options.images
         if not images.is_dir() or (base != folder and not (base / "labels").is_dir()):
             continue
-        found = True
-        for image in find_images(images):
+        for image in _images(images):
             inner = image.relative_to(images)
-            labels = (base / "labels" / inner).with_suffix(".txt")
-            mask = (base / "masks" / inner).with_suffix(".png")
             first = inner.parts[0] if len(inner.parts) > 1 else ""
-            usable = not options.boxes_only and mask.is_file()
-            yield image, labels, split or _SPLITS.get(first.lower()), mask if usable else None
-    if not found:
+            seen.add(image)
+            found = split or _SPLITS.get(first.lower())
+            yield image, *_belonging(image, base / "labels" / inner, base / "masks" / inner, found, options)
+    for split, place in named:
+        for image in _images(place) if _is_inside(place, folder) else ():
+            inside = image.relative_to(folder).parts
+            if image not in seen:
+                seen.add(image)
+                labels, masks = (folder.joinpath(*_instead(inside, name)) for name in ("labels", "masks"))
+                yield image, *_belonging(image, labels, masks, split, options)
+    if not seen:
         for image in find_images(options.images or folder):
             labels = image.with_suffix(".txt")
             if options.images is not None and not labels.is_file():
@@ -103,10 +131,53 @@ def _places(folder: Path, options: ReadOptions) -> Iterator[tuple[Path, Path, st
             yield image, labels, None, None
 
 
+def _belonging(
+    image: Path, labels: Path, mask: Path, split: str | None, options: ReadOptions
+) -> tuple[Path, str | None, Path | None]:
+    mask = mask.with_suffix(".png")
+    usable = not options.boxes_only and mask != image and mask.is_file()
+    return labels.with_suffix(".txt"), split, mask if usable else None
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    """The images of a folder of images, whose own folders may be links: ``images/train`` to where they are kept."""
+    yield from find_images(folder)
+    for inner in sorted(folder.iterdir()):
+        if inner.is_symlink() and inner.is_dir() and not inner.name.startswith("."):
+            yield from find_images(inner)
+
+
+def _instead(parts: Sequence[str], name: str) -> list[str]:
+    """The path with its last folder ``images`` replaced, which is Ultralytics' rule; without one, beside the image."""
+    replaced = list(parts)
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place] == "images":
+            replaced[place] = name
+            break
+    return replaced
+
+
+def _is_inside(place: Path, folder: Path) -> bool:
+    return place.is_dir() and place.is_relative_to(folder)
+
+
+def _elsewhere(config: Path, named: Named) -> Iterator[tuple[str, Path, str]]:
+    """Splits, the places in which the YAML file has their images and which are not read, and what to do about it."""
+    for split, place in named:
+        if not _is_inside(place, config.parent):
+            if place.is_file():
+                remedy = "a list, which is not read; put its images into images/, their labels into labels/"
+            elif place.is_dir():
+                remedy = f"which is not below {config.parent}; give that folder with --images"
+            else:
+                remedy = "which is not there; say with --images which folder has them"
+            yield split, place, f"has its images of {split} in {place}, {remedy}"
+
+
 def _label_files(folder: Path) -> Iterator[Path]:
     for base in (folder, *(folder / split for split in _SPLITS)):
         for where, _, names in sorted(os.walk(base / "labels")):
-            yield from (Path(where, name) for name in sorted(names) if name.endswith(".txt") and name != "classes.txt")
+            yield from (Path(where, name) for name in sorted(names) if name.endswith(".txt") and name != CLASSES)
 
 
 def _read_labels(
@@ -158,17 +229,18 @@ def _has_lines(path: Path) -> bool:
     return bool(read_text(path).strip())
 
 
-def _names(config: Path, folder: Path) -> dict[int, str]:
-    """Names of the classes by their numbers, from data.yaml or classes.txt; empty where neither says them."""
+def _names(config: Path, folder: Path) -> tuple[dict[int, str], Named]:
+    """Names of the classes by their numbers, from data.yaml or classes.txt (empty where neither says them), and the
+    places of the images that data.yaml names."""
     if config.is_file():
-        return _yaml_names(config)
-    for classes in (folder / "classes.txt", folder / "labels" / "classes.txt"):
+        return _read_config(config)
+    for classes in (folder / CLASSES, folder / "labels" / CLASSES):
         if classes.is_file():
-            return dict(enumerate(line.strip() for line in read_text(classes).splitlines() if line.strip()))
-    return {}
+            return dict(enumerate(line.strip() for line in read_text(classes).splitlines() if line.strip())), ()
+    return {}, ()
 
 
-def _yaml_names(config: Path) -> dict[int, str]:
+def _read_config(config: Path) -> tuple[dict[int, str], Named]:
     try:
         import yaml
     except ModuleNotFoundError as error:
@@ -182,4 +254,24 @@ def _yaml_names(config: Path) -> dict[int, str]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(type(key) is int and key >= 0 for key in names):
         raise DatasetError(f"{config}: field names is {shortened(names)}, expected the names of the classes")
-    return {key: str(name) for key, name in names.items()}
+    return {key: str(name) for key, name in names.items()}, tuple(_named(config.parent, value))
+
+
+def _named(folder: Path, value: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """The places that ``train``, ``val`` and ``test`` name, below ``path`` if that is given."""
+    root = value.get("path")
+    for key, split in _SPLITS.items():
+        given = value.get(key)
+        for place in given if isinstance(given, list) else [given]:
+            if isinstance(place, str) and place.strip("./") and "\0" not in place:
+                top = root if isinstance(root, str) and "\0" not in root else ""
+                # Roboflow writes ../train/images for train/images.
+                tried = [_below(folder, text) for text in (os.path.join(top, place), place, place.removeprefix("../"))]
+                yield split, next((path for path in tried if path.is_dir()), tried[0])
+
+
+def _below(folder: Path, place: str) -> Path:
+    """A place that a file in the folder names, in the folder's own spelling if it is there."""
+    path = Path(os.path.abspath(folder / place))
+    top = os.path.abspath(folder)
+    return folder / path.relative_to(top) if path.is_relative_to(top) else path
