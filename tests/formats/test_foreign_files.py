@@ -123,17 +123,20 @@ def test_coco_run_lengths(two: Path, dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "other"),
+    ("bbox", "segmentation", "other"),
     [
-        ([], None),
-        ([[4, 5, 14, 5, 14, 10, 4, 10]], None),  # the box itself, as some tools write it: no truth about pixels
-        ([[5, 5, 15, 5, 15, 10, 5, 10]], {"id": 2, "bbox": [20, 20, 5, 5]}),  # a region without pixels: half a mask
+        ([4, 5, 10, 5], [], None),
+        # The box itself, as some tools write it: no truth about pixels. 4.1 + 9.2 is not 13.3 to a computer.
+        ([4, 5, 10, 5], [[4, 5, 14, 5, 14, 10, 4, 10]], None),
+        ([4.1, 5.1, 9.2, 4.7], [[4.1, 5.1, 13.3, 5.1, 13.3, 9.8, 4.1, 9.8, 4.1, 5.1]], None),
+        # A region without pixels: half a mask.
+        ([4, 5, 10, 5], [[5, 5, 15, 5, 15, 10, 5, 10]], {"id": 2, "bbox": [20, 20, 5, 5]}),
     ],
 )
 def test_coco_without_pixels_for_every_region_has_no_mask(
-    two: Path, dataset: Dataset, segmentation: Any, other: Any
+    two: Path, dataset: Dataset, bbox: Any, segmentation: Any, other: Any
 ) -> None:
-    content = coco([{"id": 1, "bbox": [4, 5, 10, 5], "segmentation": segmentation}, *([other] if other else [])])
+    content = coco([{"id": 1, "bbox": bbox, "segmentation": segmentation}, *([other] if other else [])])
     found = read(write(two / "all.json", content), dataset)
     assert found["a.png"].mask is None
     assert found["a.png"].boxes[0] == Box(4, 5, 14, 10)

@@ -29,7 +29,7 @@ from boxpromptiml.formats.parsing import (
     load_json,
     shortened,
 )
-from boxpromptiml.formats.shapes import Annotation, Shape, Sides, polygon_shape
+from boxpromptiml.formats.shapes import ROUNDING, Annotation, Shape, Sides, polygon_shape
 from boxpromptiml.formats.source import Candidate, Mismatch, ReadOptions, Source, stated_label, without_repetition
 
 OWN = "boxpromptiml"
@@ -225,8 +225,16 @@ def _is_box(rings: list[list[float]], drawn: Sides | None) -> bool:
     if drawn is None or len(rings) != 1 or len(rings[0]) not in (8, 10):
         return False
     x0, y0, x1, y1 = drawn
-    corners = set(zip(rings[0][::2], rings[0][1::2], strict=True))
-    return corners == {(x0, y0), (x1, y0), (x1, y1), (x0, y1)}
+    points = list(zip(rings[0][::2], rings[0][1::2], strict=True))
+    corners = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+    # x + width is not the x of the polygon's corner to the last digit.
+    return all(any(_is_near(a, b) for b in corners) for a in points) and all(
+        any(_is_near(a, b) for b in points) for a in corners
+    )
+
+
+def _is_near(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= ROUNDING
 
 
 def _note_repeated(problems: Problems, coco: _Coco) -> None:

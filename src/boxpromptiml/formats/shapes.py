@@ -17,7 +17,7 @@ Pixels = Callable[[int, int], Mask]
 Sides = tuple[float, float, float, float]
 
 # Pixels by which a side may miss a whole number because of the digits that a format writes.
-_ROUNDING = 0.05
+ROUNDING = 0.05
 # Pixels by which a box may overhang the image and is clipped without a word: other tools round, too.
 _OVERHANG = 1.0
 
@@ -215,11 +215,11 @@ def _enclosing(entry: str, sides: Sides, width: int, height: int, clip: bool) ->
     text = "[" + ", ".join(f"{side:.6g}" for side in sides) + "]"
     if not all(math.isfinite(side) for side in sides) or x0 >= x1 or y0 >= y1:
         raise ValueError(f"{entry}: box {text} is empty; give it a width and a height above 0, or remove it")
-    left, top = math.floor(x0 + _ROUNDING), math.floor(y0 + _ROUNDING)
+    left, top = math.floor(x0 + ROUNDING), math.floor(y0 + ROUNDING)
     # No thinner than a pixel.
-    box = Box(left, top, max(left + 1, math.ceil(x1 - _ROUNDING)), max(top + 1, math.ceil(y1 - _ROUNDING)))
+    box = Box(left, top, max(left + 1, math.ceil(x1 - ROUNDING)), max(top + 1, math.ceil(y1 - ROUNDING)))
     inside = box.clipped(width, height)
     overhang = max(-x0, -y0, x1 - width, y1 - height)
-    if inside.area == 0 or (overhang > _OVERHANG + _ROUNDING and not clip):
+    if inside.area == 0 or (overhang > _OVERHANG + ROUNDING and not clip):
         raise ValueError(f"{entry}: box {text} is not inside the image of {width} x {height} pixels")
-    return inside, overhang > _OVERHANG + _ROUNDING
+    return inside, overhang > _OVERHANG + ROUNDING
