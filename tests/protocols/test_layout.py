@@ -44,9 +44,14 @@ def test_a_mapping_wins_and_is_relative_to_its_file(tmp_path: Path) -> None:
     for folder in ("root/Alpha", "elsewhere/a"):
         (tmp_path / folder).mkdir(parents=True)
     mapping = tmp_path / "elsewhere" / "sets.yaml"
-    mapping.write_text("alpha: a\nGamma: nowhere\n")
+    mapping.write_text("alpha: a\n")
     found = find_sets(PROTOCOL, tmp_path / "root", read_places(mapping))
     assert found == {"Alpha": tmp_path / "elsewhere" / "a", "Beta": None, "Gamma": None}
+
+
+def test_a_mapping_to_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"/a/tpyo: no such file or folder, though --sets says that Beta is there"):
+        find_sets(PROTOCOL, tmp_path, {"beta": tmp_path / "a" / "tpyo"})
 
 
 def test_a_mapping_of_unknown_sets_is_refused(tmp_path: Path) -> None:

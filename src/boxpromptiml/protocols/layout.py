@@ -27,7 +27,8 @@ def find_sets(
         For every set of the protocol, in order, its path; None where there is nothing.
 
     Raises:
-        DatasetError: `root` is no folder, `places` names an unknown set, or two entries fit one set.
+        DatasetError: `root` is no folder, `places` names an unknown set or a path that is not there, or two entries fit
+            one set.
     """
     root = Path(root)
     if not root.is_dir():
@@ -49,7 +50,12 @@ def find_sets(
     for item in protocol.sets:
         key = item.name.lower()
         if key in given:
-            found[item.name] = given[key] if given[key].exists() else None
+            if not given[key].exists():
+                raise DatasetError(
+                    f"{given[key]}: no such file or folder, though --sets says that {item.name} is there; correct the "
+                    "path, or leave the set out"
+                )
+            found[item.name] = given[key]
             continue
         fitting = entries.get(key, [])
         if len(fitting) > 1:
