@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxpromptiml.errors import DatasetError
+from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.protocols import Protocol, find_sets
 from boxpromptiml.protocols import facts as facts_module
 from boxpromptiml.protocols.check import CheckReport, check_protocol
@@ -213,6 +213,22 @@ def test_a_check_that_is_stopped_keeps_what_it_read(root: Path, monkeypatch: pyt
     before = len(read)
     assert not check_protocol(TINY, find_sets(TINY, root), cache, workers=1).kinds()
     assert len(read) - before == 24 - 8  # two batches of four were kept
+
+
+def test_a_file_that_could_not_be_read_is_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share that was away for a moment is back at the next check; the file is as it was."""
+    away = root / "beta" / "Tp" / "1.png"
+    original = facts_module.read_image_file
+
+    def read(path: Path) -> bytes:
+        if path == away:
+            raise ImageError(path, "Input/output error")
+        return original(path)
+
+    monkeypatch.setattr(facts_module, "read_image_file", read)
+    assert check(root).kinds() == {"unreadable": 1}
+    monkeypatch.setattr(facts_module, "read_image_file", original)
+    assert not check(root).kinds()
 
 
 def test_a_cache_that_is_something_else(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from boxpromptiml.progress import progress_bar
 from boxpromptiml.protocols.fingerprint import perceptual_hash, thumbnail
 
 # Part of the cache's key: changes with the meaning of what is kept.
-_VERSION = 1
+_VERSION = 2
 _BATCH = 128
 
 
@@ -131,7 +131,8 @@ class FactsCache:
             raise DatasetError(f"{path}: cannot be used to keep hashes ({reason}); give another --cache") from error
 
     def images(self, paths: Iterable[Path], workers: int | None = None) -> dict[Path, ImageFacts]:
-        """Facts of image files; those that are not known yet are read, in threads, and kept as they come."""
+        """Facts of image files; those that are not known yet are read, in threads, and kept as they come, unless
+        they cannot be read."""
         return self._facts("image", paths, image_facts, ImageFacts, workers)
 
     def masks(self, paths: Iterable[Path], workers: int | None = None) -> dict[Path, MaskFacts]:
@@ -158,7 +159,9 @@ class FactsCache:
                 todo = [path for path in batch if path not in found]
                 fresh = dict(zip(todo, pool.map(read, todo), strict=True))
                 found |= fresh
-                _store(connection, {keys[path]: _text(facts) for path, facts in fresh.items() if keys[path]})
+                # A file that could not be read may be readable the next time: a share comes back, a right is given.
+                whole = {path: facts for path, facts in fresh.items() if facts.error is None}
+                _store(connection, {keys[path]: _text(facts) for path, facts in whole.items() if keys[path]})
                 bar.advance(task, len(batch))
         return found
 

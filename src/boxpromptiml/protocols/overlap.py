@@ -31,7 +31,8 @@ def count_overlaps(
     if done is not None and done["digests"] == digests:
         return list(done["found"])
     images = {name: _used(item) for name, item in prepared.items()}
-    pairs = find_duplicates(protocol, images, cache.images(path for paths in images.values() for path in paths))
+    facts = cache.images(path for paths in images.values() for path in paths)
+    pairs = find_duplicates(protocol, images, facts)
     found = []
     for item in protocol.tests:
         mine = [pair for pair in pairs if pair.test_set == item.name]
@@ -42,7 +43,8 @@ def count_overlaps(
                 f"{len(copies)} of {len(images[item.name])} test images of {item.name} are also in training "
                 f"({len(same)} as the same file, {len(copies - same)} as nearly the same picture)"
             )
-    journal.record(_STEP, {"digests": digests, "found": found})
+    if all(item.error is None for item in facts.values()):  # or some were not compared
+        journal.record(_STEP, {"digests": digests, "found": found})
     return found
 
 
