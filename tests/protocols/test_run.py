@@ -21,8 +21,14 @@ pytest.importorskip("cv2")
 
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError, ModelError, TeacherError
+from boxpromptiml.evaluation import evaluate
 from boxpromptiml.formats import RejectedError
+from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.protocols import Protocol, find_sets, load_protocol
+from boxpromptiml.protocols import run as run_module
+from boxpromptiml.protocols.journal import Journal
+from boxpromptiml.protocols.model import SetSpec
+from boxpromptiml.protocols.preparation import prepare_set
 from boxpromptiml.protocols.results import ProtocolResults
 from boxpromptiml.protocols.run import run_protocol
 from boxpromptiml.protocols.settings import RunSettings
@@ -179,6 +185,60 @@ def test_another_model_is_refused(
     protocol, places = protocol_of(root, protocol_file)
     with pytest.raises(DatasetError, match=r"cannot go on, .* was .* and is now"):
         run_protocol(protocol, places, tmp_path / "out", RunSettings(supervision="mask"), quiet)
+
+
+def test_another_rule_of_decision_is_evaluated_anew(
+    root: Path, protocol_file: Path, make_red_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A threshold, which is no part of the model's id, is part of what figures come from."""
+    model = make_red_model(tmp_path / "model")
+    first = evaluate_red(root, protocol_file, tmp_path / "out", model)
+    config = ModelConfig.load(model)
+    config.model_copy(update={"decision": config.decision.model_copy(update={"threshold": 0.999999})}).save(model)
+    second = evaluate_red(root, protocol_file, tmp_path / "out", model)
+    thresholds = [r.sets[0].figures["image_threshold"] for r in (first, second) if r.sets[0].figures is not None]
+    assert thresholds == [0.5, 0.999999]
+
+
+def test_another_version_evaluates_anew(
+    root: Path, protocol_file: Path, red_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate_red(root, protocol_file, tmp_path / "out", red_model)
+    calls = []
+    monkeypatch.setattr(run_module, "evaluate", lambda *args, **kw: (calls.append(1), evaluate(*args, **kw))[1])
+    monkeypatch.setattr(run_module, "__version__", "99")
+    evaluate_red(root, protocol_file, tmp_path / "out", red_model)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"use": "all"}, r"use of beta was tampered and is now all in the protocol"),
+        ({"role": "train"}, r"role of beta was test and is now train in the protocol"),
+    ],
+)
+def test_a_set_that_is_put_to_another_use_is_refused(
+    root: Path, protocol_file: Path, tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    """A set that was imported as one thing is not quietly gone on with as another."""
+    sets = json.loads(protocol_file.read_text())["sets"]
+    journal = Journal(tmp_path / "out", {})
+    then, now = (SetSpec.model_validate(sets[1] | more) for more in ({}, change))
+    how: Any = {"on_mismatch": "error", "per_set": None, "seed": 0}
+    prepared = prepare_set(journal, then, root / "beta", **how)
+    assert prepare_set(journal, then, root / "beta", **how) == prepared
+    with pytest.raises(DatasetError, match=f"cannot go on, {message}"):
+        prepare_set(journal, now, root / "beta", **how)
+
+
+def test_options_of_the_training_have_no_place_beside_a_model(
+    root: Path, protocol_file: Path, red_model: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(None, ["epochs=1"])
+    with pytest.raises(DatasetError, match=r"trains nothing: leave out --loosen, --per-set, --recipe and --set, or"):
+        evaluate_red(root, protocol_file, tmp_path / "out", red_model, loosen=0.3, per_set=5, recipe=recipe)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,16 @@ def prepare_set(
     """Import a set into ``OUT/datasets/<set>`` and put the images that the protocol uses into its split.
 
     Raises:
-        DatasetError: the set cannot be read, its files do not fit, or have changed since the run imported them.
+        DatasetError: the set cannot be read, its files do not fit, or they or what the protocol uses of them have
+            changed since the run imported them.
     """
     folder = journal.out / "datasets" / spec.name
     digest = source_digest(read_source(path))
     step = f"import-{spec.name}"
+    split = "train" if spec.role == "train" else "test"
     done = journal.done(step)
     if done is not None:
+        _check_use(journal, spec, {"split": done.pop("split", split), "use": done.pop("use", spec.use)}, split)
         if done["digest"] != digest:
             raise DatasetError(f"{path}: its files have changed since this run imported them; choose another --out")
         prepared = Prepared(spec, folder, **done)
@@ -68,7 +71,6 @@ def prepare_set(
             )
         return prepared
     report = import_source(path, folder, on_mismatch=on_mismatch)
-    split = "train" if spec.role == "train" else "test"
     with Dataset.open(folder) as dataset:
         records = list(dataset.records())
         used = _used(records, spec, per_set if spec.role == "train" else None, seed)
@@ -85,8 +87,19 @@ def prepare_set(
         digest=digest,
     )
     facts = asdict(prepared)
-    journal.record(step, {name: facts[name] for name in facts if name not in ("spec", "folder")})
+    kept = {name: facts[name] for name in facts if name not in ("spec", "folder")}
+    journal.record(step, kept | {"split": split, "use": spec.use})
     return prepared
+
+
+def _check_use(journal: Journal, spec: SetSpec, then: dict[str, str], split: str) -> None:
+    """Refuse a set that the protocol's file puts to another use than when the run imported it."""
+    for what, was, is_now in (("role", then["split"], split), ("use", then["use"], spec.use)):
+        if was != is_now:
+            raise DatasetError(
+                f"{journal.out}: cannot go on, {what} of {spec.name} was {was} and is now {is_now} in the protocol; "
+                "give the same as then, or choose another --out"
+            )
 
 
 def derive_training_boxes(journal: Journal, prepared: Prepared, loosen: float, jitter: float, seed: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from boxpromptiml import __version__
 from boxpromptiml.errors import DatasetError, MissingExtraError
 from boxpromptiml.evaluation import evaluate
 from boxpromptiml.files import write_json, write_text
@@ -140,6 +141,10 @@ def _load(settings: RunSettings) -> tuple[Teacher | None, Localizer | None]:
     if settings.supervision not in SUPERVISIONS:
         raise DatasetError(f"supervision {settings.supervision!r} is not one of {', '.join(SUPERVISIONS)}")
     if settings.model is not None:
+        if unused := settings.of_training():
+            raise DatasetError(
+                f"--model evaluates a model as it is and trains nothing: leave out {', '.join(unused)}, or --model"
+            )
         return None, Localizer.load(
             settings.model,
             runtime=settings.runtime,
@@ -197,11 +202,16 @@ def _train(
 def _evaluated(
     journal: Journal, prepared: Prepared, localizer: Localizer, protocol: Protocol, settings: RunSettings
 ) -> dict[str, Any]:
-    """The figures on a test set, from the run's file if they are there."""
+    """The figures on a test set, from the run's file if they are there and were made by the same rule and version."""
     name = prepared.spec.name
     path = journal.out / "evaluations" / f"{name}.json"
     done = journal.done(f"evaluate-{name}")
-    key = {"model": localizer.model_id, "digest": prepared.digest}
+    key = {
+        "model": localizer.model_id,
+        "digest": prepared.digest,
+        "decision": localizer.config.decision.model_dump(mode="json"),
+        "version": __version__,
+    }
     if done == key and path.is_file():
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return stored

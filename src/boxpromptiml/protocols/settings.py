@@ -25,7 +25,7 @@ class RunSettings:
         per_set: at most so many images of each training set, a fixed draw; None for all.
         on_mismatch: for masks that do not fit, see `import_source`.
         recipe: of the training; None for the default.
-        model: evaluate this model instead of training one.
+        model: evaluate this model instead of training one; what is for the training must be as it is by default.
         allow_missing: run with the sets that are there.
         runtime, precision, device, copies, looks: that the model is evaluated with, see `Localizer.load`; one that is
             trained here is run by ONNX Runtime at fp32, looks once, and not for copies.
@@ -51,6 +51,17 @@ class RunSettings:
     copies: bool | None = None
     looks: int | None = None
     cache: Path | None = None
+
+    def of_training(self) -> list[str]:
+        """Options of the training that are other than usual, as the command line calls them."""
+        usual = RunSettings()
+        names = ("supervision", "teacher", "weights", "loosen", "jitter", "seed", "per_set", "recipe")
+        options = {"recipe": "--recipe and --set"}
+        return [
+            options.get(name, f"--{name.replace('_', '-')}")
+            for name in names
+            if getattr(self, name) != getattr(usual, name)
+        ]
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on; the recipe is left to the training, which compares it itself."""
