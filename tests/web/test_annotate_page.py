@@ -215,6 +215,26 @@ def test_deletes_undoes_and_redoes(desk: Desk, server: Any) -> None:
     assert desk.record().state == "todo"
 
 
+def test_a_key_ends_the_drag_that_it_disturbs(desk: Desk, server: Any) -> None:
+    """Deleting a box moves the others up: what is being dragged must not land on another one."""
+    desk.open(server)
+    boxes = [(20, 20, 120, 120), (200, 20, 300, 120), (400, 20, 500, 120)]
+    for box in boxes:
+        desk.drag(box[:2], box[2:])
+    desk.stores(*boxes)
+    desk.press("]")
+    mouse = desk.page.mouse
+    mouse.move(*desk.screen(250, 70))
+    mouse.down()
+    mouse.move(*desk.screen(250, 200), steps=4)
+    desk.press("Delete")
+    mouse.move(*desk.screen(250, 300), steps=4)
+    mouse.up()
+    desk.stores(*boxes[1:])
+    desk.drag((250, 70), (250, 170))
+    desk.stores((200, 120, 300, 220), boxes[2])
+
+
 def touches(page: Page, kind: str, *points: tuple[float, float]) -> None:
     """One moment of fingers on the screen, as the operating system reports it."""
     page.client.send(

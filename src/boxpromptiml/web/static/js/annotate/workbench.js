@@ -257,6 +257,8 @@ export class Workbench {
   /** Make a change; true if it was one. */
   #edit(change, { key = false } = {}) {
     if (!this.annotation || !this.#writable) return false;
+    // A box that is being dragged goes by its place among the others, which may be another one after this.
+    this.#parts.tool.cancel();
     const before = this.annotation.content;
     change();
     const after = this.annotation.content;
