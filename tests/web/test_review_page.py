@@ -318,6 +318,163 @@ def test_no_verdict_on_a_mask_that_is_being_made(
     reviewer.becomes("a.png", "accepted")
 
 
+def test_another_view_asks_first_too(reviewer: Reviewer) -> None:
+    page = reviewer.page
+    reviewer.press("d")
+    reviewer.click(30, 30)
+    leave: list[Callable[[], object]] = [
+        lambda: reviewer.press("Alt+1"),
+        lambda: reviewer.press("Alt+3"),
+        lambda: page.locator("nav a", has_text="Localize").click(),
+    ]
+    for go in leave:
+        go()
+        page.get_by_role("heading", name="Your strokes are not stored").wait_for()
+        reviewer.press("Alt+1")  # no way around the question
+        reviewer.choose("stay")
+        page.wait_for_url("**/#/review?image=b.png")
+        assert page.locator(".review [data-action=store]").is_enabled()
+        assert page.locator("dialog[open]").count() == 0
+    reviewer.press("Alt+1")
+    reviewer.choose("store")
+    page.wait_for_selector(".annotate .stage[data-ready]")
+    assert "#/annotate" in page.url
+    assert reviewer.mask("b.png")[30, 30] == 255
+    reviewer.press("Alt+2")
+    reviewer.ready("a.png")
+    reviewer.press("b")
+    reviewer.drag((200, 50), (260, 120))
+    page.locator(".box-row").nth(1).wait_for()
+    reviewer.press("Alt+3")
+    reviewer.choose("discard")
+    page.wait_for_selector(".view-localize")
+    assert page.url.endswith("#/localize")
+    assert len(reviewer.record("a.png").boxes) == 1
+
+
+def test_no_key_changes_the_view_under_a_dialog(reviewer: Reviewer) -> None:
+    reviewer.press("?")
+    reviewer.page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
+    reviewer.press("Alt+1")
+    reviewer.page.wait_for_timeout(300)
+    assert "#/review" in reviewer.page.url
+
+
+def test_strokes_made_while_a_mask_is_stored_are_still_to_be_stored(
+    page: Page, folder: Path, server: Any, wait_until: Callable[..., Any]
+) -> None:
+    reviewer = Reviewer(page, folder, wait_until)
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        if route.request.method == "PUT":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/pseudo*", hold)
+    reviewer.open(server)
+    reviewer.ready("b.png")
+    reviewer.press("d")
+    reviewer.click(30, 30)
+    reviewer.press("s")
+    reviewer.wait(lambda: page.wait_for_timeout(20) or held)
+    reviewer.click(250, 170)
+    reviewer.press("Control+z")  # not while it is under way
+    held.pop().continue_()
+    reviewer.becomes("b.png", "accepted")
+    stored = reviewer.mask("b.png")
+    assert (stored[30, 30], stored[170, 250]) == (255, 0)
+    store = page.locator("[data-action=store]")
+    reviewer.wait(store.is_enabled, what="the second stroke counts as stored")
+    reviewer.press("Control+z")
+    reviewer.wait(store.is_disabled)
+    reviewer.press("Control+Shift+z", "n")
+    page.get_by_role("heading", name="Your strokes are not stored").wait_for()
+    reviewer.choose("store")
+    reviewer.wait(lambda: page.wait_for_timeout(20) or held)
+    held.pop().continue_()
+    reviewer.ready("c.png")
+    assert reviewer.mask("b.png")[170, 250] == 255
+    # Accepting goes on only where nothing would be lost.
+    reviewer.click(30, 30)
+    reviewer.press("a")
+    reviewer.wait(lambda: page.wait_for_timeout(20) or held)
+    reviewer.click(250, 170)
+    held.pop().continue_()
+    page.locator(".review .toast", has_text="Your mask is stored, but not what was changed since").wait_for()
+    assert page.locator(".stage").get_attribute("data-ready") == "c.png"
+    assert store.is_enabled()
+
+
+def test_nothing_is_drawn_while_the_teacher_is_at_work(
+    page: Page, folder: Path, server: Any, wait_until: Callable[..., Any]
+) -> None:
+    reviewer = Reviewer(page, folder, wait_until)
+    held: list[Any] = []
+    page.route("**/api/relabel*", lambda route: held.append(route))
+    reviewer.open(server)
+    reviewer.ready("b.png")
+    page.get_by_label("Teacher").select_option("box")
+    reviewer.press("b")
+    reviewer.drag((200, 50), (260, 120))
+    page.locator(".box-row").nth(1).wait_for()
+    reviewer.press("t")
+    reviewer.wait(lambda: page.wait_for_timeout(20) or held)
+    reviewer.drag((20, 150), (60, 190))
+    page.locator(".review .toast", has_text="box is making the mask: go on when it is there").wait_for()
+    reviewer.press("Delete", "d")
+    reviewer.drag((20, 150), (60, 190))
+    assert page.locator(".box-row").count() == 2
+    held.pop().continue_()
+    page.locator(".maker", has_text="made by box").wait_for()
+    assert len(reviewer.record("b.png").boxes) == 2
+    store = page.locator("[data-action=store]")
+    assert store.is_disabled()
+    reviewer.drag((20, 150), (60, 190))  # with the tool that was chosen meanwhile
+    reviewer.wait(store.is_enabled)
+
+
+def test_a_mask_that_nobody_has_seen_is_not_judged(reviewer: Reviewer) -> None:
+    page = reviewer.page
+    page.get_by_label("Teacher").select_option("box")
+    for key, x in (("a", 200), ("r", 20)):
+        boxes = len(reviewer.record("b.png").boxes)
+        reviewer.press("b")
+        reviewer.drag((x, 20), (x + 40, 60))
+        page.locator(".box-row").nth(boxes).wait_for()
+        reviewer.press(key)
+        reviewer.choose("make")
+        page.locator(".review .toast:visible", has_text="This mask is new: look at it, then decide").wait_for()
+        assert len(reviewer.record("b.png").boxes) == boxes + 1
+        assert reviewer.record("b.png").review is None
+        assert page.locator(".stage").get_attribute("data-ready") == "b.png"
+        page.evaluate("document.querySelector('.review .toast').hidden = true")
+    reviewer.press("a")
+    reviewer.becomes("b.png", "accepted")
+
+
+@pytest.mark.parametrize("key", ["v", "b", "e", "Escape"])
+def test_another_tool_takes_a_half_drawn_stroke_back(reviewer: Reviewer, key: str) -> None:
+    page = reviewer.page
+    store = page.locator("[data-action=store]")
+    reviewer.press("d")
+    page.mouse.move(*reviewer.screen(30, 30))
+    page.mouse.down()
+    page.mouse.move(*reviewer.screen(60, 30), steps=4)
+    reviewer.press(key)
+    page.mouse.move(*reviewer.screen(60, 80), steps=4)
+    page.mouse.up()
+    assert store.is_disabled()
+    reviewer.press("d")
+    reviewer.click(250, 170)
+    reviewer.wait(store.is_enabled)
+    reviewer.press("s")
+    reviewer.becomes("b.png", "accepted")
+    stored = reviewer.mask("b.png")
+    assert (stored[30, 40], stored[170, 250]) == (0, 255)
+
+
 def test_a_teacher_is_chosen_for_one_image(reviewer: Reviewer) -> None:
     page = reviewer.page
     include, why = page.locator("[data-tool=include]"), page.locator(".boxes-only")

@@ -74,7 +74,7 @@ class Page {
     if (event.key === "?" && !isTyping(event) && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       this.#shortcuts();
-    } else if (event.altKey && ["1", "2", "3"].includes(event.key)) {
+    } else if (event.altKey && ["1", "2", "3"].includes(event.key) && !document.querySelector("dialog[open]")) {
       const [name, link] = [...this.#links][Number(event.key) - 1];
       if (link.hidden) return;
       event.preventDefault();
@@ -90,11 +90,16 @@ class Page {
   }
 
   async #show(name, params) {
+    const turn = ++this.#turn;
     if (name === this.#name && this.#view?.navigate) {
       this.#view.navigate(params);
       return;
     }
-    const turn = ++this.#turn;
+    // A view that would lose something asks first, and puts its address back where it stays.
+    if (this.#view?.mayLeave) {
+      if (!(await this.#view.mayLeave()) || turn !== this.#turn) return;
+      this.#router.replace(name, params); // what was stored on leaving may have written the view's own address
+    }
     await this.#leave();
     this.#name = name;
     for (const [key, link] of this.#links) {

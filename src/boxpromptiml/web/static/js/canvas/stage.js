@@ -68,7 +68,7 @@ export class Stage {
   setImage(source, width, height) {
     this.#levels = source ? [source] : [];
     this.viewport.setImageSize(width, height);
-    this.#cancelGesture();
+    this.cancelGesture();
     this.#changed();
   }
 
@@ -313,7 +313,8 @@ export class Stage {
     if (this.#gesture === "tool") this.tool.cancel?.();
   }
 
-  #cancelGesture() {
+  /** What is being done with the pointer becomes nothing; it counts again once it was lifted. */
+  cancelGesture() {
     this.#cancelTool();
     this.#gesture = this.#pointers.size ? "done" : null;
   }

@@ -11,10 +11,13 @@ const PREVIEW = [0, 190, 230];
 
 export class ReviewCanvas {
   tool = "look";
+  onHeld = () => {}; // a tool was used while they are held
   mask = new Overlay();
   preview = new Overlay();
   #image = null;
   #pictures;
+  #held = false;
+  #idle = { down: () => this.onHeld(), cursor: () => "wait" }; // in the place of a tool that is held
 
   constructor(api, announce) {
     this.#pictures = new PictureStore(api);
@@ -37,14 +40,27 @@ export class ReviewCanvas {
     this.#pictures.clear();
   }
 
+  /** While held, no tool changes anything; the image can still be zoomed and moved. */
+  get held() {
+    return this.#held;
+  }
+
+  set held(held) {
+    this.#held = held;
+    this.setTool(this.tool);
+  }
+
   setTool(name) {
+    // What is half drawn belongs to the tool that draws it.
     this.pointer.leave();
+    this.stage.cancelGesture();
     this.stage.tool.hover?.(null);
     this.tool = name;
     this.box.enabled = name === "box";
     this.brush.layer.visible = name === "brush" || name === "eraser";
     this.brush.value = name === "eraser" ? 0 : 255;
-    this.stage.tool = { look: this.look, box: this.box, include: this.point, exclude: this.point, brush: this.brush, eraser: this.brush }[name];
+    const tools = { look: this.look, box: this.box, include: this.point, exclude: this.point, brush: this.brush, eraser: this.brush };
+    this.stage.tool = this.#held && name !== "look" ? this.#idle : tools[name];
     this.stage.invalidate();
   }
 

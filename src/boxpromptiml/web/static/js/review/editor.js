@@ -54,7 +54,7 @@ export class Editor {
       discard: () => this.discard(),
       teacher: (name) => this.#setTeacher(name),
       remake: () => this.remake(),
-      removeBox: (index) => this.#prompted(this.prompts.removeBox(index)),
+      removeBox: (index) => (this.canvas.held ? this.canvas.onHeld() : this.#prompted(this.prompts.removeBox(index))),
       selectBox: (index) => this.#selectBox(index),
     };
     this.panel = new Panel(this.#on, { teachers: session.teachers, teacher: this.#teacher, readOnly: session.read_only });
@@ -125,7 +125,7 @@ export class Editor {
     await this.#running?.catch(() => {});
     if (this.painted?.changed) {
       const choice = await askStrokes();
-      if (choice === "store") return this.store();
+      if (choice === "store") return (await this.store()) && this.mayLeave(); // boxes, and strokes made meanwhile
       if (choice === "discard") this.discard();
       return choice === "discard";
     }
@@ -149,15 +149,16 @@ export class Editor {
   /** Store what was painted as a person's mask, accepted. Returns whether it is stored. */
   async store() {
     if (!this.painted?.changed || this.#session.read_only || this.busy) return false;
+    const { painted } = this;
     const { image, width, height } = this.record;
     return this.#changing("Your mask is being stored", async (version) => {
-      const body = await encodeGrey(this.painted.values, width, height);
+      const taken = painted.take();
+      const body = await encodeGrey(taken.values, width, height);
       const record = await this.#api.json("/api/pseudo", {
         method: "PUT", query: { image, version }, body, headers: { "Content-Type": "image/png" },
       });
-      // What was painted is what is stored: nothing has to be loaded again.
-      this.painted = new PaintedMask(this.painted.values, width, height);
-      this.canvas.showMask(this.painted);
+      // What was painted is what is stored: nothing has to be loaded again. What was painted since is still to be stored.
+      painted.settle(taken);
       this.#announce("Stored as your mask, accepted");
       return record;
     });
@@ -169,7 +170,11 @@ export class Editor {
     if (this.painted.changed && (await askReplace()) !== "go") return false;
     const { boxes, points } = this.prompts;
     this.#frame.say(`${this.#teacher} makes the mask …`);
-    return this.#changing(`${this.#teacher} is making the mask`, async (version) => {
+    const what = `${this.#teacher} is making the mask`;
+    // Its mask takes the place of all that could be drawn until then.
+    this.canvas.onHeld = () => this.#tell(`${what}: go on when it is there`);
+    this.canvas.held = true;
+    const made = this.#changing(what, async (version) => {
       const { image } = this.record;
       const body = { image, version, teacher: this.#teacher, boxes, points };
       const record = await this.#api.post("/api/relabel", body);
@@ -178,6 +183,7 @@ export class Editor {
       this.#announce(`Mask made by ${this.#teacher}. ${this.summary}`);
       return record;
     });
+    return made.finally(() => (this.canvas.held = false));
   }
 
   /** One change of the record, with nothing else beside it. Returns whether it was made. */
@@ -302,6 +308,7 @@ export class Editor {
   }
 
   #undo(forward = false) {
+    if (this.busy) return; // a stroke that is on its way to the server cannot be taken back
     const painting = this.canvas.tool === "brush" || this.canvas.tool === "eraser";
     for (const what of painting ? [this.painted, this.prompts] : [this.prompts, this.painted]) {
       if (!what || !(forward ? what.redo() : what.undo())) continue;

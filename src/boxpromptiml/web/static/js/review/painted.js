@@ -65,6 +65,18 @@ export class PaintedMask {
     this.stroke = null;
   }
 
+  /** What is painted now, to be stored: `{values, strokes}`; what is painted from now on is not among it. */
+  take() {
+    this.end();
+    return { values: this.values.slice(), strokes: new Set(this.done) };
+  }
+
+  /** What `take` returned is stored: those strokes are no change any more, and cannot be undone. */
+  settle({ strokes }) {
+    this.done = this.done.filter((tiles) => !strokes.has(tiles));
+    this.forgotten = false;
+  }
+
   undo() {
     return this.#step(this.done, this.undone);
   }

@@ -140,8 +140,8 @@ export class Panel {
     const { prompts, painted } = state;
     this.size.value = SIZES.indexOf(state.size);
     this.sizeText.textContent = `${state.size} pixel${state.size === 1 ? "" : "s"}`;
-    this.undo.disabled = !(painted?.canUndo || prompts?.canUndo);
-    this.redo.disabled = !(painted?.canRedo || prompts?.canRedo);
+    this.undo.disabled = state.busy || !(painted?.canUndo || prompts?.canUndo);
+    this.redo.disabled = state.busy || !(painted?.canRedo || prompts?.canRedo);
     this.store.disabled = state.busy || !painted?.changed;
     this.discard.disabled = state.busy || !(painted?.changed || prompts?.changed);
     if (this.remake) this.remake.disabled = state.busy || !prompts?.boxes.length;

@@ -33,6 +33,7 @@ export async function mount(root, context) {
   return {
     shortcuts: SHORTCUTS,
     navigate: (params) => view.navigate(params),
+    mayLeave: () => view.mayLeave(),
     unmount: () => view.destroy(),
   };
 }
@@ -49,6 +50,7 @@ class ReviewView {
   #turn = 0; // an answer about an image that was left is not shown
   #busy = false;
   #going = false;
+  #leaving = null; // the question whether the image may be left, a promise
   #doing = null; // what the editor is at, in words
   #abort = new AbortController();
 
@@ -93,9 +95,16 @@ class ReviewView {
   }
 
   async navigate({ image, review }) {
-    if (!(await this.#mayLeave())) return this.#write();
+    if (!(await this.mayLeave())) return;
     if (FILTERS[review]) this.#queue.filter = review;
-    return this.#open(image ?? null);
+    await this.#open(image ?? null);
+  }
+
+  /** Whether the address may show something else; where it may not, it is put back. */
+  async mayLeave() {
+    const may = await this.#mayLeave();
+    if (!may) this.#write();
+    return may;
   }
 
   async destroy() {
@@ -126,6 +135,7 @@ class ReviewView {
   }
 
   async #show(record) {
+    if (this.#left) return;
     const turn = ++this.#turn;
     const wanted = () => turn === this.#turn;
     if (!this.layout.isConnected) fill(this.#root, this.layout);
@@ -156,6 +166,7 @@ class ReviewView {
   }
 
   #showNothing() {
+    if (this.#left) return;
     this.#turn += 1;
     this.#editor.clear();
     this.#write(null);
@@ -166,7 +177,13 @@ class ReviewView {
     this.#announce(page.querySelector("h1").textContent);
   }
 
+  /** Whether another view is shown by now; what was under way here comes to its end without being seen. */
+  get #left() {
+    return this.#abort.signal.aborted;
+  }
+
   #write(image = this.#editor.record?.image) {
+    if (this.#left) return;
     const { filter } = this.#queue;
     this.#router.replace("review", { review: filter === "open" ? null : filter, image });
   }
@@ -196,9 +213,12 @@ class ReviewView {
       const next = await this.#queue.beside(record.image, 1);
       if (verdict === "accepted" && this.#editor.painted?.changed) {
         if (!(await this.#editor.store())) return;
+        if (this.#editor.changed) return this.#tell("Your mask is stored, but not what was changed since");
       } else {
         if (!(await this.#mayLeave())) return;
-        await this.#queue.judge(this.#editor.record, verdict);
+        // Nobody judges a mask that was not there when the key was pressed.
+        if (this.#editor.record.version !== record.version) return this.#tell("This mask is new: look at it, then decide");
+        await this.#queue.judge(record, verdict);
       }
       this.#announce(verdict === "accepted" ? "Accepted" : "Rejected");
       this.#frame.showCounts(this.#queue);
@@ -262,9 +282,10 @@ class ReviewView {
     this.#write(record.image);
   }
 
-  /** Whether nothing would be lost. */
+  /** Whether nothing would be lost; whoever asks meanwhile gets the same answer. */
   #mayLeave() {
-    return this.#editor.mayLeave();
+    this.#leaving ??= this.#editor.mayLeave().finally(() => (this.#leaving = null));
+    return this.#leaving;
   }
 
   #fail(error, again) {
