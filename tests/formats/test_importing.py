@@ -157,7 +157,32 @@ def test_equal_stems_of_two_sources_have_nothing_in_common(source: Path, dataset
     import_source(source / "one", dataset, split="train")
     assert import_source(source / "two", dataset, split="test").crossing == ()
     import_source(source / "two", dataset, group_by="stem")  # unless somebody says so
-    assert {record.group for record in dataset.records()} == {"001"}
+    assert len({record.group for record in dataset.records()}) == 1
+
+
+def test_equal_names_of_two_tasks_have_nothing_in_common(source: Path, dataset: Dataset, paint: Paint) -> None:
+    """CVAT calls the file of every task instances_default.json, and the first frame of every video frame_000000."""
+    content = {"images": [{"id": 1, "file_name": "frame_000000.png"}], "annotations": []}
+    for task in ("one", "two"):
+        paint(f"{task}/images/frame_000000.png")
+        paint(f"{task}/images/more/frame_000000.png")
+        (source / task / "annotations").mkdir()
+        (source / task / "annotations/instances_default.json").write_text(json.dumps(content))
+        import_source(source / task / "annotations/instances_default.json", dataset)
+    assert len({record.group for record in dataset.records()}) == 2
+    again = import_source(source / "two/annotations/instances_default.json", dataset)
+    assert (again.changed, again.groups) == (0, 2)
+
+
+def test_groups_of_an_older_version_stay_whole(source: Path, dataset: Dataset, paint: Paint) -> None:
+    """Their names had less of the path in them."""
+    paint("Tp/a.png")
+    paint("Au/a.png")
+    import_source(source, dataset)
+    dataset.put([replace(record, group="test/source/a", split="train") for record in dataset.records()])
+    paint("Au/more/a.png")
+    import_source(source, dataset)
+    assert len({record.group for record in dataset.records()}) == 1
 
 
 # --- policies ---------------------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def store_examined(
     for name, mask in draw_masks(drawn, dataset.root / MASKS):
         new[name] = replace(new[name], mask=dataset.relative(mask))
     everything = {**known, **new}
-    groups = _groups(everything, set(new), group_by, Path(src))
+    groups = _groups(everything, set(new), group_by, dataset.relative(Path(src).resolve()))
     everything = {name: replace(record, group=groups.get(name, record.group)) for name, record in everything.items()}
     return store_records(
         dataset,
@@ -240,11 +240,11 @@ def _kind(name: str, label: Label | None, kind: str) -> str | None:
     return casia_kind(name) if kind == "auto" else kind
 
 
-def _groups(everything: dict[str, ImageRecord], imported: set[str], group_by: str, src: Path) -> dict[str, str]:
+def _groups(everything: dict[str, ImageRecord], imported: set[str], group_by: str, place: str) -> dict[str, str]:
     """Groups of all images: by the sources that their names tell, and by the groups that they have already."""
     if group_by == "none":
         return {}
-    sources = _sources(group_by, src)
+    sources = _sources(group_by, place)
 
     def ids(name: str, record: ImageRecord) -> set[str]:
         # Another source's stems mean nothing here: 001.jpg is in many data sets.
@@ -263,18 +263,18 @@ def _check_grouping(group_by: str, src: str | Path, names: list[str]) -> None:
     """Refuse a pattern that is malformed or says nothing about the names, before anything is read or written."""
     if group_by in ("auto", "stem", "none"):
         return
-    sources = _sources(group_by, Path(src))
+    sources = _sources(group_by, str(src))
     if names and not any(sources(name) for name in names):
         raise DatasetError(f"{src}: --group-by {group_by} matches none of the {len(names)} names")
 
 
-def _sources(group_by: str, src: Path) -> Callable[[str], Collection[str]]:
+def _sources(group_by: str, place: str) -> Callable[[str], Collection[str]]:
+    """The ids of an image's sources; `place` tells the source that is imported from all others in the dataset."""
     if group_by == "casia":
         return casia_sources
     if group_by == "stem":
         return lambda name: [PurePosixPath(name).stem]
     if group_by == "auto":
-        place = "/".join(src.resolve().parts[-2:])
         return lambda name: casia_sources(name) or [f"{place}/{PurePosixPath(name).stem}"]
     return sources_by_pattern(group_by)
 
