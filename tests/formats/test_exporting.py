@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,19 @@ def test_the_same_dataset_gives_the_same_bytes(filled: Dataset, tmp_path: Path) 
         for name in files(tmp_path / "one" / format):
             one, two = ((tmp_path / out / format / name).read_bytes() for out in ("one", "two"))
             assert one.replace(b"/one/", b"/two/") == two
+
+
+def test_parts_of_a_mask_are_not_in_memory_all_at_once(dataset: Dataset, tmp_path: Path) -> None:
+    pixels = np.full((1000, 1000), 255, np.uint8)
+    Image.fromarray(pixels).save(dataset.root / "mask.png")
+    boxes = tuple(Box(x, 0, x + 10, 1000) for x in range(0, 1000, 10))
+    dataset.put(ImageRecord("a.png", 1000, 1000, label="tampered", boxes=boxes, mask="mask.png"))
+    tracemalloc.start()
+    try:
+        export_boxes(dataset, tmp_path / "out", "coco", ExportOptions(masks="true"))
+        assert tracemalloc.get_traced_memory()[1] < 40e6  # a hundred parts are 100 MB
+    finally:
+        tracemalloc.stop()
 
 
 # --- what other programs make of it -----------------------------------------------------------------------------------

@@ -102,8 +102,7 @@ def resolve(annotation: Annotation, width: int, height: int, *, clip: bool = Fal
     scale = (width, height, width, height) if annotation.shares else (1, 1, 1, 1)
     boxes: list[Box | None] = []
     clipped: list[str] = []
-    drawings: list[tuple[int, Mask]] = []
-    for number, shape in enumerate(annotation.shapes):
+    for shape in annotation.shapes:
         box = None
         if shape.box is not None:
             x0, y0, x1, y1 = (side * size for side, size in zip(shape.box, scale, strict=True))
@@ -111,27 +110,24 @@ def resolve(annotation: Annotation, width: int, height: int, *, clip: bool = Fal
             if overhangs:
                 clipped.append(shape.entry)
         boxes.append(box)
-        if shape.pixels is not None:
-            try:
-                drawings.append((number, shape.pixels(height, width)))
-            except ValueError as error:
-                raise ValueError(f"{shape.entry}: {error}") from error
-    union = None
-    if drawings:
-        union = np.zeros((height, width), bool)
-        for _, pixels in drawings:
-            union |= pixels
     drawn = [box for box, shape in zip(boxes, annotation.shapes, strict=True) if box is not None and shape.drawn]
     found: list[Box] = []
-    pixels_of = dict(drawings)
-    for number, (shape, box) in enumerate(zip(annotation.shapes, boxes, strict=True)):
+    union = None
+    # One picture at a time: a thousand polygons on a large photo do not fit into memory.
+    for shape, box in zip(annotation.shapes, boxes, strict=True):
+        own = None
+        if shape.pixels is not None:
+            try:
+                own = shape.pixels(height, width)
+            except ValueError as error:
+                raise ValueError(f"{shape.entry}: {error}") from error
+            union = np.zeros((height, width), bool) if union is None else union
+            union |= own
         if box is not None and shape.drawn:
             found.append(box)
+        elif own is not None and any(own[other.slices].any() for other in drawn):
             continue
-        own = pixels_of.get(number)
-        if own is not None and any(own[other.slices].any() for other in drawn):
-            continue
-        if box is not None:
+        elif box is not None:
             found.append(box)
         elif own is not None:
             found += boxes_from_mask(own)

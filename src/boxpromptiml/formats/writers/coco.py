@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,17 +90,19 @@ def _regions(item: Item) -> Iterator[tuple[Box, Mask | None]]:
         return
     if not boxes:
         boxes = tuple(boxes_from_mask(mask))
-    parts = []
     outside = mask.copy()
     for box in boxes:
+        outside[box.slices] = False
+    near: dict[int, list[Box]] = defaultdict(list)
+    for component in connected_components(outside) if boxes else ():
+        near[min(range(len(boxes)), key=lambda i: _gap(boxes[i], component.box))].append(component.box)
+    # One part at a time: those of a thousand boxes on a large photo do not fit into memory.
+    for number, box in enumerate(boxes):
         part = np.zeros_like(mask)
         part[box.slices] = mask[box.slices]
-        outside[box.slices] = False
-        parts.append(part)
-    for component in connected_components(outside) if boxes else ():
-        nearest = min(range(len(boxes)), key=lambda i: _gap(boxes[i], component.box))
-        parts[nearest][component.box.slices] |= outside[component.box.slices]
-    yield from zip(boxes, parts, strict=True)
+        for other in near[number]:
+            part[other.slices] |= outside[other.slices]
+        yield box, part
 
 
 def _gap(a: Box, b: Box) -> int:
