@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boxpromptiml.copymove.agreement import Agreement, agreement, softened
+from boxpromptiml.copymove.agreement import Agreement, Surface, agreement
 from boxpromptiml.copymove.matching import Movement
 
 Grey = NDArray[np.uint8]
@@ -20,7 +20,7 @@ def moved_by(image: NDArray[np.float64]) -> Agreement:
     matrix = np.array([[1.0, 0, SHIFT], [0, 1, 0]])
     here = np.array([[x, y] for x in range(30, 110, 10) for y in range(30, 170, 20)], np.float32)
     grey = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return agreement(softened(grey), Movement(matrix, here, here + np.float32([SHIFT, 0])))
+    return agreement(Surface.of(grey), Movement(matrix, here, here + np.float32([SHIFT, 0])))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from boxpromptiml.copymove import Copy
 from boxpromptiml.copymove.agreement import Agreement
 from boxpromptiml.copymove.search import MAX_SIDE, find_copies, is_copy
+from boxpromptiml.perturbations import jpeg
 
 Pixels = NDArray[np.uint8]
 
@@ -58,6 +59,21 @@ def test_the_matrix_leads_from_the_first_part_to_the_second(foliage: Foliage, co
     there = np.argwhere(copy.parts[1]).mean(axis=0)[::-1]
     np.testing.assert_allclose(copy.matrix @ [x, y, 1], there, atol=1)
     np.testing.assert_allclose(np.abs(copy.matrix[:, 2]), np.abs(np.subtract(THERE, HERE)), atol=0.5)
+
+
+@pytest.mark.parametrize("ground", [255, 128])
+@pytest.mark.parametrize(("x", "y"), [(140, 0), (200, 0), (0, 120), (280, 200), (330, 0)])
+def test_plain_ground_belongs_to_no_copy(x: int, y: int, ground: int, foliage: Foliage) -> None:
+    """Paper agrees with paper wherever it is moved to: a scan, a product shot or a screenshot is mostly that."""
+    image = np.full((400, 512, 3), ground, np.uint8)
+    pasted = np.zeros((400, 512), bool)
+    for left, top in ((30, 50), (30 + x, 50 + y)):
+        image[top : top + 90, left : left + 120] = foliage(90, 120, seed=1)
+        pasted[top : top + 90, left : left + 120] = True
+
+    (copy,) = find_copies(jpeg(image, 90))
+
+    assert iou(copy.parts[0] | copy.parts[1], pasted) > 0.7  # a margin of half a window is nobody's
 
 
 def test_two_different_copies_are_both_found(foliage: Foliage, copy_move: Forge) -> None:

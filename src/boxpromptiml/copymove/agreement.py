@@ -21,6 +21,7 @@ _WINDOW = 7  # pixels, of the correlation
 _AGREES = 0.85  # correlation of a pixel that may belong to a copy
 _GRAIN = 0.5  # squared grey levels, added to variances: flat spots agree with flat spots
 _TEXTURED = 4.0  # squared grey levels: the variance of a window that can tell anything
+_BRIDGED = 15  # pixels between textured spots that still belong to what they texture
 _MOST_TEXTURED = 1 / 3  # share of the pixels: in flat ones there is nothing that could differ
 _BRIGHTNESS = 20.0  # grey levels that a window's mean may differ by, beyond what all of the copy does
 _OPEN, _CLOSE = 3, 7  # pixels: specks removed, gaps filled
@@ -52,21 +53,44 @@ class Agreement:
     matches: int
 
 
-def softened(grey: NDArray[np.uint8]) -> Floats:
-    """An image, uint8 (h, w), without its finest detail: what `agreement` compares, float32 (h, w)."""
-    return np.asarray(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _BLUR))
+@dataclass(frozen=True)
+class Surface:
+    """What `agreement` compares: of one image, whatever moves.
+
+    Attributes:
+        image: float32 (h, w), grey levels without the finest detail.
+        mean, variance: float32 (h, w), of the windows around its pixels.
+        textured: bool (h, w), where there is something that could differ; gaps between textured spots included.
+    """
+
+    image: Floats
+    mean: Floats
+    variance: Floats
+    textured: Mask
+
+    @classmethod
+    def of(cls, grey: NDArray[np.uint8]) -> Surface:
+        """That of an image, uint8 (h, w)."""
+        image = np.asarray(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _BLUR))
+        mean = _mean(image)
+        variance = _variance(image, mean)
+        textured = (variance > _TEXTURED).astype(np.uint8)
+        textured = cv2.morphologyEx(textured, cv2.MORPH_CLOSE, np.ones((_BRIDGED, _BRIDGED), np.uint8))
+        return cls(image, mean, variance, textured > 0)
 
 
-def agreement(image: Floats, movement: Movement) -> Agreement:
-    """Compare an image, `softened`, with itself along a movement."""
+def agreement(surface: Surface, movement: Movement) -> Agreement:
+    """Compare an image with itself along a movement."""
+    image, variance = surface.image, surface.variance
     height, width = image.shape
     moved = cv2.warpAffine(
         image, movement.matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0
     )
-    correlation, variance, brighter, left = _correlate(image, moved)
+    correlation, brighter, left = _correlate(surface, moved)
     x, y = _cells(movement.here, image.shape)
     agrees = (correlation > _AGREES) & (np.abs(brighter - np.median(brighter[y, x])) < _BRIGHTNESS)
     agrees &= _inside(movement.matrix, height, width)
+    agrees &= ~_background(agrees, surface.textured, (y, x))
     shape = agrees.astype(np.uint8)
     shape = cv2.morphologyEx(shape, cv2.MORPH_OPEN, np.ones((_OPEN, _OPEN), np.uint8))
     shape = cv2.morphologyEx(shape, cv2.MORPH_CLOSE, np.ones((_CLOSE, _CLOSE), np.uint8))
@@ -90,6 +114,23 @@ def agreement(image: Floats, movement: Movement) -> Agreement:
     return Agreement(whole > 0, there, similarity, difference, int(anchors[kept].sum()))
 
 
+def _background(agrees: Mask, textured: Mask, anchors: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Mask:
+    """Flat areas larger than all textured ones with matched keypoints that agree: paper, a studio's wall, a clear sky.
+
+    Flat agrees with flat wherever it moves to, and there would be no end to a copy on such ground. What is flat and
+    smaller belongs to the copy: the inside of a plate, a margin of sky.
+    """
+    flat = agrees & ~textured
+    _, labels = cv2.connectedComponents((agrees & textured).astype(np.uint8))
+    held = np.setdiff1d(labels[anchors], [0])
+    most = int(np.bincount(labels.ravel())[held].sum())
+    if int(flat.sum()) <= most:
+        return np.zeros_like(flat)
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(flat.astype(np.uint8), connectivity=4)
+    large = np.flatnonzero(facts[:, cv2.CC_STAT_AREA] > most)
+    return np.isin(labels, large[large > 0])
+
+
 def _leads_back(matrix: Matrix, height: int, width: int) -> bool:
     """Whether going twice leads to where one was, as half a turn does: then a part and its twin agree both ways."""
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
@@ -98,21 +139,23 @@ def _leads_back(matrix: Matrix, height: int, width: int) -> bool:
     return bool(np.abs(back - corners[:, :2]).max() < _SAME_PLACE)
 
 
-def _correlate(image: Floats, moved: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _correlate(surface: Surface, moved: Floats) -> tuple[Floats, Floats, Floats]:
     """Per pixel, of the windows around it.
 
     Returns:
-        Their normalised correlation, the variance of the first, the difference of their means, and the variance of
-        one that the other leaves unexplained (geometric mean of the two ways round).
+        Their normalised correlation, the difference of their means, and the variance of one that the other leaves
+        unexplained (geometric mean of the two ways round).
     """
-    mean, moved_mean = _mean(image), _mean(moved)
-    variance = np.maximum(_mean(image * image) - mean * mean, 0)
-    moved_variance = np.maximum(_mean(moved * moved) - moved_mean * moved_mean, 0)
-    shared = _mean(image * moved) - mean * moved_mean
-    both = np.sqrt((variance + _GRAIN) * (moved_variance + _GRAIN))
+    moved_mean = _mean(moved)
+    shared = _mean(surface.image * moved) - surface.mean * moved_mean
+    both = np.sqrt((surface.variance + _GRAIN) * (_variance(moved, moved_mean) + _GRAIN))
     correlation = np.asarray((shared + _GRAIN) / both, np.float32)
     left = both * (1 - np.square(np.clip(correlation, -1, 1)))
-    return correlation, np.asarray(variance), np.asarray(mean - moved_mean), np.asarray(left)
+    return correlation, np.asarray(surface.mean - moved_mean), np.asarray(left)
+
+
+def _variance(values: Floats, mean: Floats) -> Floats:
+    return np.asarray(np.maximum(_mean(values * values) - mean * mean, 0))
 
 
 def _mean(values: Floats) -> Floats:

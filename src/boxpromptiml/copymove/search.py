@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boxpromptiml.copymove.agreement import Agreement, agreement, softened
+from boxpromptiml.copymove.agreement import Agreement, Surface, agreement
 from boxpromptiml.copymove.copy import Copy, Mask
 from boxpromptiml.copymove.matching import match, movements
 
@@ -38,10 +38,10 @@ def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[
         cv2.setNumThreads(threads)
     grey = _grey(pixels)
     here, there = match(grey)
-    image = softened(grey)  # once: there may be several movements
+    surface = Surface.of(grey)  # once: there may be several movements
     found = []
     for movement in movements(here, there, _MATCHES, _TRIED):
-        agrees = agreement(image, movement)
+        agrees = agreement(surface, movement)
         if is_copy(agrees):
             parts = agrees.here, agrees.there
             found.append(Copy(parts, movement.matrix, min(1.0, agrees.similarity), agrees.matches))
