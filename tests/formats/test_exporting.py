@@ -17,7 +17,14 @@ from PIL import Image
 
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.formats import EXPORT_FORMATS, ExportOptions, export_boxes
+from boxpromptiml.formats import (
+    EXPORT_FORMATS,
+    ExportOptions,
+    ReadOptions,
+    RejectedError,
+    export_boxes,
+    import_source,
+)
 from boxpromptiml.formats.label_studio_rle import decode
 from boxpromptiml.regions import Box
 
@@ -183,7 +190,7 @@ def test_an_earlier_export_is_replaced_only_on_request(filled: Dataset, tmp_path
         export_boxes(filled, out, "labelme")
     assert (out / "a.json").read_text() == "edited"
     export_boxes(filled, out, "labelme", overwrite=True)
-    assert json.loads((out / "a.json").read_text())["imagePath"] == "a.jpg"
+    assert json.loads((out / "a.json").read_text())["imagePath"] == "../photos/a.jpg"
 
 
 @pytest.mark.parametrize(("name", "images"), [("photos/d.jpg", "copy"), ("data/masks/a.png", "reference")])
@@ -291,6 +298,24 @@ def test_globox_reads_boxes(filled: Dataset, tmp_path: Path) -> None:
         tmp_path / "yolo/labels/train", image_folder=tmp_path / "yolo/images/train"
     )
     assert np.allclose(boxes(yolo)["a"], half_open, atol=1e-3)
+
+
+def test_labelme_opens_the_images_where_they_are(filled: Dataset, tmp_path: Path) -> None:
+    """LabelMe joins the folder of a JSON file and its imagePath."""
+    (tmp_path / "photos/deep").mkdir()
+    Image.new("1", (40, 30)).save(tmp_path / "photos/deep/e.jpg")
+    filled.put(ImageRecord("../photos/deep/e.jpg", 40, 30, label="tampered", boxes=BOXES))
+    report = export_boxes(filled, tmp_path / "out/labelme", "labelme")
+    found = sorted((tmp_path / "out/labelme").rglob("*.json"))
+    assert [file.stem for file in found] == ["a", "b", "c", "d", "e"]
+    for file in found:
+        image = file.parent / json.loads(file.read_text())["imagePath"]
+        assert image.resolve() == next((tmp_path / "photos").rglob(f"{file.stem}.jpg"))
+    import_source(tmp_path / "out/labelme", filled, options=ReadOptions(images=report.root))
+    assert filled.count() == 5
+    with pytest.raises(RejectedError) as caught:  # a file of others leads nowhere without the user's word
+        import_source(tmp_path / "out/labelme", filled)
+    assert "say with --images which folder has the images" in caught.value.problems[0]
 
 
 def test_label_studio_tasks(filled: Dataset, tmp_path: Path, mask: np.ndarray[Any, Any]) -> None:

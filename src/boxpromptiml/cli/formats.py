@@ -100,4 +100,4 @@ def _print(report: ExportReport, out: Path, format: str) -> None:
     for what, count in report.lost.items():
         print(f"{count:,} {what}")
     if report.root is not None and format != "imdlbenco":
-        print(f"image names are relative to {report.root}")
+        print(f"{'the images are in' if format == 'labelme' else 'image names are relative to'} {report.root}")

@@ -53,7 +53,8 @@ class ExportReport:
         states: images in it by state (``boxed``, ``authentic``, ``skipped``, ``todo``).
         left_out: how many images have no place in the format, by reason.
         lost: how many images come back with less than the dataset knows, by what is lost.
-        root: the folder that image names in the export are relative to, where they do not lie in the export.
+        root: the folder that has the images, where they do not lie in the export; their names in it are relative to
+            this folder, in LabelMe to the file that names them.
     """
 
     images: int

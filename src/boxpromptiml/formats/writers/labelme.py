@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from boxpromptiml.dataset import ImageRecord
+from boxpromptiml.dataset.paths import relative_path
 from boxpromptiml.files import write_bytes
 from boxpromptiml.formats.export_items import Item
 from boxpromptiml.formats.writers.base import Writer
@@ -37,8 +38,10 @@ class LabelmeWriter(Writer):
             shape = self._shape("mask", [[box.x0, box.y0], [box.x1 - 1, box.y1 - 1]])
             shape["mask"] = base64.b64encode(self.mask_bytes(item.mask[box.slices])).decode()
             shapes.append(shape)
-        # A copy lies beside its file; what is elsewhere is named by its path below the folder that all images share.
-        image = item.image if self.options.images == "reference" else os.path.basename(item.image)
+        # LabelMe opens imagePath as seen from the file's own folder. A copy lies beside its file.
+        image = os.path.basename(item.image)
+        if self.options.images == "reference":
+            image = relative_path(item.file, self.out.absolute() / place.parent)
         content = {
             "version": _VERSION,
             "flags": self._flags(record),
