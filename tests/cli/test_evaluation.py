@@ -67,6 +67,14 @@ def test_evaluate_prints_the_figures(red_model: Path, folders: Path) -> None:
     assert "95 % over images: f1 1.000 to 1.000" in text
 
 
+def test_evaluate_tells_of_images_that_were_left_out(red_model: Path, folders: Path) -> None:
+    for part in ("Tp", "Gt"):
+        shutil.copy(folders / part / "a.png", folders / part / "c.png")
+    Image.new("L", (20, 20)).save(folders / "Gt" / "c.png")
+    text = _run("evaluate", red_model, folders, "--on-mismatch", "skip")
+    assert f"{folders}: 1 files that do not fit were left out" in text
+
+
 def test_evaluate_needs_no_torch_without_a_report(red_model: Path, folders: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from boxpromptiml.cli.main import app\n"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,20 @@ def test_several_datasets_are_reported_one_by_one_and_together(red: Localizer, f
     assert all("f1" in part.ci95 and "image.auc" in part.ci95 for part in result.datasets)
     assert result.figures.n_tampered == 6
     assert result.figures.pixel.f1 == pytest.approx(F1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("on_mismatch", "left_out", "mended"), [("skip", 1, 0), ("resize", 0, 1)])
+def test_images_that_do_not_fit_leave_a_trace(
+    red: Localizer, folders: Path, on_mismatch: Any, left_out: int, mended: int
+) -> None:
+    """Figures over fewer images, or with mended masks, are other figures: they say so."""
+    mask = folders / "Gt" / "c.png"
+    Image.open(mask).resize((32, 32)).save(mask)
+    result = evaluate(red, folders, on_mismatch=on_mismatch)
+    report = result.to_json()
+    assert result.figures.n_tampered == 3 - left_out
+    for part in (report, report["datasets"][0]):
+        assert (part["n_left_out"], part["n_mended"]) == (left_out, mended)
 
 
 def test_tampered_images_without_masks_count_for_the_image_figures(

@@ -136,6 +136,8 @@ def _print_result(result: EvaluationResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from boxpromptiml.evaluation.sources import misfits
+
     table = Table(title=f"{result.preset}, {result.mode}: model {result.model['id']}", title_justify="left")
     table.add_column("dataset")
     for column in ("tampered + authentic", "F1", "IoU", "AUC", "AP", "image AUC", "false area"):
@@ -171,6 +173,9 @@ def _print_result(result: EvaluationResult) -> None:
         console.print(f"{result.figures.n_without_mask} tampered images have no true mask: in image figures only")
     if result.n_skipped:
         console.print(f"{result.n_skipped} images have neither label nor mask: left out")
+    for part in result.datasets:
+        for said in misfits(part.n_left_out, part.n_mended):
+            console.print(f"{part.name}: {said}", highlight=False, soft_wrap=True)
 
 
 def _cells(figures: Figures) -> list[str]:

@@ -140,6 +140,8 @@ def _print_result(result: RobustnessResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from boxpromptiml.evaluation.sources import misfits
+
     report = result.clean.report
     title = f"{report['preset']}, {report['mode']}: model {report['model']['id']}"
     count = f"{report['n_tampered']} tampered + {report['n_authentic']} authentic images"
@@ -155,6 +157,9 @@ def _print_result(result: RobustnessResult) -> None:
         name = "area" if attack.attack.numeric else "mean"
         table.add_row("", name, _figure(attack.area.value), _range(attack.area), _figure(attack.retention.value))
     Console(markup=False).print(table)
+    for part in report["datasets"]:
+        for said in misfits(part.get("n_left_out", 0), part.get("n_mended", 0)):
+            print(f"{part['dataset']}: {said}")
 
 
 def _cells(level: LevelResult) -> list[str]:

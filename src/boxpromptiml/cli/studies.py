@@ -251,7 +251,7 @@ def _print_report(report: StudyReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from boxpromptiml.evaluation.studies.report import rows_of
+    from boxpromptiml.evaluation.studies.report import misfits_of, rows_of
 
     console = Console(markup=False)
     if not console.is_terminal:
@@ -264,6 +264,8 @@ def _print_report(report: StudyReport) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+        for said in misfits_of(report, test):
+            console.print(f"{test}: {said}", highlight=False)
     for name, message in report.failures.items():
         console.print(f"failed: {name}: {message}", markup=False, highlight=False, soft_wrap=True)
     if report.results:

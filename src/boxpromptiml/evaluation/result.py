@@ -116,12 +116,16 @@ class DatasetFigures(NamedTuple):
         split: the split that was evaluated; None for all images.
         figures: over its images.
         ci95: their intervals, see `EvaluationResult`.
+        n_left_out: files of a foreign data set that did not fit: they are in no figure.
+        n_mended: masks of a foreign data set that did not fit and were mended.
     """
 
     name: str
     split: str | None
     figures: Figures
     ci95: dict[str, Interval]
+    n_left_out: int
+    n_mended: int
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,16 @@ class EvaluationResult:
     model: dict[str, Any]
     seconds: float
 
+    @property
+    def n_left_out(self) -> int:
+        """Files of foreign data sets that did not fit."""
+        return sum(part.n_left_out for part in self.datasets)
+
+    @property
+    def n_mended(self) -> int:
+        """Masks of foreign data sets that were mended."""
+        return sum(part.n_mended for part in self.datasets)
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the single images, ready for `json.dumps`; None where a figure is not defined."""
         return {
@@ -176,9 +190,18 @@ class EvaluationResult:
             "by_kind": [group.to_json() for group in self.by_kind],
             "calibration": self.calibration.to_json(),
             "n_skipped": self.n_skipped,
+            "n_left_out": self.n_left_out,
+            "n_mended": self.n_mended,
             "datasets": [
-                {"dataset": name, "split": split, **figures.to_json(), "ci95": _intervals(ci95)}
-                for name, split, figures, ci95 in self.datasets
+                {
+                    "dataset": part.name,
+                    "split": part.split,
+                    **part.figures.to_json(),
+                    "n_left_out": part.n_left_out,
+                    "n_mended": part.n_mended,
+                    "ci95": _intervals(part.ci95),
+                }
+                for part in self.datasets
             ],
             "model": self.model,
             "environment": environment(),

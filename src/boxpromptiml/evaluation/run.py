@@ -258,9 +258,8 @@ def _result(run: _Run) -> EvaluationResult:
     for index, (source, split) in enumerate(zip(plan.sources, plan.splits, strict=True)):
         curves = run.curves[index] if pooled else None
         figures = Figures.of(table, preset, threshold, curves, index)
-        parts.append(
-            DatasetFigures(source.name, split, figures, figure_intervals(table, preset, threshold, curves, index))
-        )
+        intervals = figure_intervals(table, preset, threshold, curves, index)
+        parts.append(DatasetFigures(source.name, split, figures, intervals, source.left_out, source.mended))
     whole = len(parts) == 1
     return EvaluationResult(
         preset=preset.name,

@@ -14,7 +14,7 @@ from boxpromptiml.dataset.paths import relative_path
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.formats import RejectedError, import_manifest, import_source, is_manifest
-from boxpromptiml.formats.importing import OnMismatch
+from boxpromptiml.formats.importing import ImportReport, OnMismatch
 
 AUTO, ALL = "auto", "all"
 Source = Dataset | str | Path
@@ -30,12 +30,16 @@ class OpenSource:
         folder: what the names of its images are relative to: the dataset's folder, the folder of a Tp/Gt(/Au) data set,
             or the one that a list or manifest lies in.
         temporary: whether `dataset` is gone when the source is closed.
+        left_out: files of a foreign data set that did not fit and are not in `dataset`.
+        mended: its masks that did not fit and were mended.
     """
 
     name: str
     dataset: Dataset
     folder: Path
     temporary: bool
+    left_out: int = 0
+    mended: int = 0
 
     def name_of(self, path: str) -> str:
         """The name of an image or mask, relative to `folder`; `path` is as a record of `dataset` has it."""
@@ -77,11 +81,18 @@ def open_source(source: Source, *, on_mismatch: OnMismatch = "error") -> Iterato
     else:
         folder = Path(source) if Path(source).is_dir() else Path(source).parent
         with tempfile.TemporaryDirectory(prefix="boxpromptiml-") as made, Dataset.create(made) as dataset:
-            import_foreign(source, dataset, on_mismatch)
-            yield OpenSource(str(source), dataset, folder, temporary=True)
+            report = import_foreign(source, dataset, on_mismatch)
+            left_out, mended = len(report.left_out), len(report.mended)
+            yield OpenSource(str(source), dataset, folder, temporary=True, left_out=left_out, mended=mended)
 
 
-def import_foreign(source: str | Path, dataset: Dataset, on_mismatch: OnMismatch) -> None:
+def misfits(left_out: int, mended: int) -> list[str]:
+    """What was done about files that do not fit, for people; nothing where all of them do."""
+    said = [f"{left_out} files that do not fit were left out"] if left_out else []
+    return [*said, f"{mended} masks were mended"] if mended else said
+
+
+def import_foreign(source: str | Path, dataset: Dataset, on_mismatch: OnMismatch) -> ImportReport:
     """Read a Tp/Gt(/Au) folder, an IMDLBenCo list or a manifest into a dataset, to test on it.
 
     Raises:
@@ -89,9 +100,8 @@ def import_foreign(source: str | Path, dataset: Dataset, on_mismatch: OnMismatch
     """
     try:
         if is_manifest(source):
-            import_manifest(source, dataset)
-        else:
-            import_source(source, dataset, on_mismatch=on_mismatch, group_by="none")
+            return import_manifest(source, dataset)
+        return import_source(source, dataset, on_mismatch=on_mismatch, group_by="none")
     except RejectedError as error:
         number = len(error.problems)
         if is_manifest(source):

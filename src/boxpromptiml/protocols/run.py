@@ -13,6 +13,7 @@ from rich.console import Console
 from boxpromptiml import __version__
 from boxpromptiml.errors import DatasetError, MissingExtraError
 from boxpromptiml.evaluation import evaluate
+from boxpromptiml.evaluation.sources import misfits
 from boxpromptiml.files import write_json, write_text
 from boxpromptiml.model_config import ONNX_NAME
 from boxpromptiml.protocols.check import count_problems
@@ -238,10 +239,7 @@ def _remarks(
     for item in prepared.values():
         name = item.spec.name
         remarks += [f"{name} has {problem}" for problem in count_problems(item.spec, item.tampered, item.authentic)]
-        if item.left_out:
-            remarks.append(f"{name}: {item.left_out} files that do not fit were left out")
-        if item.mended:
-            remarks.append(f"{name}: {item.mended} masks were mended")
+        remarks += [f"{name}: {said}" for said in misfits(item.left_out, item.mended)]
     if settings.per_set is not None and settings.model is None:
         remarks.append(f"at most {settings.per_set} images of each training set were used")
     return remarks

@@ -97,6 +97,13 @@ def test_a_run_end_to_end(red: Localizer, photos: Path, tmp_path: Path) -> None:
     assert not list(out.glob("levels/*.state"))
 
 
+def test_images_that_do_not_fit_leave_a_trace(red: Localizer, photos: Path, tmp_path: Path) -> None:
+    mask = photos / "Gt" / "1.png"
+    Image.open(mask).resize((45, 35)).save(mask)
+    robustness(red, photos, tmp_path / "out", attacks=["social"], on_mismatch="skip")
+    assert json.loads((tmp_path / "out" / "robustness.json").read_text())["n_left_out"] == 1
+
+
 def test_noise_at_a_level_is_what_evaluate_says_of_noisy_images(red: Localizer, photos: Path, tmp_path: Path) -> None:
     from boxpromptiml.evaluation.robustness import ATTACKS
 

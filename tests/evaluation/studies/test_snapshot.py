@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError, RecipeError
@@ -84,7 +85,7 @@ def test_a_test_set_is_the_test_split_without_what_only_training_needs(
     make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
     found = snapshot_test(tmp_path / "out/tests/data", make_dataset())
-    assert found.facts == {"images": 6, "tampered": 4, "authentic": 2}
+    assert found.facts == {"images": 6, "tampered": 4, "authentic": 2, "left_out": 0, "mended": 0}
     with Dataset.open(found.folder) as dataset:
         assert all(not record.boxes and record.pseudo is None for record in dataset.records())
 
@@ -96,9 +97,24 @@ def test_folders_of_the_field_are_test_sets(make_dataset: MakeDataset, tmp_path:
         for name in ("00.png", "01.png"):
             shutil.copy(data / source / name, tmp_path / "field" / part)
     found = snapshot_test(tmp_path / "out/tests/field", tmp_path / "field")
-    assert found.facts == {"images": 2, "tampered": 2, "authentic": 0}
+    assert found.facts == {"images": 2, "tampered": 2, "authentic": 0, "left_out": 0, "mended": 0}
     elsewhere = snapshot_test(tmp_path / "other/deeper/tests/field", tmp_path / "field")
     assert elsewhere.digest == found.digest
+
+
+def test_images_of_a_test_set_that_do_not_fit_leave_a_trace(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+    for part, source in (("Tp", "images"), ("Gt", "masks")):
+        (tmp_path / "field" / part).mkdir(parents=True)
+        for name in ("00.png", "01.png"):
+            shutil.copy(data / source / name, tmp_path / "field" / part)
+    mask = tmp_path / "field" / "Gt" / "01.png"
+    with Image.open(mask) as picture:
+        picture.resize((picture.width // 2, picture.height // 2)).save(mask)
+    skipped = snapshot_test(tmp_path / "skipped/tests/field", tmp_path / "field", on_mismatch="skip")
+    assert (skipped.facts["tampered"], skipped.facts["left_out"], skipped.facts["mended"]) == (1, 1, 0)
+    mended = snapshot_test(tmp_path / "mended/tests/field", tmp_path / "field", on_mismatch="resize")
+    assert (mended.facts["tampered"], mended.facts["left_out"], mended.facts["mended"]) == (2, 0, 1)
 
 
 def test_nothing_to_train_or_test_on_is_said(make_dataset: MakeDataset, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from boxpromptiml.evaluation.report import markup, plots
 from boxpromptiml.evaluation.report.examples import Section, examples
 from boxpromptiml.evaluation.report.words import interval, number
 from boxpromptiml.evaluation.result import EvaluationResult, Figures, environment
+from boxpromptiml.evaluation.sources import misfits
 from boxpromptiml.metrics import get_preset
 from boxpromptiml.runtime import Localizer
 
@@ -72,6 +73,7 @@ def head(result: EvaluationResult) -> list[str]:
         images += f"; {figures.n_without_mask:,} tampered ones have no true mask and count for whole images only"
     if result.n_skipped:
         images += f"; {result.n_skipped:,} with neither label nor mask were left out"
+    images += "".join(f"; {said}" for said in misfits(result.n_left_out, result.n_mended))
     mode = "" if result.mode == "origin" else f", mode {result.mode}"
     if "tta" in model:
         trained += ", looked at four times, mirrored (--tta)"

@@ -16,8 +16,9 @@ from boxpromptiml.evaluation.robustness.store import Outcome
 from boxpromptiml.metrics import Preset, Summary, bootstrap_interval
 
 Floats = NDArray[np.float64]
+_NOT_SCORED = ("n_skipped", "n_left_out", "n_mended")
 # Of an evaluation's report: the same at every level, or of no use here.
-_SHARED = ("preset", "mode", "tie_blind", "image_threshold", "model", "environment", "n_skipped")
+_SHARED = ("preset", "mode", "tie_blind", "image_threshold", "model", "environment", *_NOT_SCORED)
 _GROUPS = ("by_region_size", "by_kind", "datasets", "seconds")
 
 
@@ -175,7 +176,7 @@ class RobustnessResult:
             "retention": "f1 divided by the f1 of the untouched images",
             "clean": self.clean.to_json(),
             "attacks": {result.attack.name: result.to_json() for result in self.attacks},
-            "n_skipped": first["n_skipped"],
+            **{name: first.get(name) for name in _NOT_SCORED},  # levels of before did not count misfits
             "model": first["model"],
             "environment": environment(),
             "seconds": round(self.seconds, 3),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boxpromptiml.evaluation.result import environment
+from boxpromptiml.evaluation.sources import misfits
 from boxpromptiml.evaluation.studies.annotation import read_quality
 from boxpromptiml.evaluation.studies.folder import StudyFolder
 from boxpromptiml.evaluation.studies.plan import Variant
@@ -164,6 +165,12 @@ def make_report(folder: StudyFolder, preset: str, mode: str) -> StudyReport:
     return report
 
 
+def misfits_of(report: StudyReport, test: str) -> list[str]:
+    """What was done about files of a test set that do not fit, for people; nothing where all of them do."""
+    facts = report.study["tests"][test]
+    return misfits(facts.get("left_out", 0), facts.get("mended", 0))  # studies of before did not count them
+
+
 def rows_of(report: StudyReport, test: str, *, brief: bool = False) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of one test set, for people; `brief` for a terminal."""
     figures = [] if brief else [name for name in report.figures if name != "f1"]
@@ -204,6 +211,7 @@ def as_markdown(report: StudyReport) -> str:
     for test in report.results:
         facts = report.study["tests"][test]
         lines += [f"## {test}: {facts['tampered']} tampered, {facts['authentic']} authentic images", ""]
+        lines += [f"{said}.\n" for said in misfits_of(report, test)]
         header, rows = rows_of(report, test)
         lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
         lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]

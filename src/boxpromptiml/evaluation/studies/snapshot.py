@@ -185,15 +185,16 @@ def snapshot_test(
         with Dataset.open(source) as dataset:
             split = choose_split(dataset, source, AUTO)
             records = [replace(r, pseudo=None, boxes=()) for r in dataset.records(split=split) if is_usable(r)]
-            facts = _test_facts(records, source)
+            facts = _test_facts(records, source) | {"left_out": 0, "mended": 0}
             digest = digest_of(dataset, records)
             _check(folder, source, digest, expected)
             return _copied(folder, dataset, str(source), records, digest, facts)
     with building(folder) as temporary:
         with Dataset.create(temporary) as dataset:
-            import_foreign(source, dataset, on_mismatch)
+            report = import_foreign(source, dataset, on_mismatch)
             records = [record for record in dataset.records() if is_usable(record)]
             facts = _test_facts(records, source)
+            facts |= {"left_out": len(report.left_out), "mended": len(report.mended)}
             digest = digest_of(dataset, records, Path(source).absolute().parent)
         _check(folder, source, digest, expected)
         write_snapshot(temporary, digest, str(source), facts)
