@@ -301,7 +301,7 @@ def test_yolo_images_where_the_yaml_file_has_them(source: Path, dataset: Dataset
         read(source / "set", dataset)
     assert caught.value.problems == (
         f"{config}: has its images of val in {source / 'away'}, which is not below {source / 'set'}; "
-        "give that folder with --images",
+        "import the folder that has its images/ and labels/",
     )
     write(config, "train: list.txt\nnames: [splice]\n")
     write(source / "set/list.txt", "first/images/a.png")
@@ -309,6 +309,16 @@ def test_yolo_images_where_the_yaml_file_has_them(source: Path, dataset: Dataset
     shutil.rmtree(source / "set/second")
     with pytest.raises(BoxPromptError, match=r"has its images of train in .*list\.txt, a list, which is not read"):
         read(source / "set", dataset)
+
+
+def test_yolo_splits_that_only_the_yaml_file_says(source: Path, dataset: Dataset, paint: Paint) -> None:
+    for name in ("part1/a", "part2/b", "part3/c"):
+        paint(f"images/{name}.png", (1, 2, 3))
+    config = "train: [images/part1, images/part3]\nval: [images/part2, images/part3]\nnames: [splice]\n"
+    write(source / "data.yaml", config)
+    found = read(source, dataset)
+    # What is in several is in none: people who have no other set name the same folder twice.
+    assert {name: record.split for name, record in found.items()} == {"a.png": "train", "b.png": "val", "c.png": None}
 
 
 def test_yolo_images_behind_a_link(source: Path, dataset: Dataset, paint: Paint) -> None:

@@ -114,21 +114,27 @@ def _places(folder: Path, named: Named, options: ReadOptions) -> Iterator[tuple[
             inner = image.relative_to(images)
             first = inner.parts[0] if len(inner.parts) > 1 else ""
             seen.add(image)
-            found = split or _SPLITS.get(first.lower())
+            found = split or _SPLITS.get(first.lower()) or _named_split(image, named)
             yield image, *_belonging(image, base / "labels" / inner, base / "masks" / inner, found, options)
-    for split, place in named:
+    for _, place in named:
         for image in _images(place) if _is_inside(place, folder) else ():
             inside = image.relative_to(folder).parts
             if image not in seen:
                 seen.add(image)
                 labels, masks = (folder.joinpath(*_instead(inside, name)) for name in ("labels", "masks"))
-                yield image, *_belonging(image, labels, masks, split, options)
+                yield image, *_belonging(image, labels, masks, _named_split(image, named), options)
     if not seen:
         for image in find_images(options.images or folder):
             labels = image.with_suffix(".txt")
             if options.images is not None and not labels.is_file():
                 labels = (folder / image.relative_to(options.images)).with_suffix(".txt")
             yield image, labels, None, None
+
+
+def _named_split(image: Path, named: Named) -> str | None:
+    """The split that the YAML file says; None where it says several: training on what is validated needs no other set."""
+    splits = {split for split, place in named if image.is_relative_to(place)}
+    return splits.pop() if len(splits) == 1 else None
 
 
 def _belonging(
@@ -168,7 +174,7 @@ def _elsewhere(config: Path, named: Named) -> Iterator[tuple[str, Path, str]]:
             if place.is_file():
                 remedy = "a list, which is not read; put its images into images/, their labels into labels/"
             elif place.is_dir():
-                remedy = f"which is not below {config.parent}; give that folder with --images"
+                remedy = f"which is not below {config.parent}; import the folder that has its images/ and labels/"
             else:
                 remedy = "which is not there; say with --images which folder has them"
             yield split, place, f"has its images of {split} in {place}, {remedy}"
