@@ -75,6 +75,25 @@ def test_a_threshold_that_follows_each_image_does_so_here(checkpoint: Path) -> N
         np.testing.assert_allclose(after[0], expected, atol=1e-6)
 
 
+def test_a_model_that_looks_twice_does_so_here(checkpoint: Path) -> None:
+    """The mean of the map and of that of the image turned by half, then calibrated, as the runtime has it."""
+    once = BenchmarkStudent(str(checkpoint)).eval()
+    rule = DecisionRule(score_fraction=0.1, looks=2, map_scaling=Scaling(slope=1.5, bias=0.2))
+    ModelConfig.load(checkpoint).model_copy(update={"decision": rule}).save(checkpoint)
+    twice = BenchmarkStudent(str(checkpoint)).eval()
+    pixels = _pixels()
+    with torch.no_grad():
+        upright, turned = (once(_loaded(p), _mask())["pred_mask"] for p in (pixels, pixels[:, ::-1, ::-1]))
+        found = twice(_loaded(pixels), _mask())
+        trained = twice.train()(_loaded(pixels), _mask())["pred_mask"]
+    mean = ((upright + turned.flip(-2, -1)) / 2).numpy()
+    assert not np.allclose(upright, mean, atol=1e-3)
+    for after, score, own in zip(found["pred_mask"].numpy(), found["pred_label"].tolist(), mean, strict=True):
+        np.testing.assert_allclose(after[0], rule.finished(own[0]), atol=1e-6)
+        assert score == pytest.approx(image_score(rule.finished(own[0]), rule), abs=1e-6)
+    assert not np.allclose(trained, found["pred_mask"], atol=1e-3)
+
+
 def test_all_256_levels_of_all_channels_are_restored(checkpoint: Path) -> None:
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (256, 1, 3))
     restored = BenchmarkStudent(str(checkpoint)).pixels(_loaded(ramp[None]))

@@ -27,7 +27,8 @@ class BenchmarkStudent(nn.Module):
     """A student as the benchmark wants its models.
 
     The benchmark's loader gives normalised floats. The 8-bit pixels they were made of are restored exactly, and from
-    there on the network computes what `boxpromptiml evaluate` and `localize` compute.
+    there on the network computes what `boxpromptiml evaluate` and `localize` compute: of a model with ``looks: 2``,
+    unless it is being trained, the mean over each image and the same turned by half.
 
     Args:
         checkpoint: a model folder of ours; empty: a new student with random weights, to be trained by the benchmark.
@@ -105,10 +106,14 @@ class BenchmarkStudent(nn.Module):
                 f"the student takes images resized to {spec.width}x{spec.height}, got {image.shape[-1]}x"
                 f"{image.shape[-2]}{' padded' if 'shape_mask' in kwargs else ''}; {_remedy(spec)}"
             )
-        output = self.student.explain((self.pixels(image) - self.mean) / self.std)
+        fed = (self.pixels(image) - self.mean) / self.std
+        output = self.student.explain(fed)
         logits = output.logits.float()
         loss = F.binary_cross_entropy_with_logits(logits, mask.to(logits.dtype))
         rule, scaling = self.config.decision, self.config.decision.map_scaling
+        if rule.looks == 2 and not self.training:  # what is trained is one look
+            turned = self.student(fed.flip(-2, -1)).float().flip(-2, -1)
+            logits = torch.logit((logits.sigmoid() + turned.sigmoid()) / 2, LOGIT_EDGE)
         if rule.adaptive is not None:
             shifts = [rule.shift(map_) for map_ in logits.detach().sigmoid().cpu().numpy()]
             logits = logits + logits.new_tensor(shifts).view(-1, 1, 1, 1)
