@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -305,6 +306,33 @@ def test_sizes_are_those_of_the_upright_image(source: Path, dataset: Dataset, pa
     import_source(source, dataset)
     (record,) = dataset.records()
     assert (record.width, record.height) == (30, 40)
+
+
+@pytest.mark.parametrize("letters", ["a" * 246, "ü" * 123])
+def test_long_names_leave_room_for_what_is_added_to_a_mask(
+    source: Path, dataset: Dataset, paint: Paint, letters: str
+) -> None:
+    names = (letters, f"{letters[:-1]}b")
+    for name in names:
+        paint(f"Tp/{name}.png", (1, 2, 3))
+        paint(f"Gt/{name}.png", (255, 0, 0))
+    assert len(import_source(source, dataset, on_mismatch="resize").mended) == 2
+    assert len({record.mask for record in dataset.records()}) == 2
+
+
+def test_a_name_that_is_no_text_is_left_out(source: Path, dataset: Dataset, paint: Paint) -> None:
+    paint("good.png")
+    odd = source / os.fsdecode(b"caf\xe9.png")
+    try:
+        paint("good.png").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    paint("good.png")
+    with pytest.raises(RejectedError) as caught:
+        import_source(source, dataset)
+    assert "has a path that is not UTF-8" in caught.value.problems[0]
+    report = import_source(source, dataset, on_mismatch="skip")
+    assert (report.added, [mismatch.path for mismatch in report.left_out]) == (1, [odd])
 
 
 # --- lists and plain folders ------------------------------------------------------------------------------------------

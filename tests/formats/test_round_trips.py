@@ -79,6 +79,7 @@ STATES = [
     ImageRecord("../photos/skipped.png", 40, 30, skipped=True, seconds=2.5),
     # The same stem, and the same but for the case of a letter: their files must not fall together.
     ImageRecord("../photos/boxed.jpg", 40, 30, label="tampered", boxes=(Box(3, 4, 5, 6),), seconds=7.25),
+    ImageRecord("../photos/ blank .png", 40, 30, label="tampered", boxes=(Box(3, 4, 5, 6),), split="test"),
     ImageRecord("../photos/a b,ü%41?.png", 40, 30, label="tampered", boxes=(Box(5, 5, 6, 6),)),
 ]
 

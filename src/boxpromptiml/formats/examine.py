@@ -40,6 +40,7 @@ from boxpromptiml.regions import Box
 _ASPECT = 0.05
 
 _BATCH = 256
+_LONGEST_STEM = 100  # bytes
 
 # Takes the candidate and its mended mask (h, w) 0/255, saves it and returns the file.
 Mender = Callable[[Candidate, NDArray[np.uint8]], Path]
@@ -100,7 +101,7 @@ def mask_saver(folder: Path) -> Mender:
     """A `Mender` that writes to `folder`, under a name that follows the image's path: mending again overwrites."""
 
     def save(candidate: Candidate, mask: NDArray[np.uint8]) -> Path:
-        path = folder / f"{candidate.image.stem}-{_digest(candidate.image)}.png"
+        path = folder / f"{_stem(candidate.image)}-{_digest(candidate.image)}.png"
         save_png(path, mask)
         return path
 
@@ -113,7 +114,7 @@ def save_drawn(folder: Path, image: Path, mask: NDArray[np.uint8]) -> Path:
     A mask that a record names already is thus never replaced by another one.
     """
     data = encode_png(mask)
-    path = folder / f"{image.stem}-{_digest(image)}-{hashlib.sha256(data).hexdigest()[:8]}.png"
+    path = folder / f"{_stem(image)}-{_digest(image)}-{hashlib.sha256(data).hexdigest()[:8]}.png"
     if not path.is_file():
         write_bytes(path, data)
     return path
@@ -124,16 +125,34 @@ def is_drawn(mask: str) -> bool:
     return re.search(r"-[0-9a-f]{8}-[0-9a-f]{8}\.png$", mask) is not None
 
 
+def _stem(image: Path) -> str:
+    """The image's stem, cut where it would leave no room for what is added: a name has 255 bytes."""
+    name = os.fsencode(image.stem)
+    if len(name) <= _LONGEST_STEM:
+        return image.stem
+    return f"{name[:_LONGEST_STEM].decode(errors='ignore')}-{hashlib.sha256(name).hexdigest()[:16]}"
+
+
 def _digest(image: Path) -> str:
     return hashlib.sha256(os.fsencode(image.absolute())).hexdigest()[:8]
 
 
 def _examined(candidate: Candidate, mender: Mender | None) -> Examined | Mismatch:
+    if not (_is_text(candidate.image) and _is_text(candidate.mask or candidate.image)):
+        return Mismatch(candidate.image, "has a path that is not UTF-8, or its mask has; rename it")
     found = _with_mask(candidate, mender)
     if isinstance(found, Mismatch):
         return found
     found = replace(found, split=candidate.split)
     return found if candidate.annotation is None else _with_shapes(candidate, candidate.annotation, found, mender)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_shapes(

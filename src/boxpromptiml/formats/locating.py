@@ -39,10 +39,10 @@ class ImageFinder:
         Raises:
             NotFoundError: there is none in the folders, or several.
         """
-        name = name.strip()
-        if not name or "\0" in name:
+        if not name.strip() or "\0" in name:
             raise NotFoundError("has no file name")
-        names = [name] if "\\" not in name else [name, name.replace("\\", "/")]
+        # Blanks at the ends are most often the layout of a file, but may be the name's own.
+        names = list(dict.fromkeys((name, name.strip(), name.strip().replace("\\", "/"))))
         for spelling in names:
             for folder in self._folders:
                 found = os.path.normpath(os.path.join(folder, spelling))

@@ -75,11 +75,11 @@ def read_voc(path: Path, options: ReadOptions) -> Source:
         shapes = _shapes(file, root, problems, categories, options)
         if (folder / MASKS / f"{name}.png").is_file() and not options.boxes_only and options.tampered is None:
             shapes.append(Shape(f"{MASKS}/{name}.png", pixels=partial(_segmentation, folder / MASKS / f"{name}.png")))
-        given = (root.findtext("filename") or "").strip()
+        given = root.findtext("filename") or ""
         try:
             image = _find(finder, given, os.path.dirname(name))
         except NotFoundError as error:
-            mismatches.append(Mismatch(Path(given or file), f"the image of {file}: {error}"))
+            mismatches.append(Mismatch(Path(given.strip() or file), f"the image of {file}: {error}"))
             continue
         looked_at = not root.findall("object") and root.get("verified", "").lower() in ("yes", "true", "1")
         candidates.append(
@@ -150,9 +150,12 @@ def _find(finder: ImageFinder, name: str, inner: str) -> Path:
         return finder.find(name)
     except NotFoundError:
         # Sub-folders are mirrored by some tools and written into the name by others.
-        if not inner or not name:
+        if not inner or not name.strip():
             raise
-        return finder.find(f"{inner}/{name}")
+        try:
+            return finder.find(f"{inner}/{name}")
+        except NotFoundError:
+            return finder.find(f"{inner}/{name.strip()}")
 
 
 def _splits(folder: Path) -> dict[str, str]:
@@ -162,9 +165,8 @@ def _splits(folder: Path) -> dict[str, str]:
         listed = folder / SETS / f"{split}.txt"
         if listed.is_file():
             for line in listed.read_text(encoding="utf-8", errors="replace").splitlines():
-                # The last word may be VOC's 1, 0 or -1 in the lists of one class.
-                name = line.strip()
-                found[name] = split
+                # The blanks at the ends may be the name's own.
+                found[line] = found[line.strip()] = split
     return found
 
 

@@ -132,7 +132,7 @@ def _places(folder: Path, named: Named, options: ReadOptions) -> Iterator[tuple[
 
 
 def _named_split(image: Path, named: Named) -> str | None:
-    """The split that the YAML file says; None where it says several: training on what is validated needs no other set."""
+    """The split that the YAML file says; None where it says several, as people do who have no other set."""
     splits = {split for split, place in named if image.is_relative_to(place)}
     return splits.pop() if len(splits) == 1 else None
 
