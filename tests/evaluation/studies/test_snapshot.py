@@ -7,12 +7,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError, RecipeError
-from boxpromptiml.evaluation.studies.snapshot import read_snapshot, snapshot_test, snapshot_training
+from boxpromptiml.evaluation.studies.snapshot import (
+    digest_of,
+    read_snapshot,
+    snapshot_test,
+    snapshot_training,
+    training_records,
+    write_snapshot,
+)
 from boxpromptiml.files import sha256_of
 from boxpromptiml.training import SUPERVISIONS, Recipe
 from boxpromptiml.training.samples import gather_samples
@@ -79,6 +87,37 @@ def test_the_digest_follows_content_not_place(make_dataset: MakeDataset, tmp_pat
     kept = read_snapshot(tmp_path / "a/datasets/train")
     assert kept is not None
     assert kept.digest == first.digest
+
+
+@pytest.mark.parametrize("changed", ["images/00.png", "masks/00.png"])
+def test_a_file_that_changes_without_changing_size_is_noticed(
+    make_dataset: MakeDataset, tmp_path: Path, changed: str
+) -> None:
+    data, target = make_dataset(), tmp_path / "out/datasets/train"
+    with Image.open(data / changed) as picture:
+        pixels = np.asarray(picture)
+    Image.fromarray(pixels).save(data / changed, "BMP")
+    before, first = (data / changed).stat(), snapshot_training(target, data, Recipe(), ["mask"])
+    Image.fromarray(pixels[::-1]).save(data / changed, "BMP")
+    assert (data / changed).stat().st_size == before.st_size
+    with pytest.raises(RecipeError, match="holds a study of other images than"):
+        snapshot_training(target, data, Recipe(), ["mask"], first.digest)
+
+
+def test_a_study_that_an_earlier_version_began_goes_on(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """Such a study knows its files by their sizes, and is not made anew."""
+    data, target = make_dataset(), tmp_path / "out/datasets/train"
+    snapshot_training(target, data, Recipe(), ["mask"])
+    with Dataset.open(data) as dataset:
+        then = digest_of(dataset, training_records(dataset), like="0123456789abcdef")
+    write_snapshot(target, then, str(data), {})
+    (target / "mark").touch()
+    assert snapshot_training(target, data, Recipe(), ["mask"], then).digest == then
+    assert (target / "mark").exists()
+    with (data / "masks/00.png").open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(RecipeError, match="holds a study of other images than"):
+        snapshot_training(target, data, Recipe(), ["mask"], then)
 
 
 def test_a_test_set_is_the_test_split_without_what_only_training_needs(

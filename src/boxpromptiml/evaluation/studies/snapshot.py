@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +18,14 @@ from boxpromptiml.dataset.paths import relative_path
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import DatasetError, RecipeError
 from boxpromptiml.evaluation.sources import AUTO, choose_split, import_foreign, is_usable
-from boxpromptiml.files import write_json
+from boxpromptiml.files import sha256_of, write_json
 from boxpromptiml.formats.importing import OnMismatch
+from boxpromptiml.progress import track
 from boxpromptiml.training import Recipe, Supervision
 from boxpromptiml.training.samples import gather_samples
 
 SNAPSHOT_NAME = "snapshot.json"
+_BY_CONTENT = "content-"  # before the digits of a digest that looked into the files
 
 
 @dataclass(frozen=True)
@@ -43,22 +45,30 @@ class Snapshot:
     facts: dict[str, Any]
 
 
-def digest_of(dataset: Dataset, records: Iterable[ImageRecord], base: Path | None = None) -> str:
-    """Digest of records and of the sizes of the files that they name: changes when anything that counts changes.
+def digest_of(
+    dataset: Dataset, records: Sequence[ImageRecord], base: Path | None = None, like: str | None = None
+) -> str:
+    """Digest of records and of the files that they name: changes when anything that counts changes.
 
     Args:
         dataset: whose records they are.
         records: in a fixed order.
         base: name files as seen from this folder; None: as the records do.
+        like: the digest that it will be compared with. A study that an earlier version began knows files by their
+            sizes alone, and goes on so: it cannot be told any more what was in them.
+
+    Raises:
+        DatasetError: a file that is not there.
     """
+    by_size = like is not None and not like.startswith(_BY_CONTENT)
     total = hashlib.sha256()
-    for record in records:
-        sizes = [
-            _size(dataset.path(path))
+    for record in track(records, "compare images", total=len(records)):
+        files = [
+            _file(dataset.path(path), by_size)
             for path in (record.image, record.mask, None if record.pseudo is None else record.pseudo.path)
             if path is not None
         ]
-        line = {**record_to_json(record), "sizes": sizes}
+        line = {**record_to_json(record), "sizes" if by_size else "files": files}
         if base is not None:
             line["image"] = relative_path(dataset.path(record.image), base)
             line["mask"] = None if record.mask is None else relative_path(dataset.path(record.mask), base)
@@ -66,7 +76,7 @@ def digest_of(dataset: Dataset, records: Iterable[ImageRecord], base: Path | Non
         line.pop("seconds", None)
         line.pop("skipped", None)
         total.update(json.dumps(line, sort_keys=True).encode("utf-8", "surrogateescape") + b"\n")
-    return total.hexdigest()[:16]
+    return ("" if by_size else _BY_CONTENT) + total.hexdigest()[:16]
 
 
 def rebased(source: Dataset, target: Dataset, record: ImageRecord) -> ImageRecord:
@@ -161,7 +171,7 @@ def snapshot_training(
             "authentic": len(records) - tampered,
             "left_out": counted,
         }
-        digest = digest_of(source, records)
+        digest = digest_of(source, records, like=expected)
         _check(folder, dataset, digest, expected)
         return _copied(folder, source, str(dataset), records, digest, facts)
 
@@ -186,7 +196,7 @@ def snapshot_test(
             split = choose_split(dataset, source, AUTO)
             records = [replace(r, pseudo=None, boxes=()) for r in dataset.records(split=split) if is_usable(r)]
             facts = _test_facts(records, source) | {"left_out": 0, "mended": 0}
-            digest = digest_of(dataset, records)
+            digest = digest_of(dataset, records, like=expected)
             _check(folder, source, digest, expected)
             return _copied(folder, dataset, str(source), records, digest, facts)
     with building(folder) as temporary:
@@ -195,7 +205,7 @@ def snapshot_test(
             records = [record for record in dataset.records() if is_usable(record)]
             facts = _test_facts(records, source)
             facts |= {"left_out": len(report.left_out), "mended": len(report.mended)}
-            digest = digest_of(dataset, records, Path(source).absolute().parent)
+            digest = digest_of(dataset, records, Path(source).absolute().parent, expected)
         _check(folder, source, digest, expected)
         write_snapshot(temporary, digest, str(source), facts)
     return Snapshot(folder, digest, str(source), facts)
@@ -235,8 +245,8 @@ def _is_reachable(folder: Path) -> bool:
         return all(dataset.path(record.image).is_file() for record in dataset.records(limit=1))
 
 
-def _size(path: Path) -> int:
+def _file(path: Path, by_size: bool) -> int | str:
     try:
-        return path.stat().st_size
+        return path.stat().st_size if by_size else sha256_of(path)
     except OSError as error:
         raise DatasetError(f"{path}: no such file; find out with  boxpromptiml validate") from error
