@@ -120,6 +120,7 @@ def test_unknown_choices_are_answered_with_the_known_ones(options: list[str], me
         (["red", "set", "--out", "out", "--split", "test"], "no image is in the split test; it has no splits"),
         (["red", "set", "set/../set", "--out", "out"], "set/../set: given twice"),
         (["red", "set", "--out", "out", "--json", "."], "is a folder; --json wants the name of a file"),
+        (["red", "set", "--out", "out", "--json", "out/robustness.csv"], "is in the way of robustness.csv"),
         (["red", "set", "--out", "out", "--json", "set/Tp/0.png/figures.json"], "0.png: not a folder"),
     ],
 )

@@ -81,6 +81,7 @@ def robustness(
     """
     from boxpromptiml.evaluation.outputs import check_json
     from boxpromptiml.evaluation.robustness import robustness as run
+    from boxpromptiml.evaluation.robustness.store import LEVELS, OUTPUTS
     from boxpromptiml.files import write_json
     from boxpromptiml.metrics import PRESETS
     from boxpromptiml.runtime import Localizer
@@ -91,7 +92,7 @@ def robustness(
     if mode not in PRESETS[preset].modes:
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     if json_file is not None:
-        check_json(json_file)
+        check_json(json_file, *(out / name for name in (*OUTPUTS[1:], LEVELS)))
     localizer = Localizer.load(
         model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies, looks=looks
     )

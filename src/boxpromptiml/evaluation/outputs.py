@@ -41,7 +41,9 @@ class Outputs:
             MissingExtraError: a report without matplotlib.
         """
         if json_file is not None:
-            check_json(json_file)
+            # The report's figures.json may be named: it is the same.
+            own = [] if report is None else [report / name for name in (PAGE_NAME, CSV_NAME, STATE_NAME)]
+            check_json(json_file, *own)
         if report is not None:
             require_matplotlib()
             if report.exists() and not report.is_dir():
@@ -81,14 +83,22 @@ class Outputs:
             discard_state(self.state)
 
 
-def check_json(path: Path) -> None:
-    """Refuse, before the long work, a --json that could not be written after it.
+def check_json(path: Path, *others: Path) -> None:
+    """Refuse, before the long work, a --json that could not be written after it, or over something else.
+
+    Args:
+        path: the file.
+        others: files and folders that the same command writes.
 
     Raises:
-        BoxPromptError: a folder, or a file in a place that cannot be written to.
+        BoxPromptError: a folder, or a file in a place that cannot be written to or that is one of `others`'.
     """
     if path.is_dir():
         raise BoxPromptError(f"{path}: is a folder; --json wants the name of a file")
+    place = path.resolve()
+    for other in (item.resolve() for item in others):
+        if place.is_relative_to(other) or other.is_relative_to(place):
+            raise BoxPromptError(f"{path}: is in the way of {other.name}, which is written too; choose another --json")
     _writable(path.absolute().parent)
 
 
