@@ -219,3 +219,21 @@ def test_looking_closer_has_limits(localizer: Localizer, monkeypatch: pytest.Mon
     monkeypatch.setattr(localizer, "maps", lambda fed, **how: looked.append(len(fed)) or maps(fed, **how))
     assert ask("detail=true", max_tiles=6).json()["detail"] is True
     assert 1 < sum(looked) <= 1 + 6
+
+
+def test_a_server_that_is_told_to_stop_ends_what_it_computes(
+    localizer: Localizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, maps, looks = WebState(localizer=localizer), Localizer.maps, []
+
+    def told(self: Localizer, *args: Any, **options: Any) -> Any:
+        looks.append(1)
+        state.stop()
+        return maps(self, *args, **options)
+
+    monkeypatch.setattr(Localizer, "maps", told)
+    with TestClient(create_app(state), **HOME) as client:
+        for _ in range(2):
+            answer = client.post("/api/localize?detail=true", content=encoded(2048, 1280))
+            assert (answer.status_code, answer.json()["error"]) == (503, "the server is being stopped")
+    assert len(looks) == 1, "neither its tiles nor another photo were looked at"

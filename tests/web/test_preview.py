@@ -107,7 +107,7 @@ def client(dataset: Dataset, pool: TeacherPool, teacher: Watched) -> Iterator[Te
         teacher.gate.set()
 
 
-def ask(client: TestClient, image: str = "0.png", boxes: Any = (DISC,), status: int = 200, **more: Any) -> Any:
+def ask(client: TestClient, /, image: str = "0.png", boxes: Any = (DISC,), status: int = 200, **more: Any) -> Any:
     answer = client.post("/api/preview", json={"image": image, "boxes": list(boxes), **more})
     assert answer.status_code == status, answer.text
     return answer.json()
@@ -278,14 +278,18 @@ def in_background(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]
     return thread, answers
 
 
+@pytest.mark.parametrize("other", ["2.png", "1.png"])  # the image at hand, and one that was left
 def test_a_newer_request_makes_an_older_one_pointless(
-    client: TestClient, teacher: Watched, wait_until: Callable[..., Any]
+    client: TestClient, teacher: Watched, wait_until: Callable[..., Any], other: str
 ) -> None:
     teacher.gate.clear()
-    blockers = [in_background(lambda name=name: ask(client, name)) for name in ("0.png", "1.png")]  # type: ignore[misc]
+    blockers = [
+        in_background(lambda name=name: ask(client, name, client=name))  # type: ignore[misc]
+        for name in ("0.png", "1.png")
+    ]
     wait_until(lambda: len(teacher.encoded) == 2)
     # Both of the teacher's threads are taken: what comes now waits.
-    first, old = in_background(lambda: ask(client, "2.png", [[1, 1, 200, 200]]))
+    first, old = in_background(lambda: ask(client, other, [[1, 1, 200, 200]]))
     time.sleep(0.2)
     second, new = in_background(lambda: ask(client, "2.png"))
     first.join(10)
@@ -295,6 +299,24 @@ def test_a_newer_request_makes_an_older_one_pointless(
         thread.join(20)
     assert all(picture(answers[0]).any() for answers in (new, *(answers for _, answers in blockers)))
     assert Box(1, 1, 200, 200) not in [box for box, _ in teacher.decoded]
+
+
+def test_nobody_waits_behind_previews(
+    dataset: Dataset, client: TestClient, teacher: Watched, wait_until: Callable[..., Any]
+) -> None:
+    """However many wait for a teacher: a box that was drawn is stored."""
+    teacher.gate.clear()
+    waiting = [in_background(lambda i=i: ask(client, client=str(i))) for i in range(60)]  # type: ignore[misc]
+    wait_until(lambda: teacher.encoded)
+    time.sleep(0.5)
+    answer, stored = in_background(
+        lambda: client.put("/api/record?image=1.png", json={"version": 1, "boxes": [DISC], "label": None})
+    )
+    answer.join(10)
+    teacher.gate.set()
+    assert [one.status_code for one in stored] == [200]
+    for thread, _ in waiting:
+        thread.join(60)
 
 
 def test_the_next_images_are_encoded_ahead(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from boxpromptiml.dataset import Dataset
+from boxpromptiml.dataset import Dataset, ImageRecord
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -30,6 +34,62 @@ def test_a_signal_ends_it_well(sign: int, tmp_path: Path, make_photos: Photos, l
     assert server.stop(sign) == 0
     assert server.log[0] == "3 new images"
     assert "Traceback" not in "\n".join(server.log)
+
+
+# A server whose teacher takes an hour, and the seconds that it gives to what is under way.
+_SLOW = """
+import sys, time
+from boxpromptiml.dataset import Dataset
+from boxpromptiml.teachers import load_teacher
+from boxpromptiml.web import WebSettings, WebState, create_app, listen, serve, server
+from boxpromptiml.web.teacher_pool import TeacherPool
+
+class Slow:
+    def __init__(self): self.wrapped = load_teacher("grabcut")
+    def __getattr__(self, name): return getattr(self.wrapped, name)
+    def encode(self, image):
+        print("begun", flush=True)
+        time.sleep(3600)
+
+server._GRACE_SECONDS = float(sys.argv[2])
+settings = WebSettings(port=int(sys.argv[3]))
+with Dataset.open(sys.argv[1]) as dataset, listen(settings) as listening:
+    pool = TeacherPool(["grabcut"], lambda _: Slow())
+    serve(create_app(WebState(dataset=dataset, settings=settings, teachers=pool)), settings, listening=listening)
+"""
+
+
+@pytest.mark.parametrize(("grace", "signals"), [(1, 1), (300, 2)])
+@pytest.mark.parametrize("path", ["preview", "relabel"])
+def test_what_is_computed_does_not_keep_it(
+    tmp_path: Path, make_photos: Photos, fetch: Any, grace: float, signals: int, path: str
+) -> None:
+    pytest.importorskip("cv2")
+    make_photos(tmp_path, 1)
+    with Dataset.create(tmp_path) as dataset:
+        dataset.put(ImageRecord("photo-000.jpg", 640, 480))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", _SLOW, str(tmp_path), str(grace), str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http")
+    body: dict[str, Any] = {"image": "photo-000.jpg", "boxes": [[10, 10, 200, 200]]}
+    body |= {"version": 1} if path == "relabel" else {}
+    answers: list[Any] = []
+    address, data = f"http://127.0.0.1:{port}/api/{path}", json.dumps(body).encode()
+    asking = threading.Thread(target=lambda: answers.append(fetch(address, data=data, content_type="application/json")))
+    asking.start()
+    assert process.stdout.readline() == "begun\n"
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    asking.join(30)
+    assert answers[0][0] == (503 if path == "relabel" else 200), answers
 
 
 def test_new_images_are_found_when_it_is_started_again_on_the_same_port(

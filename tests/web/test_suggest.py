@@ -19,7 +19,7 @@ from boxpromptiml.images import save_png
 from boxpromptiml.regions import Box, box_iou, union_box
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.web import create_app
-from boxpromptiml.web.settings import WebState
+from boxpromptiml.web.settings import WebSettings, WebState
 
 HOME = {"base_url": "http://127.0.0.1"}
 
@@ -109,6 +109,28 @@ def test_each_image_is_looked_at_once_until_its_file_changes(
     os.utime(dataset.path("a.png"), (1, 1))
     assert client.get("/api/suggestion?image=a.png").json()["boxes"] != first["boxes"]
     assert looked == ["a.png", "a.png"]
+
+
+def test_maps_are_kept_as_far_as_there_is_room(
+    suggest: Callable[..., Any], dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        suggest(Box(40, 60, 120, 120), name=name)
+    looked: list[str] = []
+    localize = Localizer.localize
+
+    def counted(self: Localizer, image: Any, **options: Any) -> Any:
+        looked.append(Path(image).name)
+        return localize(self, image, **options)
+
+    monkeypatch.setattr(Localizer, "localize", counted)
+    localizer = Localizer.load(tmp_path / "model", threads=1)
+    # Room for two maps of 80 x 80 cells, 4 bytes each, in the eighth that is for them.
+    settings = WebSettings(cache_bytes=8 * 60_000)
+    with TestClient(create_app(WebState(dataset=dataset, localizer=localizer, settings=settings)), **HOME) as client:
+        for name in ("a.png", "b.png", "a.png", "b.png", "c.png", "b.png", "a.png"):
+            assert client.get("/api/suggestion", params={"image": name}).status_code == 200
+    assert looked == ["a.png", "b.png", "c.png", "a.png"]
 
 
 @pytest.mark.parametrize("name", ["b.png", "../secret.png", "/etc/passwd", ""])

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +120,7 @@ def look_at(
     tta: bool = False,
     max_tiles: int = MAX_TILES,
     detail_seconds: float = math.inf,
+    check: Callable[[], object] = lambda: None,
 ) -> tuple[Answer, Localization]:
     """Localize an encoded photo.
 
@@ -131,6 +133,7 @@ def look_at(
         detail, tta: see `Localizer.localize`.
         max_tiles: see `Localizer.detailed`.
         detail_seconds: that looking at tiles may take.
+        check: called before each step that takes long; what it raises ends the work.
 
     Returns:
         What to keep of it, and the answer at that threshold.
@@ -142,9 +145,11 @@ def look_at(
     """
     start = time.perf_counter()
     with _decoding:
+        check()
         end = time.perf_counter() + detail_seconds
 
         def proceed() -> None:
+            check()
             if time.perf_counter() > end:
                 raise HttpError(504, f"{name}: looking closer takes more than {detail_seconds:g} s; leave it out")
 
@@ -159,6 +164,7 @@ def look_at(
             max_tiles=max_tiles,
             proceed=proceed,
         )
+        check()
         values = localizer.maps([photo.fed], tta=tta)[0] if photo.values is None else photo.values
         found = localizer.result(
             values,

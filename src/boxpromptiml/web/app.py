@@ -28,6 +28,7 @@ def create_app(state: WebState) -> FastAPI:
     """
     # No pages of the framework's own: they load scripts from elsewhere.
     app = FastAPI(title="BoxPromptIML", openapi_url=None, redirect_slashes=False)
+    app.state.web = state
     install_error_handlers(app)
     for module in (*_ALWAYS, *(_WITH_DATASET if state.dataset is not None else ())):
         app.include_router(module.router(state))

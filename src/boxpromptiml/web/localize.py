@@ -17,6 +17,9 @@ from boxpromptiml.runtime.overlay import encode_overlay
 from boxpromptiml.web.answers import Answer, Answers, look_at, map_base64
 from boxpromptiml.web.settings import WebState
 
+# More wait for a photo to be decoded, see `answers`.
+_AT_ONCE = 4
+
 Threshold = Annotated[float | None, Query(ge=0, le=1, description="For pixels and verdict; default: the model's.")]
 Name = Annotated[str, Query(max_length=255, description="The photo's file name, for the result.")]
 
@@ -42,6 +45,7 @@ def router(state: WebState) -> APIRouter:
     """``POST /api/localize`` and, for a while after it, the files of its answer at any threshold."""
     routes = APIRouter()
     answers = Answers(state.settings.cache_bytes)
+    lane = state.lane("localize", _AT_ONCE)
 
     def answered(key: str) -> tuple[Localizer, Answer]:
         localizer, answer = localizer_of(state), answers.get(key)
@@ -50,13 +54,16 @@ def router(state: WebState) -> APIRouter:
         return localizer, answer
 
     @routes.post("/api/localize")
-    def localize(
+    async def localize(
         data: Annotated[bytes, Depends(_body)],
         threshold: Threshold = None,
         name: Name = "photo",
         detail: Annotated[bool, Query(description="Look at tiles of the photo at its own size too.")] = False,
         tta: Annotated[bool, Query(description="Look four times, mirrored, and average.")] = False,
     ) -> dict[str, Any]:
+        return await lane.run(looked_at, data, threshold, name, detail, tta)
+
+    def looked_at(data: bytes, threshold: float | None, name: str, detail: bool, tta: bool) -> dict[str, Any]:
         localizer, settings = localizer_of(state), state.settings
         if detail and not settings.max_tiles:
             raise HttpError(422, "detail: this server looks at no tiles (--max-tiles 0)")
@@ -70,6 +77,7 @@ def router(state: WebState) -> APIRouter:
             tta=tta,
             max_tiles=settings.max_tiles,
             detail_seconds=settings.detail_seconds,
+            check=state.check_serving,
         )
         return {"id": answers.add(answer), "name": name, **_summary(found), "map": map_base64(answer.map)}
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -146,17 +144,17 @@ def router(state: WebState) -> APIRouter:
     if state.dataset is None:
         return routes
     pictures = Pictures(state, state.dataset)
-    # Threads of their own: a screen full of thumbnails must not keep a person's changes, or the picture that is worked
-    # on, waiting. No more than there are cores: decoding is nothing but work, and each needs memory.
+    # Two lanes: a screen full of thumbnails must not keep the picture that is worked on waiting. No more threads than
+    # there are cores: decoding is nothing but work, and each needs memory.
     cores = usable_cores()
-    few = ThreadPoolExecutor(cores, thread_name_prefix="thumbs")
-    large = ThreadPoolExecutor(cores, thread_name_prefix="pictures")
+    few = state.lane("thumbs", cores)
+    large = state.lane("pictures", cores)
 
     @routes.get("/api/picture")
     async def picture(request: Request, image: ImageName, size: Size = "view") -> Response:
         known = request.headers.get("if-none-match")
-        pool = few if size == "thumb" else large
-        return await asyncio.get_running_loop().run_in_executor(pool, pictures.answer, image, size, known)
+        lane = few if size == "thumb" else large
+        return await lane.run(pictures.answer, image, size, known)
 
     return routes
 

@@ -21,6 +21,9 @@ from boxpromptiml.web.worker import SupersededError
 # More is no drawing by hand, and every box takes a tenth of a second or more.
 _MAX_BOXES, _MAX_POINTS = 200, 1000
 
+# Each does nothing but wait for a teacher's own thread, and a page has one that still counts.
+_WAITING = 32
+
 ImageName = Annotated[str, Field(max_length=4096)]
 Boxes = Annotated[list[tuple[StrictInt, StrictInt, StrictInt, StrictInt]], Field(max_length=_MAX_BOXES)]
 Points = Annotated[list[tuple[StrictInt, StrictInt, StrictBool, StrictInt]], Field(max_length=_MAX_POINTS)]
@@ -74,9 +77,13 @@ def checked_teacher(pool: TeacherPool, name: str | None, *, points: bool) -> str
 def router(state: WebState) -> APIRouter:
     """``POST /api/preview`` and ``POST /api/prefetch``."""
     routes = APIRouter()
+    lane = state.lane("previews", _WAITING)
 
     @routes.post("/api/preview")
-    def preview(body: PreviewRequest, request: Request) -> dict[str, Any]:
+    async def preview(body: PreviewRequest, request: Request) -> dict[str, Any]:
+        return await lane.run(answer, body, _client(body.client, request))
+
+    def answer(body: PreviewRequest, client: str) -> dict[str, Any]:
         pool, record = pool_of(state), find_record(state, body.image)
         try:
             found = pool.preview(
@@ -85,7 +92,7 @@ def router(state: WebState) -> APIRouter:
                 [Box(*box) for box in body.boxes],
                 [Point(*point) for point in body.points],
                 teacher=checked_teacher(pool, body.teacher, points=bool(body.points)),
-                client=_client(body.client, request),
+                client=client,
                 exact=body.exact,
             )
         except SupersededError:

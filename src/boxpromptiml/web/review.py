@@ -26,6 +26,8 @@ from boxpromptiml.web.settings import WebState
 from boxpromptiml.web.teacher_pool import TeacherPool, UnavailableError
 
 _VIEW_SIDE = 2048
+# Masks that people wait for; each waits for a teacher's own thread.
+_WAITING = 8
 
 Version = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)]
 
@@ -57,6 +59,7 @@ async def _body(request: Request) -> bytes:
 def router(state: WebState) -> APIRouter:
     """``GET`` and ``PUT /api/pseudo``, ``POST /api/review``, ``POST /api/relabel``."""
     routes = APIRouter()
+    lane = state.lane("relabel", _WAITING)
 
     @routes.get("/api/pseudo")
     def read(request: Request, image: Image, size: Literal["view", "full"] = "view") -> Response:
@@ -93,7 +96,10 @@ def router(state: WebState) -> APIRouter:
             return conflict(state, body.image, error)
 
     @routes.post("/api/relabel", response_model=None)
-    def relabel(body: RelabelRequest) -> dict[str, Any] | Response:
+    async def relabel(body: RelabelRequest) -> dict[str, Any] | Response:
+        return await lane.run(made_again, body)
+
+    def made_again(body: RelabelRequest) -> dict[str, Any] | Response:
         dataset, pool = require_writable(state), pool_of(state)
         record = find_record(state, body.image)
         try:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import socket
 import sys
 import threading
+import time
 import webbrowser
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 
 from boxpromptiml.http.server import Server, base_address, listen
-from boxpromptiml.web.settings import WebSettings
+from boxpromptiml.web.settings import WebSettings, WebState
 
-# Requests that are under way when the server is told to stop get so long.
+# Requests that are under way when the server is told to stop get so long, and what is still computed as long again.
 _GRACE_SECONDS = 5
 # Longer than a person looks at an image: a change is not sent over a connection that is just being closed.
 _IDLE_SECONDS = 120
 
 
 def serve(
-    app: ASGIApp, settings: WebSettings, *, open_browser: bool = False, listening: socket.socket | None = None
+    app: FastAPI, settings: WebSettings, *, open_browser: bool = False, listening: socket.socket | None = None
 ) -> None:
     """Serve an app until SIGINT or SIGTERM; print its address to standard output once it answers.
+
+    A second signal ends the process at once, and so does what is still computed ten seconds after the first one.
 
     Args:
         app: what to serve.
@@ -57,8 +64,53 @@ def serve(
             place = address(settings, port, local=True)
             threading.Thread(target=webbrowser.open, args=[place], daemon=True).start()
 
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     with taken:
-        Server(config, started).run(sockets=[taken])
+        _PageServer(config, started, getattr(app.state, "web", None)).run(sockets=[taken])
+
+
+class _PageServer(Server):
+    """A server that ends soon, even where a network or a teacher is in the middle of something.
+
+    Args:
+        config: of uvicorn.
+        started: called once it answers.
+        state: of the app, if it computes anything.
+    """
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None], state: WebState | None) -> None:
+        super().__init__(config, started)
+        self._state = state
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; at the second signal end the process."""
+        if self.should_exit:
+            _leave()
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is under way."""
+        if self._state is not None:
+            self._state.stop()
+        await super().shutdown(sockets)
+        # The interpreter would wait for what is still computed, or abort where that comes back while it ends.
+        end = time.monotonic() + _GRACE_SECONDS
+        while self._state is not None and self._state.busy:
+            if time.monotonic() > end:
+                _leave()
+            await asyncio.sleep(0.05)
+
+
+def _leave() -> None:
+    """End the process, whatever it is doing: all that was stored is durable, and the rest is nobody's any more."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's log is about anything else than a request that the end of the server cut off."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 def address(settings: WebSettings, port: int, *, local: bool = False) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from boxpromptiml.errors import BoxPromptError
+from boxpromptiml.http.errors import HttpError
 from boxpromptiml.http.settings import HttpSettings
+from boxpromptiml.web.lanes import Lane
 
 if TYPE_CHECKING:
     from boxpromptiml.dataset import Dataset
@@ -57,9 +60,39 @@ class WebState:
         settings: of the server.
         teachers: who turns boxes into masks; None for no previews.
         localizer: the student; None for no suggestions and no localizing.
+        stopping: set once the server is told to stop.
+        lanes: where its routes do what takes long.
     """
 
     dataset: Dataset | None = None
     settings: WebSettings = field(default_factory=WebSettings)
     teachers: TeacherPool | None = None
     localizer: Localizer | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    lanes: list[Lane] = field(default_factory=list)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being computed."""
+        return any(lane.busy for lane in self.lanes) or (self.teachers is not None and self.teachers.busy)
+
+    def lane(self, name: str, threads: int) -> Lane:
+        """Threads for one kind of work, which begins nothing any more once the server is told to stop."""
+        self.lanes.append(Lane(name, threads, self.check_serving))
+        return self.lanes[-1]
+
+    def stop(self) -> None:
+        """The server is told to stop: nothing that takes long goes on, or is waited for."""
+        self.stopping.set()
+        if self.teachers is not None:
+            self.teachers.close()
+
+    def check_serving(self) -> None:
+        """End work that nobody will get the result of.
+
+        Raises:
+            HttpError: 503, the server is being stopped.
+        """
+        if self.stopping.is_set():
+            raise HttpError(503, "the server is being stopped")

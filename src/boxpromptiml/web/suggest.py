@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,20 +11,17 @@ from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.regions import Box, boxes_from_mask, loosened
 from boxpromptiml.runtime import Localization, Localizer
 from boxpromptiml.web.answers import map_base64
+from boxpromptiml.web.byte_cache import ByteCache
 from boxpromptiml.web.localize import localizer_of
 from boxpromptiml.web.records import Image, find_record
 from boxpromptiml.web.settings import WebState
 
 # What `boxpromptiml boxes` takes for a person's looseness.
 _LOOSEN = 0.1
-# Maps are small (200 kB at 224 x 224): these are enough for going back and forth.
-_KEPT = 256
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    stamp: tuple[int, int]  # of the file: modified (ns), bytes
-    found: Localization
+# Of the memory for pictures: a map has 200 kB at 224 x 224, and 4 MB where the network sees 1024 x 1024.
+_SHARE = 8
+# Networks use the cores that there are; more of them at once would only take memory.
+_AT_ONCE = 2
 
 
 class Suggestions:
@@ -36,14 +31,14 @@ class Suggestions:
         dataset: whose images.
         localizer: the student.
         max_pixels: larger images are refused before they are decoded.
+        limit: bytes of maps that are kept.
     """
 
-    def __init__(self, dataset: Dataset, localizer: Localizer, max_pixels: int) -> None:
+    def __init__(self, dataset: Dataset, localizer: Localizer, max_pixels: int, limit: int) -> None:
         self._dataset = dataset
         self._localizer = localizer
         self._max_pixels = max_pixels
-        self._kept: OrderedDict[str, _Seen] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: ByteCache[Localization] = ByteCache(limit)
 
     def get(self, record: ImageRecord) -> Localization:
         """The student's answer for an image of the dataset, at the model's threshold.
@@ -56,20 +51,15 @@ class Suggestions:
         path = self._dataset.path(image)
         try:
             stat = path.stat()
-            stamp = stat.st_mtime_ns, stat.st_size
+            key = image, stat.st_mtime_ns, stat.st_size
         except OSError:  # reading it says what is wrong
-            stamp = 0, 0
-        with self._lock:
-            seen = self._kept.get(image)
-            if seen is not None and seen.stamp == stamp:
-                self._kept.move_to_end(image)
-                return replace(seen.found)
-        found = self._localizer.localize(path, max_pixels=self._max_pixels)
-        with self._lock:
-            self._kept[image] = _Seen(stamp, replace(found))  # without the mask that it may make: maps are small
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return found
+            key = image, 0, 0
+        kept = self._kept.get(key)
+        if kept is None:
+            # Copies, here and below: a mask, made when it is first asked for, has every pixel, and is not kept.
+            kept = replace(self._localizer.localize(path, max_pixels=self._max_pixels))
+            self._kept.put(key, kept, kept.map.nbytes + sum(len(region.rle["counts"]) for region in kept.regions))
+        return replace(kept)
 
 
 def suggested_boxes(found: Localization) -> list[Box]:
@@ -81,13 +71,18 @@ def router(state: WebState) -> APIRouter:
     """``GET /api/suggestion``."""
     routes = APIRouter()
     suggestions = (
-        Suggestions(state.dataset, state.localizer, state.settings.max_pixels)
+        Suggestions(state.dataset, state.localizer, state.settings.max_pixels, state.settings.cache_bytes // _SHARE)
         if state.dataset is not None and state.localizer is not None
         else None
     )
 
+    lane = state.lane("suggestions", _AT_ONCE)
+
     @routes.get("/api/suggestion")
-    def suggestion(image: Image) -> dict[str, Any]:
+    async def suggestion(image: Image) -> dict[str, Any]:
+        return await lane.run(suggested, image)
+
+    def suggested(image: str) -> dict[str, Any]:
         localizer_of(state)
         record = find_record(state, image)
         assert suggestions is not None

@@ -17,7 +17,7 @@ from boxpromptiml.teachers import Encoding, Point, Teacher, TeacherMask, load_te
 from boxpromptiml.web.byte_cache import ByteCache
 from boxpromptiml.web.picture_store import OneAtATime
 from boxpromptiml.web.previewing import Preview, Previews, as_preview
-from boxpromptiml.web.worker import Task, Urgency, Worker
+from boxpromptiml.web.worker import SupersededError, Task, Urgency, Worker
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class TeacherPool:
             boxes: to ask for.
             points: that belong to them.
             teacher: whom to ask; None for the default.
-            client: who asks: a newer request of the same client about the same image makes this one pointless.
+            client: who asks: a newer request of the same client makes this one pointless, whatever image it is about.
             exact: take the time for the exact masks, where a teacher has rough ones that are faster.
 
         Raises:
@@ -133,7 +133,7 @@ class TeacherPool:
             return as_preview(judged, encoding.size, cached=cached, seconds=time.perf_counter() - started)
 
         urgency = Urgency.SOON if exact else Urgency.NOW
-        return self._ask(name, work, urgency, ("preview", client, record.image), root / record.image)
+        return self._ask(name, work, urgency, ("preview", client), root / record.image)
 
     def masks(
         self,
@@ -178,8 +178,14 @@ class TeacherPool:
         for record in records[:_AHEAD]:
             worker.ask(encode(record), Urgency.LATER, ("prefetch", client), beside=True)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a teacher is at work."""
+        with self._lock:
+            return any(worker.busy for worker in self._workers.values())
+
     def close(self) -> None:
-        """Do nothing more of what has not begun."""
+        """Do nothing more of what has not begun, and let nobody wait for what has."""
         with self._lock:
             for worker in self._workers.values():
                 worker.close()
@@ -200,6 +206,10 @@ class TeacherPool:
     def _ask(self, name: str, work: Callable[[Task], T], urgency: Urgency, key: Hashable | None, path: Path) -> T:
         try:
             result: T = self._worker(name).ask(work, urgency, key).result()
+        except SupersededError as error:
+            if key is not None:
+                raise
+            raise UnavailableError("the server is being stopped") from error  # nothing else ends what always counts
         except MemoryError as error:
             raise ImageError(path, "does not fit into memory") from error
         return result

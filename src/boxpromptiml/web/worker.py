@@ -42,6 +42,17 @@ class Task:
     key: Hashable | None
     done: Future[Any] = field(default_factory=Future)
     obsolete: bool = False
+    _ending: threading.Lock = field(default_factory=threading.Lock)
+
+    def end(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Hand out the result, unless somebody has ended the waiting for it before."""
+        with self._ending:
+            if self.done.done():
+                return
+            if error is not None:
+                self.done.set_exception(error)
+            else:
+                self.done.set_result(result)
 
     def check(self) -> None:
         """Raise SupersededError if nobody wants the result any more."""
@@ -86,12 +97,19 @@ class Worker:
         with self._changed:
             self._supersede(key)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being done."""
+        with self._changed:
+            return bool(self._running)
+
     def close(self) -> None:
-        """Drop what waits; what runs comes to its end in the background."""
+        """Drop what waits. What runs comes to its end in the background; nobody waits for it any more."""
         with self._changed:
             self._closed = True
-            for task in self._waiting:
-                task.done.set_exception(SupersededError())
+            for task in (*self._waiting, *self._running):
+                task.obsolete = True
+                task.end(error=SupersededError())
             self._waiting.clear()
             self._changed.notify_all()
 
@@ -112,13 +130,13 @@ class Worker:
                 self._waiting.remove(task)
                 self._running.append(task)
             try:
-                task.done.set_result(task.work(task))
+                task.end(task.work(task))
             except SupersededError as error:
-                task.done.set_exception(error)
+                task.end(error=error)
             except BaseException as error:
                 # Whatever one task breaks, the next one gets its thread.
                 _log.debug("a task failed", exc_info=error)
-                task.done.set_exception(error)
+                task.end(error=error)
             finally:
                 with self._changed:
                     self._running.remove(task)
