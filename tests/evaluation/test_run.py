@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxpromptiml.dataset import Dataset
+from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.evaluation import evaluate
 from boxpromptiml.formats import import_source
@@ -108,6 +108,21 @@ def test_images_that_do_not_fit_leave_a_trace(
     assert result.figures.n_tampered == 3 - left_out
     for part in (report, report["datasets"][0]):
         assert (part["n_left_out"], part["n_mended"]) == (left_out, mended)
+
+
+def test_an_image_is_tampered_however_small_its_region(
+    red: Localizer, tmp_path: Path, draw: Callable[..., np.ndarray]
+) -> None:
+    """Where no label is given the mask tells, not what is left of it on the network's grid."""
+    Image.fromarray(draw(0, side=200)).save(tmp_path / "x.png")
+    mask = np.zeros((200, 200), np.uint8)
+    mask[1, 1] = 255  # between two pixels of the network's grid
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    with Dataset.create(tmp_path) as dataset:
+        dataset.put(ImageRecord("x.png", 200, 200, label=None, mask="mask.png"))
+        (image,) = evaluate(red, dataset).images
+    assert image.region_share == 1 / 200**2
+    assert image.tampered
 
 
 def test_tampered_images_without_masks_count_for_the_image_figures(

@@ -74,7 +74,8 @@ class Scorer:
         """
         truth, share = self._truth(task, *values.shape)
         answer = values if self.preset.grid == "model" else resize_map(values, task.height, task.width)
-        tampered = task.label == "tampered" if task.label is not None else truth is not None and bool(truth.any())
+        # By the mask as it is: shrunk to the network's grid it may have lost all of a small region. NaN is not above 0.
+        tampered = task.label == "tampered" if task.label is not None else share > 0
         scores = pixels = None
         if truth is not None:
             scores = self.preset.score(answer, truth, self.mode, tie_blind=self.tie_blind)
