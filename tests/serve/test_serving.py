@@ -105,8 +105,9 @@ def test_while_it_drains_it_works_but_is_not_ready(live_service: Live, photo: by
     assert service.process.wait(30) == 0
 
 
-def test_a_second_signal_cuts_draining_short(live_service: Live) -> None:
-    service = live_service(drain=600)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_cuts_draining_short(live_service: Live, workers: int) -> None:
+    service = live_service(drain=600, workers=workers)
     service.process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     start = time.monotonic()
@@ -206,6 +207,19 @@ def test_a_storm_is_refused_and_survived(live_service: Live, photo: bytes) -> No
     assert post(service, photo)[0] == 200
 
 
+def test_headers_alone_take_no_place(live_service: Live, photo: bytes) -> None:
+    service = live_service(max_queue=2)
+    streams = [socket.create_connection(service.place) for _ in range(3)]
+    try:
+        for stream in streams:
+            stream.sendall(head(len(photo)))
+        time.sleep(0.3)
+        assert post(service, photo)[0] == 200
+    finally:
+        for stream in streams:
+            stream.close()
+
+
 def test_too_many_connections_are_told_so(live_service: Live, photo: bytes, wait_until: Callable[..., Any]) -> None:
     service = live_service(max_connections=5)
     streams = [socket.create_connection(service.place) for _ in range(5)]
@@ -241,6 +255,15 @@ def test_a_worker_that_is_killed_is_replaced(live_service: Live, photo: bytes, w
     assert [(line["pid"], line["exit_code"]) for line in ended] == [(pids[0], -9)]
     assert service.stop() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in new)
+
+
+def test_workers_are_told_to_stop_once(live_service: Live, wait_until: Callable[..., Any]) -> None:
+    """Ctrl-C goes to a terminal's whole group, and then the parent tells them: twice told, none would drain."""
+    service = live_service(workers=2, threads=1)
+    pids = wait_until(lambda: len(children(service.process.pid)) == 2 and children(service.process.pid), 60)
+    groups = wait_until(lambda: len(found := {os.getpgid(pid) for pid in pids} - {os.getpgid(0)}) == 2 and found, 60)
+
+    assert os.getpgid(service.process.pid) not in groups
 
 
 def test_workers_end_with_their_parent(live_service: Live, wait_until: Callable[..., Any]) -> None:
@@ -285,6 +308,13 @@ def broken(folder: Path, red_model: Path) -> Path:
         (["--model", "RED", "--body-memory-mb", "1"], "must hold the largest one"),
         (["--model", "RED", "--runtime", "tensorrt"], "unknown runtime 'tensorrt'"),
         (["--model", "RED", "--max-batch", "0"], "--max-batch"),
+        (["--model", "RED", "--timeout", "inf"], "--timeout"),
+        (
+            ["--model", "RED", "--allow-host", "https://a.example"],
+            "--allow-host https://a.example: give the name alone",
+        ),
+        (["--model", "RED", "--allow-host", "a.example:8000"], "--allow-host a.example:8000: give the name alone"),
+        (["--model", "RED", "--allow-origin", "a.example"], "--allow-origin a.example: give scheme and name"),
     ],
 )
 def test_what_cannot_start_says_why(tmp_path: Path, red_model: Path, arguments: list[str], words: str) -> None:

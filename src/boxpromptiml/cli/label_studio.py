@@ -92,8 +92,8 @@ def label_studio(
     private_image_hosts: Annotated[
         bool, typer.Option("--private-image-hosts", help="Those hosts may be inside this network.")
     ] = False,
-    max_mib: Annotated[float, typer.Option(min=0.001, help="Largest image file, MiB.")] = 64.0,
-    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Largest image, megapixels.")] = 200.0,
+    max_mib: Annotated[float, typer.Option(min=0.001, max=1e6, help="Largest image file, MiB.")] = 64.0,
+    max_megapixels: Annotated[float, typer.Option(min=0.001, max=1e6, help="Largest image, megapixels.")] = 200.0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to fetch one image.")] = 30.0,
 ) -> None:
     """Serve as an ML backend of Label Studio: boxes drawn there come back as brush masks.

@@ -134,7 +134,7 @@ def localize(
         typer.Option(help="Of tables: what an image is called in the results. Default: TABLE#ROW.", show_default=False),
     ] = None,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.000001, help="Larger images become error lines before they are decoded.")
+        float, typer.Option(min=0.000001, max=1e6, help="Larger images become error lines before they are decoded.")
     ] = 200.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of as text.")] = False,
 ) -> None:

@@ -98,7 +98,8 @@ def package(
         ),
     ] = False,
     max_mb: Annotated[
-        float, typer.Option(min=0.001, help="Refuse more than that; in the package, together with the other models.")
+        float,
+        typer.Option(min=0.001, max=1e6, help="Refuse more than that; in the package, together with the other models."),
     ] = 25.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:

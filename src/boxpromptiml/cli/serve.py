@@ -92,9 +92,11 @@ def serve(
     max_upload_mb: MaxUploadOption = 64.0,
     max_megapixels: MaxPixelsOption = 100.0,
     body_memory_mb: Annotated[
-        float, typer.Option(min=0.001, help="Memory for the bodies of requests, all together; then 503.")
+        float, typer.Option(min=0.001, max=1e6, help="Memory for the bodies of requests, all together; then 503.")
     ] = 512.0,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds from a request's arrival to its answer.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, max=1e6, help="Seconds from a request's arrival to its answer.")
+    ] = 30.0,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds to go on after SIGTERM while /readyz already says no.")
     ] = 0.0,

@@ -32,12 +32,15 @@ AllowOriginOption = Annotated[
         help="Where a proxy shows the page, such as https://name, if it does not pass the Host header on.",
     ),
 ]
-MaxUploadOption = Annotated[float, typer.Option("--max-upload-mb", min=0.001, help="Limit of one request, megabytes.")]
+MaxUploadOption = Annotated[
+    float, typer.Option("--max-upload-mb", min=0.001, max=1e6, help="Limit of one request, megabytes.")
+]
 MaxPixelsOption = Annotated[
-    float, typer.Option("--max-megapixels", min=0.000001, help="Larger images are refused before they are decoded.")
+    float,
+    typer.Option("--max-megapixels", min=0.000001, max=1e6, help="Larger images are refused before they are decoded."),
 ]
 CacheOption = Annotated[
-    float, typer.Option("--cache-mb", min=0.0, help="Memory for pictures; teachers get twice as much.")
+    float, typer.Option("--cache-mb", min=0.0, max=1e6, help="Memory for pictures; teachers get twice as much.")
 ]
 MaxTilesOption = Annotated[
     int,
@@ -49,7 +52,8 @@ MaxTilesOption = Annotated[
     ),
 ]
 DetailSecondsOption = Annotated[
-    float, typer.Option("--detail-timeout", min=0.001, help="Seconds that looking at a photo's tiles may take.")
+    float,
+    typer.Option("--detail-timeout", min=0.001, max=1e6, help="Seconds that looking at a photo's tiles may take."),
 ]
 BrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
 

@@ -31,7 +31,7 @@ def shard(
             show_default="all",
         ),
     ] = None,
-    shard_mb: Annotated[float, typer.Option(min=0.001, help="Megabytes of images in a shard, about.")] = 256.0,
+    shard_mb: Annotated[float, typer.Option(min=0.001, max=1e6, help="Megabytes of images in a shard, about.")] = 256.0,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Shards written at the same time.")] = 1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also in place of shards of another dataset or of further splits.")

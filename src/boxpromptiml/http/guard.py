@@ -163,7 +163,11 @@ class Guard:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is not None and origin in self._settings.origins:
             return
-        if scope["method"] not in _SAFE_METHODS and origin is not None and not _same_origin(origin, headers["host"]):
+        if (
+            scope["method"] not in _SAFE_METHODS
+            and origin is not None
+            and not _same_origin(origin, headers.get("host", ""))
+        ):
             raise HttpError(403, "pages of another origin may not change anything here")
         if site in (None, "same-origin", "none"):
             return

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.images import DEFAULT_MAX_PIXELS
+
+_NAME = re.compile(r"[a-z0-9._-]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,7 @@ class HttpSettings:
         max_pixels: of one image.
 
     Raises:
-        BoxPromptError: a port that does not exist.
+        BoxPromptError: a port that does not exist; a name or an origin that no request could ever carry.
     """
 
     host: str = "127.0.0.1"
@@ -36,11 +40,30 @@ class HttpSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise BoxPromptError(f"port {self.port} is not in 0 to 65535")
+        for host in self.allowed_hosts:
+            if not _NAME.fullmatch(host) and not _is_address(host):
+                raise BoxPromptError(f"--allow-host {host}: give the name alone, such as annotate.example")
+        for origin in self.origins:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in ("http", "https")
+                or origin != f"{parts.scheme}://{parts.netloc}"
+                or not parts.netloc
+            ):
+                raise BoxPromptError(f"--allow-origin {origin}: give scheme and name, such as https://annotate.example")
 
     @property
     def is_loopback(self) -> bool:
         """Whether nobody but this machine can reach the host."""
         return is_loopback(self.host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -43,7 +43,7 @@ class Admission:
     ) -> None:
         self._changed = changed
         self.max_images = max_images
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._pace = pace
         self.images = 0
         self.bytes = 0
@@ -56,16 +56,24 @@ class Admission:
         """Seconds, 1 to 60, in which about a half of what is inside will be done."""
         return min(60, max(1, math.ceil(self.images * self._pace() / 2)))
 
-    def take_images(self, count: int) -> None:
+    def check_images(self, count: int) -> None:
+        """Refuse what there would be no room for now, without taking any.
+
+        Raises:
+            RefusedError: 429, there are too few places at present.
+        """
         if self.images + count > self.max_images:
             raise RefusedError(
                 429, "queue_full", self.retry_after(), f"{self.images} images are waiting already; try again later"
             )
+
+    def take_images(self, count: int) -> None:
+        self.check_images(count)
         self.images += count
         self._changed(count)
 
     def take_bytes(self, count: int) -> None:
-        if self.bytes + count > self._max_bytes:
+        if self.bytes + count > self.max_bytes:
             raise RefusedError(
                 503, "memory_full", self.retry_after(), "no memory is left for the bodies of requests; try again later"
             )
@@ -91,6 +99,11 @@ class Visit:
     def __exit__(self, *_: object) -> None:
         self._admission.give_back(self._images, self._bytes)
         self._images = self._bytes = 0
+
+    @property
+    def most_bytes(self) -> int:
+        """Memory that there is for all bodies together."""
+        return self._admission.max_bytes
 
     def hold_images(self, count: int) -> None:
         """Hold places for so many images, those held before included.

@@ -98,13 +98,14 @@ async def read_upload(request: Request, visit: Visit, name: str, *, max_images: 
 async def _body(request: Request, visit: Visit, cost: int, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
+    most = min(max_bytes, visit.most_bytes // cost)  # what can never fit is not to be tried again later
     async for chunk in request.stream():
         if chunk:
             size += len(chunk)
-            if size > max_bytes:
+            if size > most:
                 # What is left of it is not read: the connection cannot be used again.
                 closing = {"connection": "close"}
-                raise HttpError(413, f"more than {max_bytes / 1e6:.3g} MB in one request", headers=closing)
+                raise HttpError(413, f"more than {most / 1e6:.3g} MB in one request", headers=closing)
             visit.hold_bytes(cost * len(chunk))
             chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

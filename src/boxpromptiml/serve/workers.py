@@ -68,12 +68,15 @@ def run_workers(task: Task, count: int, *, started: Callable[[], None] = lambda:
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
 
+    workers: list[_Worker] = []
+
     def stop(*_: object) -> None:
+        if told.is_set():  # a second signal: they need not drain
+            _terminate(workers)
         told.set()
         os.write(woken, b"x")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    workers: list[_Worker] = []
     try:
         with tempfile.TemporaryDirectory(prefix="boxpromptiml-") as folder, json_logs(task.log_level):
             os.environ[SHARED_VARIABLE] = folder
@@ -125,18 +128,24 @@ def _replaced(worker: _Worker, task: Task, told: threading.Event) -> _Worker:
 
 def _end(workers: list[_Worker], seconds: float) -> None:
     """Have all workers finish what they do, for so long at most."""
-    for worker in workers:
-        if worker.process.exitcode is None:
-            worker.process.terminate()
+    _terminate(workers)
     end = time.monotonic() + seconds
     for worker in workers:
         worker.process.join(max(0.0, end - time.monotonic()))
+
+
+def _terminate(workers: list[_Worker]) -> None:
+    for worker in workers:
+        if worker.process.exitcode is None:
+            worker.process.terminate()
 
 
 def _work(task: Task, says: Connection) -> None:
     """What a worker process does."""
     from boxpromptiml.serve.running import run
 
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C of a terminal goes to its whole group: twice told to stop, a worker would not drain
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run(task.settings, task.load, task.listening, log_level=task.log_level)
