@@ -79,10 +79,42 @@ def test_the_points_of_the_curves_enclose_the_area() -> None:
     assert points.precision[-1] == pytest.approx(truth.mean())
 
 
-def test_curves_of_datasets_add_up() -> None:
-    images = _images(30)
-    whole = PixelCurves.merged([_curves(images[:13]), _curves(images[13:])])
-    assert whole.pooled(authentic=True) == _curves(images).pooled(authentic=True)
+def test_datasets_together_are_as_certain_as_their_images_in_one(red: Localizer, tmp_path: Path) -> None:
+    """The first image of one data set and the first of another are two images, drawn apart."""
+    rng = np.random.default_rng(3)
+    for place in ("one/", "parts/a/", "parts/b/"):
+        for part in ("Tp", "Gt"):
+            (tmp_path / place / part).mkdir(parents=True)
+    for number in range(8):
+        image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        mask = np.zeros((64, 64), bool)
+        mask[:, : 8 + 6 * number] = True
+        image[mask, 0] |= 255 if number < 4 else 64  # the images of one data set are easier than the others
+        for place in ("one", "parts/a" if number < 4 else "parts/b"):
+            Image.fromarray(image).save(tmp_path / place / "Tp" / f"{number}.png")
+            Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / place / "Gt" / f"{number}.png")
+    parts = evaluate(red, [tmp_path / "parts" / "a", tmp_path / "parts" / "b"])
+    one = evaluate(red, tmp_path / "one")
+    assert parts.figures.pooled == one.figures.pooled
+    assert parts.ci95 == one.ci95
+
+    def stopped(image: np.ndarray, name: str) -> np.ndarray:
+        if name.endswith("6.png"):
+            raise KeyboardInterrupt
+        return image
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(red, [tmp_path / "parts" / x for x in "ab"], batch_size=1, transform=stopped, state=tmp_path / "state")
+    assert (tmp_path / "state" / "checkpoint.npz").exists()
+    resumed = evaluate(red, [tmp_path / "parts" / x for x in "ab"], batch_size=1, state=tmp_path / "state")
+    assert resumed.ci95 == one.ci95
+
+
+def test_a_single_image_has_no_interval() -> None:
+    (image,) = [pair for pair in _images(2) if pair[1].any()]
+    curves = _curves([image])
+    assert curves.pooled(authentic=False).auc.value > 0.5
+    assert curves.intervals(authentic=False) == curves.intervals(authentic=True) == {}
 
 
 def test_curves_go_on_where_they_were_saved() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -103,7 +103,8 @@ class PixelCurves:
     """Counts of the pixels of tampered and of authentic images, for the figures of `Pooled` and their intervals.
 
     Images are dealt out to 32 groups in turn, each with counts of its own: intervals are those of a bootstrap over
-    groups, which is that over images as long as there are no more than 32. About 3 MB in all.
+    groups, which is that over images as long as there are no more than 32. So curves of several data sets together
+    are their own, and not the sums of those of each: these all begin with the same groups. About 3 MB in all.
     """
 
     def __init__(self) -> None:
@@ -124,15 +125,6 @@ class PixelCurves:
         if pixels.f1 is not None:
             self._f1[group] += pixels.f1
             self._images[2, group] += 1
-
-    @classmethod
-    def merged(cls, parts: Iterable[PixelCurves]) -> PixelCurves:
-        """All images of several, each in the group it was in."""
-        whole = cls()
-        for part in parts:
-            for name, values in part.arrays().items():
-                getattr(whole, f"_{name}")[...] += values
-        return whole
 
     def arrays(self) -> dict[str, Counts]:
         """All that `restore` needs, by name."""
@@ -165,10 +157,12 @@ class PixelCurves:
         )
 
     def intervals(self, *, authentic: bool) -> dict[str, Interval]:
-        """95 % intervals of `pooled`, by name; of what is not defined none.
+        """95 % intervals of `pooled`, by name; of what is not defined, and of a single tampered image, none.
 
         Tampered and authentic images are drawn each among themselves, 200 times, seed 0.
         """
+        if self._images[0].sum() < 2:  # which is drawn every time: an interval without width would be a false promise
+            return {}
         rng = np.random.default_rng(0)
         tampered = _draws(rng, self._images[0])
         other = _draws(rng, self._images[1]) if authentic else np.zeros_like(tampered)

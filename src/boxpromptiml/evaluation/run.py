@@ -129,7 +129,10 @@ def describe_model(localizer: Localizer) -> dict[str, Any]:
 
 def _identity(scorer: Scorer, plan: Plan, batch_size: int, label: str) -> dict[str, Any]:
     """What the digits of a result depend on, by names that make sense in a message."""
+    # A state without curves of all data sets together, of an earlier version, cannot be gone on with.
+    several = {"way to pool several data sets": "together"} if len(plan.sources) > 1 else {}
     return {
+        **several,
         "model": scorer.localizer.model_id,
         "preset": scorer.preset.name,
         "mode": scorer.mode,
@@ -154,11 +157,13 @@ class _Run:
     state: RunState | None
     table: ImageTable = field(init=False)
     curves: list[PixelCurves] = field(init=False)  # one a dataset
+    together: PixelCurves = field(init=False)  # of all datasets; the same where there is one
     _before: float = 0.0  # seconds of earlier runs
 
     def __post_init__(self) -> None:
         self.table = ImageTable(len(self.plan))
         self.curves = [PixelCurves() for _ in self.plan.sources]
+        self.together = self.curves[0] if len(self.curves) == 1 else PixelCurves()
         self._start = time.perf_counter()
 
     @property
@@ -187,8 +192,7 @@ class _Run:
     def _resume(self, state: RunState, tasks: Iterator[Task]) -> None:
         for row, task in zip(state.rows, tasks, strict=False):  # in this order: no task is lost
             self.table.append(row, task.dataset, task.name, task.kind)
-        for index, curves in enumerate(self.curves):
-            prefix = f"{index}."
+        for prefix, curves in self._named_curves():
             found = {name.removeprefix(prefix): a for name, a in state.arrays.items() if name.startswith(prefix)}
             if found:
                 curves.restore(found)
@@ -196,9 +200,15 @@ class _Run:
 
     def _save(self, state: RunState) -> None:
         arrays: dict[str, NDArray[Any]] = {}
-        for index, curves in enumerate(self.curves):
-            arrays |= {f"{index}.{name}": values for name, values in curves.arrays().items()}
+        for prefix, curves in self._named_curves():
+            arrays |= {f"{prefix}{name}": values for name, values in curves.arrays().items()}
         state.save(arrays, self.seconds)
+
+    def _named_curves(self) -> Iterator[tuple[str, PixelCurves]]:
+        """All curves, each with what its arrays' names in a state begin with."""
+        yield from ((f"{index}.", curves) for index, curves in enumerate(self.curves))
+        if len(self.curves) > 1:
+            yield "together.", self.together
 
     def _record(self, task: Task, scored: Scored) -> None:
         if len(self.table) == len(self.plan):
@@ -206,6 +216,8 @@ class _Run:
         self.table.append(scored.row, task.dataset, task.name, task.kind)
         if scored.pixels is not None:
             self.curves[task.dataset].add(scored.pixels, tampered=scored.tampered)
+            if len(self.curves) > 1:
+                self.together.add(scored.pixels, tampered=scored.tampered)
         if self.state is not None:
             self.state.append(scored.row)
 
@@ -252,7 +264,7 @@ def _result(run: _Run) -> EvaluationResult:
     threshold = decision.threshold if preset.image_threshold is None else preset.image_threshold
     # Where each image has the better of two maps, there is no one map to pool.
     pooled = scorer.mode != "double"
-    everything = PixelCurves.merged(run.curves) if pooled else None
+    everything = run.together if pooled else None
     seconds = run.seconds
     parts = []
     for index, (source, split) in enumerate(zip(plan.sources, plan.splits, strict=True)):
