@@ -289,6 +289,30 @@ def test_the_keyboard_is_enough(open_view: Callable[..., Page], tmp_path: Path, 
     page.get_by_role("heading", name="Keyboard shortcuts").wait_for()
 
 
+def test_keys_count_after_adding_and_removing_photos(open_view: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_view()
+    focus = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.type"
+    names = [f"{name}.png" for name in "abc"]
+    drop(page, paint(tmp_path / names[0], RED))
+    page.locator(".answer:visible").wait_for()
+    with page.expect_file_chooser() as chosen:
+        page.get_by_text("Add photos").click()
+    chosen.value.set_files([paint(tmp_path / name, RED) for name in names[1:]])
+    page.locator('.photo[aria-current="true"]', has_text="b.png").wait_for()
+    page.locator(".answer:visible").wait_for()
+    outline = page.locator("[data-toggle=outline]")
+    before = outline.get_attribute("aria-pressed")
+    page.keyboard.press("o")
+    assert outline.get_attribute("aria-pressed") != before
+    page.keyboard.press("ArrowLeft")
+    page.locator('.photo[aria-current="true"]', has_text="a.png").wait_for()
+    page.get_by_role("button", name="Remove b.png").focus()
+    for left in ("Remove c.png", "Remove a.png", "file"):
+        page.keyboard.press("Enter")
+        assert page.evaluate(focus) == left
+    page.get_by_role("heading", name="Drop a photo here").wait_for()
+
+
 def test_a_restarted_server_is_asked_again(
     page: Page, live_server: Callable[..., Any], red_model: Path, tmp_path: Path
 ) -> None:

@@ -165,8 +165,54 @@ def test_undo_and_redo(call: Any) -> None:
         False,
         True,
     ]
+    # There and back again is no change, and leaves nothing to undo.
+    code = """
+      const history = new m.History(0);
+      history.push(1);
+      history.push(2);
+      return [history.amend(3), history.amend(1), history.state, history.undo(), history.state, history.canUndo];"""
+    assert call("canvas/history.js", code) == [True, False, 1, True, 0, False]
     code = "const h = new m.History(0); for (let i = 1; i < 500; i++) h.push(i); while (h.undo()); return h.state;"
     assert call("canvas/history.js", code) > 0  # bounded
+
+
+# A key, the modifiers that are held -> the command.
+KEYS = [
+    ("/", [], "focusSearch"),
+    ("/", ["shift"], "focusSearch"),  # Shift+7 on a German keyboard
+    (".", ["shift"], "fadeIn"),  # on a French one
+    ("a", [], "authentic"),
+    ("A", [], "authentic"),  # with Caps Lock
+    ("A", ["shift"], None),
+    ("z", ["ctrl"], "undo"),
+    ("Z", ["ctrl", "shift"], "redo"),
+    ("/", ["ctrl"], None),
+    ("Delete", ["shift"], None),
+]
+
+
+def test_keys_and_their_commands(call: Any) -> None:
+    code = """
+      return a.map(([key, held]) => {
+        const event = { key, ctrlKey: held.includes("ctrl"), shiftKey: held.includes("shift") };
+        return m.commandOf(event)?.run ?? null;
+      });"""
+    assert call("annotate/commands.js", code, a=[row[:2] for row in KEYS]) == [row[2] for row in KEYS]
+
+
+def test_arrows_there_and_back_are_no_change(call: Any) -> None:
+    code = """
+      const record = { image: "a", width: 100, height: 80, boxes: [], label: null, skipped: false };
+      const one = new m.Annotation(record);
+      one.addBox([10, 10, 20, 20]);
+      const put = (box, amend) => one.replaceBox(0, box, { amend });
+      put([12, 10, 22, 20], false);
+      put([10, 10, 20, 20], true); // back
+      put([12, 10, 22, 20], true); // and on: a change of its own
+      const trace = [one.boxes];
+      while (one.undo()) trace.push(one.boxes);
+      return trace;"""
+    assert call("annotate/annotation.js", code) == [[[12, 10, 22, 20]], [[10, 10, 20, 20]], []]
 
 
 # Signs of life at these seconds, the page left (pause) or taken (take) -> active seconds.

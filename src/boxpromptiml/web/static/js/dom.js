@@ -86,7 +86,7 @@ export function debounce(wanted, delay) {
 export function isTyping(event) {
   const target = event.target;
   if (!(target instanceof Element)) return false;
-  return target.matches("textarea, select, [contenteditable], input:not([type=checkbox], [type=radio], [type=range], [type=button])");
+  return target.matches("textarea, select, [contenteditable], input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=file])");
 }
 
 function flat(children) {

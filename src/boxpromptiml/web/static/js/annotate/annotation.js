@@ -26,6 +26,7 @@ export class Annotation {
   selected = -1;
   #history;
   #labelWithoutBoxes;
+  #going = false; // the last change may go on
 
   /** @param record as the server sends it. @param content what is newer than the record, not yet sent. */
   constructor(record, content = null) {
@@ -33,9 +34,9 @@ export class Annotation {
     this.width = record.width;
     this.height = record.height;
     this.#history = new History(content ?? contentOf(record), sameContent);
-    // Known from elsewhere (a mask, a label of the import) rather than from boxes drawn here.
-    const known = record.label === "tampered" && (record.has_mask || !record.boxes.length);
-    this.#labelWithoutBoxes = known ? "tampered" : null;
+    // Without its boxes an image is what it was called when it was opened: who called it tampered, an import or a person
+    // with a box, is not on record, and boxes that are deleted do not say that it is none.
+    this.#labelWithoutBoxes = record.label === "tampered" ? "tampered" : null;
   }
 
   get content() {
@@ -62,12 +63,10 @@ export class Annotation {
   setBoxes(boxes, { amend = false } = {}) {
     const label = boxes.length ? "tampered" : this.#labelWithoutBoxes;
     const content = { boxes, label, skipped: false };
-    if (amend && this.#history.canUndo) {
-      if (sameContent(content, this.content)) return false;
-      this.#history.amend(content);
-    } else if (!this.#history.push(content)) {
-      return false;
-    }
+    if (sameContent(content, this.content)) return false;
+    // A change that led back to where it began is over: the next one is a change of its own.
+    if (amend && this.#going && this.#history.canUndo) this.#going = this.#history.amend(content);
+    else this.#going = this.#history.push(content);
     this.#keepSelection();
     return true;
   }

@@ -43,7 +43,9 @@ export const SHORTCUTS = [...COMMANDS.map(({ keys, text }) => ({ keys, text })),
 /** The command of a key event, or null. */
 export function commandOf(event) {
   if (event.altKey) return null;
-  const held = [(event.ctrlKey || event.metaKey) && "ctrl", event.shiftKey && "shift"].filter(Boolean).join("+");
+  // Which signs need Shift is the keyboard's affair: "/" is Shift+7 on a German one.
+  const sign = event.key.length === 1 && !/\p{L}/u.test(event.key);
+  const held = [(event.ctrlKey || event.metaKey) && "ctrl", event.shiftKey && !sign && "shift"].filter(Boolean).join("+");
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const found = COMMANDS.find(({ match }) => match.some(([wanted, modifiers = ""]) => wanted === key && modifiers === held));
   // Held down, a key would run through image after image.

@@ -35,10 +35,16 @@ export class History {
     return true;
   }
 
-  /** Put another state in the place of the present one: the same change went on, such as a key held down. */
+  /**
+   * Put another state in the place of the present one: the same change went on, such as a key held down. Where it leads
+   * back to the state before, there was no change, and nothing to undo. Returns whether there still is one.
+   */
   amend(state) {
-    this.#states[this.#position] = state;
+    const back = this.canUndo && this.#same(state, this.#states[this.#position - 1]);
+    if (back) this.#position -= 1;
+    else this.#states[this.#position] = state;
     this.#states.length = this.#position + 1;
+    return !back;
   }
 
   undo() {

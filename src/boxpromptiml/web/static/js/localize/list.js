@@ -23,13 +23,19 @@ export function photoList(onSelect, onRemove) {
         verdict && h("span", { class: "visually-hidden", text: verdict.text }),
         badge,
       ),
-      button({ icon: "close", label: `Remove ${name}`, class: "quiet small", onClick: () => onRemove(photo) }),
+      button({ icon: "close", label: `Remove ${name}`, class: "quiet small", "data-remove": photo.id, onClick: () => onRemove(photo) }),
     );
   };
   const update = (photos, selected, threshold) => {
-    const focused = element.contains(document.activeElement) ? document.activeElement.dataset.photo : null;
+    const focused = element.contains(document.activeElement) ? document.activeElement : null;
+    const place = [...element.children].indexOf(focused?.closest("li"));
     fill(element, photos.map((photo) => item(photo, selected, threshold)));
-    if (focused) element.querySelector(`[data-photo="${focused}"]`)?.focus();
+    if (focused) {
+      const name = focused.dataset.photo ? "data-photo" : "data-remove";
+      // Where the photo is gone, the one that has taken its place.
+      const same = element.querySelector(`[${name}="${focused.getAttribute(name)}"]`);
+      (same ?? [...element.children].slice(0, place + 1).at(-1)?.querySelector(`[${name}]`))?.focus();
+    }
     if (photos.length > 1) element.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
   };
   return { element, update };

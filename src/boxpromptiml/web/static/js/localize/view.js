@@ -281,13 +281,14 @@ class LocalizeView {
     this.#photos.remove(photo);
     if (photo === this.#photo) this.#select(next);
     else this.#drawList();
+    if (!next) this.empty.querySelector("input").focus();
   }
 
   #key(event) {
     if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey || !this.#photo) return;
     if (document.querySelector("dialog[open]")) return;
     if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
-      if (event.target.matches("input")) return;
+      if (event.target.matches("input[type=range]")) return;
       const { list } = this.#photos;
       this.#select(list[list.indexOf(this.#photo) + (event.key === "ArrowLeft" ? -1 : 1)] ?? this.#photo);
     } else if (!this.#controls.handleKey(event.key) && !this.#stage.handleKey(event)) return;
