@@ -509,6 +509,19 @@ def test_a_true_mask_contradicts_authentic(desk: Desk, server: Any, folder: Path
     assert desk.record().label == "tampered"
 
 
+def test_an_imported_label_outlives_its_boxes(desk: Desk, server: Any, folder: Path) -> None:
+    with Dataset.open(folder) as dataset:
+        dataset.put(replace(dataset.get("photo-000.jpg"), label="tampered"))
+    desk.open(server)
+    desk.drag((10, 10), (100, 100))
+    desk.stores((10, 10, 100, 100))
+    desk.page.reload()
+    desk.ready("photo-000.jpg")
+    desk.press("]", "Delete")
+    desk.stores()
+    assert (desk.record().label, desk.record().state) == ("tampered", "todo")
+
+
 # -- never losing a box -----------------------------------------------------------------------------------------------
 
 
@@ -621,6 +634,38 @@ def test_thumbnails_are_of_the_dataset_that_is_served(
     page.wait_for_selector(".thumb.loaded")
     red, _, blue, _ = page.evaluate(colour)
     assert (red < 20, blue > 200) == (True, True)
+
+
+def test_says_where_the_browser_keeps_nothing(desk: Desk, server: Any, wait_until: Callable[..., Any]) -> None:
+    desk.open(server)
+    desk.page.evaluate(
+        """() => {
+          for (let text = "x".repeat(2 ** 20), i = 0; text; i += 1) {
+            try { localStorage.setItem(`full${i}`, text); } catch { text = text.slice(0, text.length >> 1); }
+          }
+        }"""
+    )
+    server.stop()
+    desk.drag((11, 22), (133, 144))
+    wait_until(lambda: desk.state == "offline")
+    state = desk.page.locator(".save-state")
+    assert state.inner_text() == "Offline · 1 change waiting in this page only"
+    assert "This browser has no room to keep them" in (state.get_attribute("title") or "")
+    asked: list[str] = []
+
+    def stay(dialog: Any) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    desk.page.on("dialog", stay)
+    desk.page.evaluate("setTimeout(() => location.reload())")
+    wait_until(lambda: desk.page.wait_for_timeout(20) or asked)
+    assert asked == ["beforeunload"]
+    server.restart()
+    desk.saved()
+    assert desk.boxes() == [(11, 22, 133, 144)]
+    desk.page.reload()
+    assert asked == ["beforeunload"]
 
 
 def test_sends_what_is_new_when_the_page_is_left(desk: Desk, server: Any) -> None:

@@ -10,7 +10,6 @@ export class Journal {
   #tab = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
   #release = () => {};
   #held = null;
-  onFull = () => {};
 
   /** @param dataset tells one dataset's changes from another's on the same address. */
   constructor(dataset) {
@@ -29,11 +28,13 @@ export class Journal {
     this.#release();
   }
 
+  /** Returns whether it is kept: the browser's storage may be full, or switched off. */
   write(entry) {
     try {
       localStorage.setItem(this.#key(this.#tab, entry.image), JSON.stringify({ ...entry, at: Date.now() }));
+      return true;
     } catch {
-      this.onFull();
+      return false;
     }
   }
 
@@ -59,9 +60,9 @@ export class Journal {
       if (!entry || (alive === null && Date.now() - entry.at < STALE_MS)) continue;
       if (refuse(entry.image) || entries.some((other) => other.image === entry.image)) continue;
       // First the copy, then the original: dying in between leaves both, and the second is then seen to be the same.
-      this.write(entry);
+      const copied = this.write(entry);
       localStorage.removeItem(key);
-      entries.push(entry);
+      entries.push({ ...entry, kept: copied || this.write(entry) }); // there may be room for one, not for two
     }
     return entries;
   }

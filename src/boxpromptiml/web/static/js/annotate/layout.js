@@ -6,9 +6,11 @@ import { STATE_NAMES } from "./image-list.js";
 const MASKS = { accepted: "mask accepted", stale: "mask of other boxes" };
 const SAVE_ICONS = { saved: "check", saving: "cloud", offline: "offline", elsewhere: "offline" };
 const AWAY = {
-  offline: "The server does not answer. The changes are kept in this browser and sent when it is back.",
-  elsewhere: "The changes are kept in this browser and sent when this page's dataset is served at this address again.",
+  offline: "The server does not answer. The changes are sent when it is back.",
+  elsewhere: "The changes are sent when this page's dataset is served at this address again.",
 };
+const KEPT = "Until then they are kept in this browser.";
+const UNKEPT = "This browser has no room to keep them: leave the page open until then.";
 
 export class Layout {
   #toastTimer = 0;
@@ -66,7 +68,7 @@ export class Layout {
     );
     this.panels = h("aside", { class: "side panels", "aria-label": "Boxes, help, progress" }, panels);
     this.element = h("div", { class: "annotate" }, list, this.main, this.panels);
-    this.showSave({ state: "saved", waiting: 0 });
+    this.showSave({ state: "saved", waiting: 0, kept: true });
   }
 
   /** Close panels that lie over the picture. */
@@ -108,14 +110,14 @@ export class Layout {
     this.place.textContent = inside ? `${Math.floor(point.x)}, ${Math.floor(point.y)}` : annotation ? `${annotation.width} × ${annotation.height}` : "";
   }
 
-  showSave({ state, waiting }) {
-    const changes = `${waiting} change${waiting === 1 ? "" : "s"} waiting`;
+  showSave({ state, waiting, kept }) {
+    const changes = `${waiting} change${waiting === 1 ? "" : "s"} waiting${kept ? "" : " in this page only"}`;
     const text = {
       saved: "Saved", saving: "Saving…", offline: `Offline · ${changes}`, elsewhere: `Another dataset is served here · ${changes}`,
     }[state];
     this.saveState.dataset.state = state;
     fill(this.saveState, icon(SAVE_ICONS[state]), h("span", { text }));
-    this.saveState.title = AWAY[state] ?? text;
+    this.saveState.title = AWAY[state] ? `${AWAY[state]} ${kept ? KEPT : UNKEPT}` : text;
   }
 
   /** A short message at the foot of the picture, with something to do about it. */

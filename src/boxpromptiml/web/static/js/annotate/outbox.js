@@ -11,13 +11,13 @@ const TIMEOUT_MS = 20_000;
 const KEEPALIVE_BYTES = 48_000; // browsers let requests outlive the page up to 64 KiB in all
 
 export class Outbox {
-  onState = () => {}; // {state: "saved" | "saving" | "offline" | "elsewhere", waiting}
+  onState = () => {}; // {state: "saved" | "saving" | "offline" | "elsewhere", waiting, kept}
   onSaved = () => {}; // (record)
   onConflict = () => {}; // (image, mine, record): then `resolve`
   onFailed = () => {}; // (image, error, content): then `retry` or `discard`
   #api;
   #journal;
-  #entries = new Map(); // image -> {image, base, before, content, seconds, dirty, frozen, due, held}
+  #entries = new Map(); // image -> {image, base, before, content, seconds, dirty, frozen, due, held, kept}
   #running = false;
   #failures = 0;
   #elsewhere = false; // another dataset is served at this address
@@ -47,6 +47,11 @@ export class Outbox {
 
   get waiting() {
     return this.#entries.size;
+  }
+
+  /** Whether all that waits would outlive the page. */
+  get kept() {
+    return [...this.#entries.values()].every((entry) => entry.kept);
   }
 
   /**
@@ -246,7 +251,7 @@ export class Outbox {
 
   #keep(entry) {
     const { image, base, before, content, seconds, dirty, frozen } = entry;
-    this.#journal.write({ image, base, before, content, seconds, dirty, frozen });
+    entry.kept = this.#journal.write({ image, base, before, content, seconds, dirty, frozen });
   }
 
   #forget(entry) {
@@ -258,9 +263,10 @@ export class Outbox {
     const waiting = this.#entries.size;
     const away = this.#elsewhere ? "elsewhere" : "offline";
     const state = !waiting ? "saved" : this.#failures ? away : "saving";
-    const told = `${state} ${waiting}`;
+    const { kept } = this;
+    const told = `${state} ${waiting} ${kept}`;
     if (told === this.#told) return;
     this.#told = told;
-    this.onState({ state, waiting });
+    this.onState({ state, waiting, kept });
   }
 }

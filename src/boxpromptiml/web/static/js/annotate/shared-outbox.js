@@ -11,6 +11,7 @@ export async function sharedOutbox(api, session) {
   const journal = new Journal(session.id ?? session.name);
   outbox = new Outbox(api, journal);
   addEventListener("online", () => outbox.wake());
+  addEventListener("beforeunload", (event) => outbox.kept || event.preventDefault());
   addEventListener("pagehide", () => outbox.sendBeforeLeaving());
   document.addEventListener("visibilitychange", () => (document.hidden ? outbox.flush() : outbox.wake()));
   await outbox.recover();

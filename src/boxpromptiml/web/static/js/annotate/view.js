@@ -149,8 +149,9 @@ class AnnotateView {
     const { layout } = this.#parts;
     const before = layout.saveState.dataset.state;
     layout.showSave(state);
-    if (state.state === "offline" && before !== "offline") this.#context.announce("The server does not answer. Changes are kept and sent later.");
-    if (state.state === "elsewhere" && before !== "elsewhere") this.#context.announce("Another dataset is served here. Changes are kept for this one.");
+    const later = state.kept ? "Changes are kept and sent later." : "Changes are sent later; leave the page open until then.";
+    if (state.state === "offline" && before !== "offline") this.#context.announce(`The server does not answer. ${later}`);
+    if (state.state === "elsewhere" && before !== "elsewhere") this.#context.announce(`Another dataset is served here. ${later}`);
     if (["offline", "elsewhere"].includes(before) && state.state === "saved") this.#context.announce("The server is back. Everything is saved.");
   }
 
