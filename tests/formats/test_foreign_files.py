@@ -685,6 +685,13 @@ def test_images_are_found_by_name_below_the_given_folder(two: Path, dataset: Dat
     assert "rename one, or give a smaller folder with --images" in caught.value.problems[0]
 
 
+def test_blanks_at_the_ends_may_be_the_names_own(two: Path, dataset: Dataset, paint: Paint) -> None:
+    paint("photos/x/ c.png")
+    for name, found in ((" c.png", " c.png"), ("\n a.png \n", "a.png")):
+        file = write(two / "all.json", coco([], images=[{"id": 7, "file_name": name}]))
+        assert found in read(file, dataset, images=two / "photos")
+
+
 def test_boxes_only_leaves_pixels_out(two: Path, dataset: Dataset) -> None:
     content = coco([{"id": 1, "bbox": [4, 5, 10, 5], "segmentation": [[5, 5, 15, 5, 15, 10, 5, 10]]}])
     found = read(write(two / "all.json", content), dataset, boxes_only=True)
