@@ -48,7 +48,7 @@ class ImageFinder:
                 found = os.path.normpath(os.path.join(folder, spelling))
                 if self._is_inside(found) and _is_file(found):
                     return Path(found)
-        alike = next((found for spelling in names if (found := self._alike(spelling))), [])
+        alike = next((images for spelling in names if (images := self._alike(spelling))), [])
         if len(alike) == 1:
             return alike[0]
         if alike:
