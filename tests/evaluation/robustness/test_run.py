@@ -104,6 +104,24 @@ def test_images_that_do_not_fit_leave_a_trace(red: Localizer, photos: Path, tmp_
     assert json.loads((tmp_path / "out" / "robustness.json").read_text())["n_left_out"] == 1
 
 
+def test_untouched_images_are_decoded_in_full_as_harmed_ones_are(red: Localizer, tmp_path: Path) -> None:
+    """Else a model that decodes drafts of large JPEGs would differ between levels by more than the attack."""
+    spec = red.config.preprocessing.model_copy(update={"draft_margin": 1.0})
+    config = red.config.model_copy(update={"preprocessing": spec})
+    drafting = Localizer(red.session, config, red.folder, red.choice)
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    noise[100:300, 100:300, 0] |= 192
+    mask = np.zeros((512, 512), np.uint8)
+    mask[100:300, 100:300] = 255
+    for part, pixels in (("Tp", noise), ("Gt", mask)):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "set" / part / ("a.jpg" if part == "Tp" else "a.png"))
+    found = robustness(drafting, tmp_path / "set", tmp_path / "out", attacks=["blur"]).clean.report["pixel"]
+    draft, full = (evaluate(model, tmp_path / "set").to_json()["pixel"] for model in (drafting, red))
+    assert draft["auc"] != full["auc"]
+    assert found == full
+
+
 def test_noise_at_a_level_is_what_evaluate_says_of_noisy_images(red: Localizer, photos: Path, tmp_path: Path) -> None:
     from boxpromptiml.evaluation.robustness import ATTACKS
 

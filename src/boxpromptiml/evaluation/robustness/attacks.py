@@ -84,6 +84,15 @@ class Attack:
             self.transform(level, seed=0)(np.zeros((8, 8, 3), np.uint8), "trial")
 
 
+def untouched(image: Pixels, name: str) -> Pixels:
+    """The transform of the clean level.
+
+    With it these images are decoded in full, as those that are harmed: a model that decodes drafts of large JPEGs
+    (``draft_margin``) would see a difference that is not the attack's.
+    """
+    return image
+
+
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
     for attack in (

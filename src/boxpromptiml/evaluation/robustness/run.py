@@ -11,7 +11,7 @@ from pathlib import Path
 
 from boxpromptiml import __version__
 from boxpromptiml.evaluation.plan import open_plan
-from boxpromptiml.evaluation.robustness.attacks import ATTACKS, CLEAN, Attack, Value
+from boxpromptiml.evaluation.robustness.attacks import ATTACKS, CLEAN, Attack, Value, untouched
 from boxpromptiml.evaluation.robustness.result import RobustnessResult
 from boxpromptiml.evaluation.robustness.store import OUTPUTS, LevelStore, Outcome, check_folder
 from boxpromptiml.evaluation.run import evaluate
@@ -95,9 +95,12 @@ def robustness(
     folder = Path(out)
     check_folder(folder)
     with open_plan(sources, split=split, on_mismatch=on_mismatch) as plan:
+        # Earlier versions compared models that decode drafts by drafts of the untouched images.
+        drafts = localizer.config.preprocessing.draft_margin is not None
         store = LevelStore.open(
             folder,
             {
+                **({"way to decode untouched images": "in full"} if drafts else {}),
                 "model": localizer.model_id,
                 "decision rule": localizer.config.decision.model_dump(mode="json"),
                 "data": plan.fingerprint,
@@ -122,7 +125,7 @@ def robustness(
                     mode=mode,
                     batch_size=batch_size,
                     threads=threads,
-                    transform=None if attack_or_none is None else attack_or_none.transform(level, seed),
+                    transform=untouched if attack_or_none is None else attack_or_none.transform(level, seed),
                     state=store.state(key),
                     keep_state=True,  # until the level is saved
                     label=label,
