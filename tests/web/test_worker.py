@@ -123,6 +123,16 @@ def test_what_waits_when_the_worker_is_closed_is_dropped(busy: Busy) -> None:
         busy.ask("late", NOW).result(10)
 
 
+def test_nobody_waits_for_what_runs_when_the_worker_is_closed(busy: Busy, wait_until: Callable[..., Any]) -> None:
+    assert busy.worker.busy
+    busy.worker.close()
+    with pytest.raises(SupersededError):
+        busy.held.result(0)
+    busy.go()  # it comes to its end by itself
+    wait_until(lambda: not busy.worker.busy)
+    busy.worker.close()
+
+
 @pytest.mark.parametrize(
     ("use", "kept"),
     [
