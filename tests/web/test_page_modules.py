@@ -203,16 +203,16 @@ def test_keys_and_their_commands(call: Any) -> None:
 def test_arrows_there_and_back_are_no_change(call: Any) -> None:
     code = """
       const record = { image: "a", width: 100, height: 80, boxes: [], label: null, skipped: false };
-      const one = new m.Annotation(record);
-      one.addBox([10, 10, 20, 20]);
-      const put = (box, amend) => one.replaceBox(0, box, { amend });
-      put([12, 10, 22, 20], false);
-      put([10, 10, 20, 20], true); // back
-      put([12, 10, 22, 20], true); // and on: a change of its own
-      const trace = [one.boxes];
-      while (one.undo()) trace.push(one.boxes);
-      return trace;"""
-    assert call("annotate/annotation.js", code) == [[[12, 10, 22, 20]], [[10, 10, 20, 20]], []]
+      return [[12, 10], [12, 10, 12]].map((lefts) => {
+        const one = new m.Annotation(record);
+        one.addBox([10, 10, 20, 20]);
+        lefts.forEach((left, i) => one.replaceBox(0, [left, 10, left + 10, 20], { amend: i > 0 }));
+        const trace = [one.boxes];
+        while (one.undo()) trace.push(one.boxes);
+        return trace.map(([box]) => box?.[0]);
+      });"""
+    # There, back and on again: what comes after is a change of its own.
+    assert call("annotate/annotation.js", code) == [[10, None], [12, 10, None]]
 
 
 # Signs of life at these seconds, the page left (pause) or taken (take) -> active seconds.

@@ -74,18 +74,21 @@ def test_what_is_computed_does_not_keep_it(
     command = [sys.executable, "-c", _SLOW, str(tmp_path), str(grace), str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("http")
     body: dict[str, Any] = {"image": "photo-000.jpg", "boxes": [[10, 10, 200, 200]]}
     body |= {"version": 1} if path == "relabel" else {}
     answers: list[Any] = []
     address, data = f"http://127.0.0.1:{port}/api/{path}", json.dumps(body).encode()
     asking = threading.Thread(target=lambda: answers.append(fetch(address, data=data, content_type="application/json")))
-    asking.start()
-    assert process.stdout.readline() == "begun\n"
-    for _ in range(signals):
-        process.send_signal(signal.SIGINT)
-        time.sleep(1)
-    _, errors = process.communicate(timeout=60)
+    try:
+        assert process.stdout.readline().startswith("http")
+        asking.start()
+        assert process.stdout.readline() == "begun\n"
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(1)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 0
     assert "Traceback" not in errors
     asking.join(30)

@@ -11,6 +11,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -104,7 +105,8 @@ class _PageServer(Server):
 def _leave() -> None:
     """End the process, whatever it is doing: all that was stored is durable, and the rest is nobody's any more."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(Exception):  # nobody reads it any more, or it was being written when the signal came
+            stream.flush()
     os._exit(0)
 
 
