@@ -83,9 +83,7 @@ def test_shards_of_other_images_are_replaced_only_when_asked(dataset: Path, tmp_
     written(dataset, tmp_path / "out")
     before = content(tmp_path / "out")
 
-    with pytest.raises(
-        DatasetError, match=r"out: holds shards of other images \(.*\); choose .*--overwrite"
-    ):
+    with pytest.raises(DatasetError, match=r"out: holds shards of other images \(.*\); choose .*--overwrite"):
         written(other_dataset, tmp_path / "out")
     assert content(tmp_path / "out") == before
     written(other_dataset, tmp_path / "out", overwrite=True)

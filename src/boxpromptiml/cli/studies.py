@@ -38,9 +38,6 @@ Preset = Annotated[str, typer.Option(help="Protocol of the pixel figures.")]
 Mode = Annotated[Literal["origin", "reverse", "double"], typer.Option(help="The protocol's mode.")]
 Only = Annotated[str, typer.Option(metavar="A,B", help="Only these variants.", show_default="all")]
 Mismatch = Annotated[OnMismatch, typer.Option(help="For masks of --test sets that do not fit their images.")]
-Targets = Annotated[
-    Literal["pseudo", "mask", "box"], typer.Option("--supervision", help="What all variants are trained on.")
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes, and exit.")]
 
 
@@ -79,69 +76,51 @@ def supervision(
     _run(plan, dataset, out, Measure(tuple(test or ()), preset, mode, on_mismatch), jobs, dry_run)
 
 
-@study_app.command("ablation")
-def ablation(
-    dataset: DatasetArgument,
-    out: Out,
-    test: Tests = None,
-    recipe: RecipeFile = None,
-    settings: Settings = None,
-    seeds: Seeds = "0,1,2",
-    jobs: Jobs = 1,
-    preset: Preset = "imdlbenco",
-    mode: Mode = "origin",
-    only: Only = "",
-    on_mismatch: Mismatch = "error",
-    targets: Targets = "pseudo",
-    dry_run: DryRun = False,
-) -> None:
-    """What each part of the method buys: gates, memory and its size, dual guidance, temperature, alpha, loss."""
-    from boxpromptiml.evaluation.studies import ABLATION_REFERENCE, Measure, make_plan
-    from boxpromptiml.evaluation.studies import ablation as variants_of
+def _parts(kind: Literal["ablation", "training"], text: str) -> None:
+    """Add a verb that takes parts out of a recipe, one at a time."""
 
-    plan = make_plan(
-        "ablation",
-        variants_of(targets),
-        ABLATION_REFERENCE,
-        seeds=_numbers(seeds),
-        recipe_file=recipe,
-        settings=settings or (),
-        only=_names(only),
-    )
-    _run(plan, dataset, out, Measure(tuple(test or ()), preset, mode, on_mismatch), jobs, dry_run)
+    @study_app.command(kind, help=text)
+    def verb(
+        dataset: DatasetArgument,
+        out: Out,
+        test: Tests = None,
+        recipe: RecipeFile = None,
+        settings: Settings = None,
+        seeds: Seeds = "0,1,2",
+        jobs: Jobs = 1,
+        preset: Preset = "imdlbenco",
+        mode: Mode = "origin",
+        only: Only = "",
+        on_mismatch: Mismatch = "error",
+        targets: Annotated[
+            Literal["pseudo", "mask", "box"], typer.Option("--supervision", help="What all variants are trained on.")
+        ] = "pseudo",
+        dry_run: DryRun = False,
+    ) -> None:
+        from boxpromptiml.evaluation.studies import WHOLE, Measure, ablation, make_plan, training
+        from boxpromptiml.training import load_recipe
+
+        variants = ablation(targets) if kind == "ablation" else training(load_recipe(recipe, settings or ()), targets)
+        plan = make_plan(
+            kind,
+            variants,
+            WHOLE,
+            seeds=_numbers(seeds),
+            recipe_file=recipe,
+            settings=settings or (),
+            only=_names(only),
+        )
+        _run(plan, dataset, out, Measure(tuple(test or ()), preset, mode, on_mismatch), jobs, dry_run)
 
 
-@study_app.command("training")
-def training(
-    dataset: DatasetArgument,
-    out: Out,
-    test: Tests = None,
-    recipe: RecipeFile = None,
-    settings: Settings = None,
-    seeds: Seeds = "0,1,2",
-    jobs: Jobs = 1,
-    preset: Preset = "imdlbenco",
-    mode: Mode = "origin",
-    only: Only = "",
-    on_mismatch: Mismatch = "error",
-    targets: Targets = "pseudo",
-    dry_run: DryRun = False,
-) -> None:
-    """What each part of a training recipe buys: synthesis, native windows, evidence, weights, augmentation, loss."""
-    from boxpromptiml.evaluation.studies import TRAINING_REFERENCE, Measure, make_plan
-    from boxpromptiml.evaluation.studies import training as variants_of
-    from boxpromptiml.training import load_recipe
-
-    plan = make_plan(
-        "training",
-        variants_of(load_recipe(recipe, settings or ()), targets),
-        TRAINING_REFERENCE,
-        seeds=_numbers(seeds),
-        recipe_file=recipe,
-        settings=settings or (),
-        only=_names(only),
-    )
-    _run(plan, dataset, out, Measure(tuple(test or ()), preset, mode, on_mismatch), jobs, dry_run)
+_parts(
+    "ablation",
+    "What each part of the method buys: gates, memory and its size, dual guidance, temperature, alpha, loss.",
+)
+_parts(
+    "training",
+    "What each part of a training recipe buys: synthesis, native windows, evidence, weights, augmentation, loss.",
+)
 
 
 @study_app.command("boxes")

@@ -8,10 +8,9 @@ import pytest
 
 from boxpromptiml.errors import RecipeError
 from boxpromptiml.evaluation.studies import (
-    ABLATION_REFERENCE,
     BOXES_REFERENCE,
     SUPERVISION,
-    TRAINING_REFERENCE,
+    WHOLE,
     BoxErrors,
     Plan,
     Variant,
@@ -36,7 +35,7 @@ def test_runs_go_seed_by_seed_with_the_seed_in_the_recipe(recipe_file: Path) -> 
 
 
 def ablations(*settings: str) -> Plan:
-    return make_plan("ablation", ablation("pseudo"), ABLATION_REFERENCE, seeds=(0,), settings=settings)
+    return make_plan("ablation", ablation("pseudo"), WHOLE, seeds=(0,), settings=settings)
 
 
 def test_every_ablation_differs_from_the_full_model_in_its_own_way() -> None:
@@ -70,7 +69,7 @@ PACKAGED = Path(__file__).parents[3] / "recipes" / "default.yaml"
 
 def trainings(*settings: str, recipe_file: Path | None = None) -> dict[str, Recipe]:
     variants = training(load_recipe(recipe_file, settings), "pseudo")
-    plan = make_plan("training", variants, TRAINING_REFERENCE, seeds=(0,), recipe_file=recipe_file, settings=settings)
+    plan = make_plan("training", variants, WHOLE, seeds=(0,), recipe_file=recipe_file, settings=settings)
     return {run.variant.name: run.recipe for run in plan.runs}
 
 

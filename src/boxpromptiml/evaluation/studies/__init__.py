@@ -1,12 +1,11 @@
 """Studies: what supervision, boxes, and each part of the method and of its training buy, with intervals."""
 
 from boxpromptiml.evaluation.studies.catalogue import (
-    ABLATION_REFERENCE,
     BOXES_REFERENCE,
     BOXES_YARDSTICK,
     SUPERVISION,
     SUPERVISION_REFERENCE,
-    TRAINING_REFERENCE,
+    WHOLE,
     ablation,
     boxes,
     training,
@@ -17,12 +16,11 @@ from boxpromptiml.evaluation.studies.report import StudyReport
 from boxpromptiml.evaluation.studies.study import Preview, preview_study, run_study
 
 __all__ = [
-    "ABLATION_REFERENCE",
     "BOXES_REFERENCE",
     "BOXES_YARDSTICK",
     "SUPERVISION",
     "SUPERVISION_REFERENCE",
-    "TRAINING_REFERENCE",
+    "WHOLE",
     "BoxErrors",
     "Measure",
     "Plan",

@@ -16,9 +16,9 @@ SUPERVISION: tuple[Variant, ...] = (
 )
 SUPERVISION_REFERENCE = "mask"
 
-ABLATION_REFERENCE = "full"
+WHOLE = "full"  # of a recipe: what the studies that take parts out of it compare with
 _ABLATION: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("full", "full model", ()),
+    (WHOLE, "full model", ()),
     ("no-gates", "without gates", ("student.gates=false",)),
     ("no-memory", "without memory (size 0)", ("student.memory=false",)),
     ("no-dual-guidance", "without dual guidance", ("student.dual_guidance=false",)),
@@ -42,7 +42,6 @@ def ablation(supervision: Supervision) -> tuple[Variant, ...]:
     return tuple(Variant(name, label, supervision, overrides) for name, label, overrides in _ABLATION)
 
 
-TRAINING_REFERENCE = "full"
 _FURTHER_PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("no-objects", "without object cut-outs", ("synthesis.objects=[]",)),
     ("no-compression", "without compression", ("augmentation.jpeg=0",)),
@@ -78,7 +77,7 @@ def training(recipe: Recipe, supervision: Supervision) -> tuple[Variant, ...]:
     )
     kinds = recipe.student.evidence
     parts = [
-        ("full", "whole recipe", ()),
+        (WHOLE, "whole recipe", ()),
         ("random-weights", "from random weights", ("pretrained=false",)),
         ("no-synthesis", "without synthesised images", no_synthesis),
         ("shrunk", "whole images, resized", ("input.fit=stretch",)),
