@@ -13,6 +13,7 @@ import pytest
 from boxpromptiml.errors import ModelError
 from boxpromptiml.files import sha256_of
 from boxpromptiml.model_config import DecisionRule, ModelConfig
+from boxpromptiml.models import packaged_root
 from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime import Localizer
 
@@ -64,6 +65,15 @@ def test_the_decision_rule_may_be_changed_without_a_new_export(model: Path) -> N
     ModelConfig(preprocessing=PreprocessingSpec(height=64, width=64), decision=DecisionRule(threshold=0.3)).save(model)
 
     assert Localizer.load(model).config.decision.threshold == 0.3
+
+
+def test_a_damaged_file_that_a_card_describes_is_not_to_be_exported_anew(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(packaged_root() / "default", copy)
+    (copy / "model.onnx").write_bytes(b"")
+
+    with pytest.raises(ModelError, match=r"model.onnx: cannot be loaded .*; install it again"):
+        Localizer.load(copy)
 
 
 Damage = Callable[[Path], object]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from boxpromptiml.errors import ModelError
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.model_config import ModelConfig
+from boxpromptiml.models import file_digests
 from boxpromptiml.runtime.card import FORMATS, PRECISIONS, Card, FileFormat, Precision, export_command, file_name
 
 RuntimeName = Literal["auto", "onnx", "openvino", "torch", "torch-compile"]
@@ -114,7 +115,9 @@ def open_session(folder: Path, config: ModelConfig, choice: Choice) -> Session:
 
 def open_file(path: Path, folder: Path, config: ModelConfig, choice: Choice) -> Session:
     """Open a file that need not have its final name or place yet, as the export does before it keeps one."""
-    remedy = f"run  {export_command(folder, choice.format, choice.precision)}"
+    # A file that a card describes is not to be made anew: it would not be the described one.
+    described = path.name in file_digests(folder)
+    remedy = "install it again" if described else f"run  {export_command(folder, choice.format, choice.precision)}"
     if choice.format == "onnx":
         from boxpromptiml.runtime.onnx_session import OnnxSession
 
