@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from boxpromptiml.http.errors import HttpError
 from boxpromptiml.web.settings import WebState
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """In a thread of its own: a browser that other tests share keeps a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def test_things_of_one_kind_wait_for_each_other_and_nothing_is_begun_after_the_end(
@@ -32,7 +39,7 @@ def test_things_of_one_kind_wait_for_each_other_and_nothing_is_begun_after_the_e
         gate.set()
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    first, second = asyncio.run(ask())
+    first, second = run(ask())
     assert (first, done) == ("first", ["first"])
     assert isinstance(second, HttpError)
     assert second.status == 503
@@ -44,4 +51,4 @@ def test_what_the_work_raises_is_raised() -> None:
         raise ValueError("so")
 
     with pytest.raises(ValueError, match="so"):
-        asyncio.run(WebState().lane("one", 1).run(fail))
+        run(WebState().lane("one", 1).run(fail))
