@@ -75,7 +75,12 @@ class ShardEntry(BaseModel):
     @property
     def list_name(self) -> str:
         """File name of the list."""
-        return f"{self.name.removesuffix('.tar')}.jsonl"
+        return list_of(self.name)
+
+
+def list_of(archive: str) -> str:
+    """File name of the list beside an archive."""
+    return f"{archive.removesuffix('.tar')}.jsonl"
 
 
 class Index(BaseModel):

@@ -21,7 +21,17 @@ from boxpromptiml.errors import DatasetError
 from boxpromptiml.files import sha256_of
 from boxpromptiml.images import encoded_size, read_image_file
 from boxpromptiml.progress import progress_bar
-from boxpromptiml.shards.layout import INDEX_NAME, SHARD_FILE, VERSION, Index, Listed, Place, ShardEntry, read_index
+from boxpromptiml.shards.layout import (
+    INDEX_NAME,
+    SHARD_FILE,
+    VERSION,
+    Index,
+    Listed,
+    Place,
+    ShardEntry,
+    list_of,
+    read_index,
+)
 from boxpromptiml.storage import OutputFolder, StorageError
 
 DEFAULT_SHARD_BYTES = 256 * 2**20
@@ -102,10 +112,10 @@ def write_shards(
         entries = {plan.name: _kept(folder, plan, found) for plan in plans}
         missing = [plan for plan in plans if entries[plan.name] is None]
         if not overwrite:
-            gone = sorted(name for name in found if name.endswith(".jsonl") and not entries.get(_archive(name)))
-            _check_own(folder, gone, plans, splits)
+            kept = {list_of(name) for name, entry in entries.items() if entry is not None}
+            _check_own(folder, sorted({name for name in found if name.endswith(".jsonl")} - kept), plans, splits)
         stale = {name for name in found if SHARD_FILE.match(name)} - {
-            name for plan in plans for name in (plan.name, _list(plan.name))
+            name for plan in plans for name in (plan.name, list_of(plan.name))
         }
         complete = INDEX_NAME in found and not missing and not stale and _is_index_of(folder, plans)
         if INDEX_NAME in found and not complete:
@@ -149,14 +159,8 @@ def _check_own(
                 if before.isdisjoint(item.record.image for plan in plans for item in plan.items):
                     raise DatasetError(f"{folder.name}: holds shards of other images ({min(before)}); {remedy}")
                 named = True
-
-
-def _archive(list_name: str) -> str:
-    return f"{list_name.removesuffix('.jsonl')}.tar"
-
-
-def _list(archive_name: str) -> str:
-    return f"{archive_name.removesuffix('.tar')}.jsonl"
+        if named and splits is None:
+            return
 
 
 def _plans(dataset: Dataset, shard_bytes: int, splits: Collection[str | None] | None) -> list[_Plan]:
@@ -213,7 +217,7 @@ def _kept(folder: OutputFolder, plan: _Plan, found: Collection[str]) -> ShardEnt
     if plan.name not in found:
         return None
     with suppress(StorageError, ValueError, IndexError):
-        head = folder.read(_list(plan.name)).split(b"\n", 1)[0]
+        head = folder.read(list_of(plan.name)).split(b"\n", 1)[0]
         entry = ShardEntry.model_validate_json(head)
         if entry.source == plan.source and entry.name == plan.name and folder.size(plan.name) == entry.bytes:
             return entry
