@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 PICTURES = {"mask": "masks/{}.png", "heatmap": "heatmaps/{}.png", "overlay": "overlays/{}.jpg"}
-_FOLDERS = frozenset(place.partition("/")[0] for place in PICTURES.values())
+FOLDERS = frozenset(place.partition("/")[0] for place in PICTURES.values())
 _PART = re.compile(r"part-\d{6,}\.parquet")
 
 
@@ -22,4 +22,4 @@ def is_part(name: str) -> bool:
 def is_result(place: str) -> bool:
     """Whether a file, by its place below the output folder with forward slashes, is called as a picture or a part."""
     folder, slash, _ = place.partition("/")
-    return folder in _FOLDERS if slash else is_part(place)
+    return folder in FOLDERS if slash else is_part(place)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from boxpromptiml.bulk.names import PICTURES, is_result
+from boxpromptiml.bulk.names import FOLDERS, PICTURES, is_result
 from boxpromptiml.bulk.plan import RUN_NAME
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import atomic_path, os_reason, try_lock
@@ -248,8 +248,7 @@ class ResultsFile:
 
 def _picture_in(folder: Path) -> Path | None:
     """A file where pictures are written to."""
-    places = (folder / place.partition("/")[0] for place in PICTURES.values())
-    return next((file for place in places for file in place.rglob("*") if not file.is_dir()), None)
+    return next((file for name in FOLDERS for file in (folder / name).rglob("*") if not file.is_dir()), None)
 
 
 def _has_content(path: Path) -> bool:
