@@ -9,7 +9,7 @@ from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.dataset.manifest import read_manifest
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.formats.importing import ImportReport, store_records
-from boxpromptiml.formats.merging import is_annotated
+from boxpromptiml.formats.merging import is_annotated, judges_otherwise
 from boxpromptiml.formats.source import RejectedError
 
 
@@ -83,11 +83,7 @@ def _is_contradicted(stored: ImageRecord, line: ImageRecord) -> bool:
 
 
 def _annotates_otherwise(stored: ImageRecord, line: ImageRecord) -> bool:
-    return (
-        line.boxes not in ((), stored.boxes)
-        or line.label not in (None, stored.label or "tampered")
-        or (line.skipped and not stored.skipped)
-    )
+    return line.boxes not in ((), stored.boxes) or judges_otherwise(stored, line)
 
 
 def _merged(stored: ImageRecord, line: ImageRecord) -> ImageRecord:

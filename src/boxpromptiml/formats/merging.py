@@ -32,11 +32,12 @@ def is_contradicted(known: ImageRecord, new: ImageRecord, draws: bool) -> bool:
     """
     if not draws or not is_annotated(known) or (known.width, known.height) != (new.width, new.height):
         return False
-    return (
-        new.boxes != known.boxes
-        or new.label not in (None, known.label or "tampered")
-        or (new.skipped and not known.skipped)
-    )
+    return new.boxes != known.boxes or judges_otherwise(known, new)
+
+
+def judges_otherwise(known: ImageRecord, new: ImageRecord) -> bool:
+    """Whether a source calls an annotated image something else, or skips it where the person did not."""
+    return new.label not in (None, known.label or "tampered") or (new.skipped and not known.skipped)
 
 
 def merged(known: ImageRecord | None, new: ImageRecord, *, split_given: bool, draws: bool) -> ImageRecord:
