@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import logging
 import re
 import socket
@@ -22,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from boxpromptiml.http.errors import HttpError, error_response
 from boxpromptiml.http.headers import request_headers, set_headers
-from boxpromptiml.http.settings import HttpSettings
+from boxpromptiml.http.settings import HttpSettings, address_of
 
 # Bodies that are not files: a record with ten thousand boxes has half a megabyte.
 JSON_BYTES = 8 * 2**20
@@ -146,7 +145,7 @@ class Guard:
         if match is not None:
             if match["name"] is not None and match["name"].lower().rstrip(".") in self._hosts:
                 return
-            address = _address(match["v6"] or match["name"])
+            address = address_of(match["v6"] or match["name"])
             if address is not None and (str(address) in self._hosts or self._hosts_are_open):
                 return
         raise HttpError(403, "this server does not go by that name; --allow-host NAME adds one")
@@ -199,15 +198,8 @@ def _host_names(settings: HttpSettings) -> frozenset[str]:
 
 
 def _is_wildcard(host: str) -> bool:
-    address = _address(host.strip("[]"))
+    address = address_of(host)
     return address is not None and address.is_unspecified
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
 
 
 def _same_origin(origin: str, host: str) -> bool:

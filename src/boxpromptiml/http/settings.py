@@ -41,7 +41,7 @@ class HttpSettings:
         if not 0 <= self.port <= 65535:
             raise BoxPromptError(f"port {self.port} is not in 0 to 65535")
         for host in self.allowed_hosts:
-            if not _NAME.fullmatch(host) and not _is_address(host):
+            if not _NAME.fullmatch(host) and address_of(host) is None:
                 raise BoxPromptError(f"--allow-host {host}: give the name alone, such as annotate.example")
         for origin in self.origins:
             parts = urlsplit(origin)
@@ -58,19 +58,17 @@ class HttpSettings:
         return is_loopback(self.host)
 
 
-def _is_address(host: str) -> bool:
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is written as, with or without brackets; None for a name."""
     try:
-        ipaddress.ip_address(host.strip("[]"))
+        return ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own, reachable from nowhere else."""
     if host.lower() == "localhost":
         return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    address = address_of(host)
+    return address is not None and address.is_loopback
