@@ -37,10 +37,12 @@ def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[
     if threads is not None and cv2.getNumThreads() != threads:
         cv2.setNumThreads(threads)
     grey = _grey(pixels)
-    here, there = match(grey)
+    moves = movements(*match(grey), _MATCHES, _TRIED)
+    if not moves:  # as in most photos
+        return ()
     surface = Surface.of(grey)  # once: there may be several movements
     found = []
-    for movement in movements(here, there, _MATCHES, _TRIED):
+    for movement in moves:
         agrees = agreement(surface, movement)
         if is_copy(agrees):
             parts = agrees.here, agrees.there
