@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from boxpromptiml.cli.arguments import DatasetArgument, ForeignFormat, OnMismatch, Split
+from boxpromptiml.cli.tables import table_console
 from boxpromptiml.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def validate(
             table = Table("severity", "image", "problem")
             for problem in problems:
                 table.add_row(problem.severity, problem.image, problem.message)
-            _console().print(table)
+            table_console().print(table)
         print(f"{_images(count)}, {_some(severities['error'], 'error')}, {_some(severities['warning'], 'warning')}")
     if severities["error"]:
         raise typer.Exit(1)
@@ -254,7 +254,7 @@ def split(
         if name in counts:
             numbers = [counts[name].total(), *(counts[name][key] for key in ("tampered", "authentic", "no label"))]
             table.add_row(name, *(f"{number:,}" for number in (*numbers, len(groups[name]))))
-    _console().print(table)
+    table_console().print(table)
 
 
 def _print_import(report: ImportReport, dataset: Path) -> None:
@@ -295,9 +295,3 @@ def _images(count: int) -> str:
 
 def _some(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one}" if count == 1 else f"{count:,} {many or one + 's'}"
-
-
-def _console() -> Console:
-    # Full lines into files and pipes; the terminal's width on a terminal.
-    console = Console(markup=False)
-    return console if console.is_terminal else Console(width=10_000, markup=False)

@@ -227,14 +227,12 @@ def _print_preview(preview: Preview, plan: Plan, jobs: int) -> None:
 
 
 def _print_report(report: StudyReport) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from boxpromptiml.cli.tables import table_console
     from boxpromptiml.evaluation.studies.report import misfits_of, rows_of
 
-    console = Console(markup=False)
-    if not console.is_terminal:
-        console = Console(width=10_000, markup=False)
+    console = table_console()
     for test in report.results:
         header, rows = rows_of(report, test, brief=True)
         table = Table(title=f"study {report.kind}, {report.preset} on {test}", title_justify="left")
