@@ -387,6 +387,30 @@ def test_a_decision_is_about_the_image_in_sight(desk: Desk, server: Any) -> None
     assert desk.record("photo-001.jpg").state == "skipped"
 
 
+def test_shows_the_image_that_was_gone_to_while_others_are_looked_up(
+    desk: Desk, server: Any, wait_until: Callable[..., Any]
+) -> None:
+    """What is fetched ahead of an image that was left must not take the pictures of the present one away."""
+    page = desk.page
+    names: list[Any] = []
+    pictures: list[Any] = []
+    page.route("**/api/next*", lambda route: names.append(route))
+    desk.open(server, "photo-002.jpg")
+    wait_until(lambda: page.wait_for_timeout(20) or names, what="the page does not look ahead")
+    page.route("**/api/picture?image=photo-000.jpg*", lambda route: pictures.append(route))
+    page.goto(f"{server}/#/annotate?image=photo-000.jpg")
+    wait_until(lambda: page.wait_for_timeout(20) or len(pictures) == 2, what="not both sizes are asked for")
+    page.unroute("**/api/next*")
+    for route in names:
+        route.continue_()
+    page.wait_for_timeout(300)  # what would be given up wrongly, would be by now
+    for route in pictures:
+        route.continue_()
+    desk.ready("photo-000.jpg")
+    desk.drag((100, 50), (300, 200))
+    desk.stores((100, 50, 300, 200), image="photo-000.jpg")
+
+
 def test_filters_by_state_and_name(desk: Desk, server: Any) -> None:
     desk.open(server)
     rows = desk.page.locator(".image-row:visible")

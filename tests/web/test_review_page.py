@@ -407,6 +407,39 @@ def test_strokes_made_while_a_mask_is_stored_are_still_to_be_stored(
     assert store.is_enabled()
 
 
+def test_a_box_is_drawn_on_while_a_mask_is_stored(
+    page: Page, folder: Path, server: Any, wait_until: Callable[..., Any]
+) -> None:
+    """The answer about the mask comes between press and lift."""
+    reviewer = Reviewer(page, folder, wait_until)
+    held: list[Any] = []
+    page.route(
+        "**/api/pseudo*", lambda route: held.append(route) if route.request.method == "PUT" else route.continue_()
+    )
+    reviewer.open(server)
+    reviewer.ready("b.png")
+    reviewer.press("d")
+    reviewer.click(30, 30)
+    reviewer.press("s", "b")
+    reviewer.wait(lambda: page.wait_for_timeout(20) or held)
+    page.mouse.move(*reviewer.screen(200, 50))
+    page.mouse.down()
+    page.mouse.move(*reviewer.screen(240, 90), steps=3)
+    held.pop().continue_()
+    page.locator(".badges").get_by_text("accepted").wait_for()
+    page.mouse.move(*reviewer.screen(260, 120), steps=3)
+    page.mouse.up()
+    page.locator(".box-row").nth(1).wait_for()
+    # A key that changes the boxes ends the drag.
+    page.mouse.move(*reviewer.screen(20, 150))
+    page.mouse.down()
+    page.mouse.move(*reviewer.screen(60, 190), steps=3)
+    reviewer.press("Control+z")
+    page.mouse.up()
+    page.wait_for_timeout(100)
+    assert page.locator(".box-row").count() == 1
+
+
 def test_nothing_is_drawn_while_the_teacher_is_at_work(
     page: Page, folder: Path, server: Any, wait_until: Callable[..., Any]
 ) -> None:

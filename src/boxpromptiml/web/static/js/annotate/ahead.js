@@ -83,6 +83,12 @@ export class Ahead {
     return this.#api.next(image, filters, { direction });
   }
 
+  /** `image` is going to be shown: what is still found out for the one before it must not take its pictures away. */
+  turnTo(image) {
+    this.#turn += 1;
+    this.#pictures.keep(image);
+  }
+
   /** `image` is shown: get the following ones. `previous` stays at hand. */
   async prepare(image, filters, previous) {
     const turn = ++this.#turn;

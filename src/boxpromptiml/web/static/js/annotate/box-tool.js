@@ -16,6 +16,7 @@ export class BoxTool {
   enabled = true;
   #stage;
   #annotation = null;
+  #boxes = null; // of the annotation as it was shown last
   #gesture = null;
   #pointer = null;
 
@@ -26,10 +27,12 @@ export class BoxTool {
     this.crosshair = stage.addLayer({ draw: (ctx, viewport) => this.#drawCrosshair(ctx, viewport) });
   }
 
-  /** The annotation whose boxes are shown and changed; null for none. */
+  /** The annotation whose boxes are shown and changed; null for none. What is being drawn goes on over the same boxes. */
   show(annotation) {
+    const boxes = annotation?.boxes ?? null;
+    if (annotation !== this.#annotation || boxes !== this.#boxes) this.#gesture = null;
     this.#annotation = annotation;
-    this.#gesture = null;
+    this.#boxes = boxes;
     this.#stage.invalidate();
   }
 

@@ -31,7 +31,11 @@ export class PictureStore {
     const entry = { image, bitmap: null, abort: new AbortController() };
     entry.promise = this.#api.picture(image, size, entry.abort.signal).then(
       (bitmap) => {
-        if (this.#held.get(name) !== entry) bitmap.close();
+        if (this.#held.get(name) !== entry) {
+          // It was given up while it was decoded: nobody may draw what is closed.
+          bitmap.close();
+          throw new DOMException("the picture was given up", "AbortError");
+        }
         entry.bitmap = bitmap;
         this.#makeRoom();
         return bitmap;
@@ -44,6 +48,11 @@ export class PictureStore {
     entry.promise.catch(() => {}); // whoever waits for it sees the error
     this.#held.set(name, entry);
     return entry.promise;
+  }
+
+  /** This image matters from now on, beside those that did. */
+  keep(image) {
+    this.#keep.add(image);
   }
 
   /** Only these images matter now: what is on its way for others is stopped. */

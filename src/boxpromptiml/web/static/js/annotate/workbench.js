@@ -77,7 +77,8 @@ export class Workbench {
     if (image === this.image && this.annotation) return;
     this.#leave();
     const turn = ++this.#turn;
-    const { records, pictures, stage, tool, assist, layout, context, list } = this.#parts;
+    const { records, ahead, stage, tool, assist, layout, context, list } = this.#parts;
+    ahead.turnTo(image);
     this.#previous = this.image;
     this.image = image;
     this.annotation = null;

@@ -72,6 +72,7 @@ export class ReviewCanvas {
   /** Show the picture of a record; the one before stays until it is there. */
   async showPicture({ image, width, height }, wanted) {
     this.#image = image;
+    this.#pictures.keep(image);
     const bitmap = await this.#pictures.load(image, "view");
     if (wanted()) this.stage.setImage(bitmap, width, height);
   }
