@@ -43,6 +43,17 @@ def test_a_folder_of_images_becomes_a_dataset(tmp_path: Path) -> None:
     assert found == Found(added=3)
 
 
+def test_masks_of_folders_below_are_no_photographs(tmp_path: Path) -> None:
+    """The parent of several data sets: each of their masks would be an image to draw boxes on."""
+    for name in ("columbia", "coverage"):
+        image(tmp_path / name / "Tp" / "a.png")
+        mask(tmp_path / name / "Gt" / "a.png")
+    with pytest.raises(DatasetError, match=r"\(columbia, coverage\), where masks are no photographs; give one of them"):
+        open_folder(tmp_path)
+    assert not (tmp_path / "dataset.db").exists()
+    assert opened(tmp_path / "columbia")[0] == {"Tp/a.png": "tampered"}
+
+
 def test_new_images_are_added_and_known_ones_stay_as_they_are(tmp_path: Path) -> None:
     image(tmp_path / "a.png")
     opened(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +12,7 @@ from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.formats.coco import coco_files, is_coco, read_coco, read_coco_folder
 from boxpromptiml.formats.cvat import read_cvat
-from boxpromptiml.formats.folders import read_images, read_tp_gt, tp_gt_parts
+from boxpromptiml.formats.folders import read_images, read_tp_gt, refuse_nested_tp_gt, tp_gt_parts
 from boxpromptiml.formats.imdlbenco import is_json_list, read_json_list
 from boxpromptiml.formats.label_studio import is_label_studio, read_label_studio
 from boxpromptiml.formats.labelme import is_labelme, is_labelme_folder, read_labelme
@@ -185,17 +184,7 @@ def _refuse_annotated(path: Path) -> None:
                 f"{path}: holds {image.with_suffix('.txt').relative_to(path)}, which looks like labels of YOLO; "
                 f"give --format yolo ({alone})"
             )
-    below = [where for where, names, _ in os.walk(path) if _are_tp_gt({name.lower() for name in names})]
-    if below:
-        names = ", ".join(Path(folder).relative_to(path).as_posix() for folder in sorted(below)[:4])
-        raise DatasetError(
-            f"{path}: holds folders with Tp/ and Gt/ or Au/ ({names}), where masks are no photographs; "
-            f"import them one by one, with --split ({alone})"
-        )
-
-
-def _are_tp_gt(names: set[str]) -> bool:
-    return "tp" in names and not names.isdisjoint({"gt", "au"})
+    refuse_nested_tp_gt(path, f"import them one by one, with --split ({alone})")
 
 
 def _annotations_in(file: Path) -> str | None:

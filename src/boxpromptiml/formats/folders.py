@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from boxpromptiml.dataset.schema import DATABASE
+from boxpromptiml.errors import DatasetError
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
 from boxpromptiml.images import find_images
 
@@ -49,6 +51,20 @@ def read_tp_gt(folder: Path) -> Source:
     return Source(f"{names} folders", tuple(candidates), tuple(mismatches))
 
 
+def refuse_nested_tp_gt(folder: Path, remedy: str) -> None:
+    """Refuse a folder that is to be read as photographs, if masks of `Tp/` and `Gt/` lie somewhere below it.
+
+    Raises:
+        DatasetError: there are such folders; the message names them and ends with `remedy`.
+    """
+    below = [where for where, names, _ in os.walk(folder) if _are_tp_gt({name.lower() for name in names})]
+    if below:
+        names = ", ".join(Path(where).relative_to(folder).as_posix() for where in sorted(below)[:4])
+        raise DatasetError(
+            f"{folder}: holds folders with Tp/ and Gt/ or Au/ ({names}), where masks are no photographs; {remedy}"
+        )
+
+
 def read_images(folder: Path) -> Source:
     """Read a plain folder of images, with its sub-folders: no masks, no labels. Datasets inside are left out."""
     datasets = {database.parent for database in folder.rglob(DATABASE)}
@@ -87,6 +103,10 @@ def _paired(images_folder: Path, images: list[Path], masks_folder: Path) -> Iter
     for orphans in loose.values():
         for mask in orphans:
             yield Mismatch(mask, f"is a mask without an image in {images_folder}")
+
+
+def _are_tp_gt(names: set[str]) -> bool:
+    return "tp" in names and not names.isdisjoint({"gt", "au"})
 
 
 def _key(path: Path, folder: Path) -> Key:

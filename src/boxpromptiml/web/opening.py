@@ -11,7 +11,7 @@ from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.formats.examine import Examined, examine
-from boxpromptiml.formats.folders import read_tp_gt, tp_gt_parts
+from boxpromptiml.formats.folders import read_tp_gt, refuse_nested_tp_gt, tp_gt_parts
 from boxpromptiml.formats.importing import MASKS, store_examined
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
 from boxpromptiml.images import find_images
@@ -72,6 +72,8 @@ def open_folder(folder: str | Path, *, split: str | None = None, read_only: bool
 
 
 def _made(folder: Path, split: str | None) -> tuple[Dataset, Found]:
+    if not {"tp", "au"} & tp_gt_parts(folder).keys():
+        refuse_nested_tp_gt(folder, "give one of them, or import them one by one into a dataset of their own")
     source = _source(folder, [])
     if not source.candidates:
         raise DatasetError(f"{folder}: no images in it (PNG, JPEG, TIFF, WebP or BMP)")
