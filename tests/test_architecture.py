@@ -14,7 +14,7 @@ import boxpromptiml
 ROOT = Path(boxpromptiml.__file__).parent
 FLOORS: dict[str, int] = {
     **dict.fromkeys(["errors", "files", "machine", "progress", "metrics", "copymove", "scaling"], 0),
-    **dict.fromkeys(["regions", "rle", "images", "preprocessing", "settings_file", "perturbations"], 1),
+    **dict.fromkeys(["regions", "rle", "images", "preprocessing", "settings_file", "perturbations", "opencv"], 1),
     **dict.fromkeys(["dataset", "teachers", "synthesis", "model_config", "models", "storage"], 2),
     **dict.fromkeys(["formats", "pseudolabels", "shards", "student", "runtime", "http"], 3),
     **dict.fromkeys(["training", "bulk", "web", "serve"], 4),

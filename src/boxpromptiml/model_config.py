@@ -90,6 +90,10 @@ class DecisionRule(BaseModel):
         description="Whether parts of an image that are there twice (copy-move) are looked for, by matching keypoints, "
         "and marked. For input.fit native.",
     )
+    completion: bool = Field(
+        False,
+        description="Whether what is marked of an object becomes all of it, by its colours. For input.fit native.",
+    )
     looks: Literal[1, 2] = Field(
         1,
         description="How often the network looks at an image. 2: as it is and turned by half (upside down), averaged: "
@@ -143,23 +147,34 @@ class ModelConfig(BaseModel):
     flops: int = Field(0, description="Multiply-adds for one image at the input size.")
 
     @model_validator(mode="after")
-    def _copies_can_be_seen(self) -> ModelConfig:
-        if self.decision.copies and self.preprocessing.fit != "native":
-            raise ValueError(f"decision.copies is {NATIVE_ONLY}")
+    def _picture_is_seen(self) -> ModelConfig:
+        for name in ("copies", "completion"):
+            if getattr(self.decision, name) and self.preprocessing.fit != "native":
+                raise ValueError(f"decision.{name} is {NATIVE_ONLY}")
         return self
 
-    def deciding(self, folder: str | Path, *, copies: bool | None = None, looks: int | None = None) -> ModelConfig:
-        """The same model that looks for copied parts, or does not, and looks so often; None leaves it to the model.
+    def deciding(
+        self,
+        folder: str | Path,
+        *,
+        copies: bool | None = None,
+        completion: bool | None = None,
+        looks: int | None = None,
+    ) -> ModelConfig:
+        """The same model that decides otherwise, see `DecisionRule`; None leaves it to the model.
 
         Raises:
-            ModelError: it sees shrunk images, in which copies are not looked for, or `looks` is neither 1 nor 2;
-                `folder` is where it was read from.
+            ModelError: it sees shrunk images, in which copies are not looked for and nothing is completed, or `looks`
+                is neither 1 nor 2; `folder` is where it was read from.
         """
-        if copies and self.preprocessing.fit != "native":
+        native = self.preprocessing.fit == "native"
+        if copies and not native:
             raise ModelError(f"{folder}: looking for copies is {NATIVE_ONLY}; leave out --copies")
+        if completion and not native:
+            raise ModelError(f"{folder}: completing regions is {NATIVE_ONLY}; leave out --completion")
         if looks not in (None, 1, 2):
             raise ModelError(f"{folder}: a network looks once or twice, not {looks} times; set looks to 1 or 2")
-        choices = {"copies": copies, "looks": looks}
+        choices = {"copies": copies, "completion": completion, "looks": looks}
         given = {name: value for name, value in choices.items() if value is not None}
         return self.model_copy(update={"decision": self.decision.model_copy(update=given)}) if given else self
 

@@ -50,6 +50,7 @@ def taken_port() -> Iterator[int]:
         ),
         (["{folder}", "--model", "none", "--threads", "2"], "--threads is for a student"),
         (["{folder}", "--model", "none", "--copies"], "--copies is for a student"),
+        (["{folder}", "--model", "none", "--no-completion"], "--no-completion is for a student"),
         (["{folder}", "--model", "none", "--looks", "1"], "--looks is for a student"),
         (["{folder}", "--teacher", "x"], "'x' is not one of"),
         (["{folder}", "--model", "nowhere"], "nowhere: no such model folder"),

@@ -153,6 +153,7 @@ def test_without_them_it_is_onnx_runtime(
         (("--threads", "0"), "Invalid value for '--threads'"),
         (("--looks", "3"), "Invalid value for '--looks'"),
         (("--copies",), "looking for copies is for models that are fed images at their own size"),
+        (("--completion",), "completing regions is for models that are fed images at their own size"),
     ],
 )
 @pytest.mark.parametrize("verb", VERBS)
@@ -183,8 +184,10 @@ def test_the_workers_of_a_table_use_the_runtime_too(place: Path, run: Callable[.
 def test_a_student_that_a_protocol_trains_has_one_runtime(place: Path, run: Callable[..., tuple[int, str]]) -> None:
     words = [word for word in VERBS["protocol run"] if word not in ("--model", "model")]
 
-    for option in (["--runtime", "openvino"], ["--copies"], ["--looks", "2"]):
+    for option in (["--runtime", "openvino"], ["--copies"], ["--completion"], ["--looks", "2"]):
         code, said = run(*words, *option)
 
         assert code == 2
-        assert "evaluated by ONNX Runtime at fp32 on the CPU, by one look and not for copies" in said
+        assert (
+            "evaluated by ONNX Runtime at fp32 on the CPU, by one look, not for copies, and completes nothing" in said
+        )

@@ -15,6 +15,7 @@ from boxpromptiml.metrics.calibration import Reliability
 from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.packaging.fitting import cross_validated, fit, fit_map, fit_score
 from boxpromptiml.packaging.observing import Observed
+from boxpromptiml.packaging.threshold import choose_cut
 from boxpromptiml.scaling import Scaling, logit, sigmoid
 
 Make = Callable[..., list[Observed]]
@@ -78,7 +79,7 @@ def test_fit_gives_a_rule_whose_scores_are_probabilities(observed: Callable[...,
         truth[:5, :5] = rng.random() < level  # the map's height says how likely, but much too timidly
         values = np.full((10, 10), sigmoid(0.3 * logit(level) - 1), np.float32)
         images.append(observed(values, truth))
-    fitted = fit(images, DecisionRule(score_pooling="logit", score_fraction=0.1), "true masks")
+    fitted = fit(images, DecisionRule(score_pooling="logit", score_fraction=0.1), "true masks", choose_cut(images))
     facts = fitted.facts
     assert facts.score_before is not None
     assert facts.score_after is not None
@@ -93,16 +94,15 @@ def test_fit_gives_a_rule_whose_scores_are_probabilities(observed: Callable[...,
 
 def test_without_masks_only_the_score_is_fitted() -> None:
     images = [Observed(bool(n % 2), np.full(5, 0.4 + 0.02 * (n % 7), np.float32), None, None) for n in range(20)]
-    fitted = fit(images, DecisionRule(), "labels alone")
+    fitted = fit(images, DecisionRule(), "labels alone", None)
     assert fitted.rule.map_scaling == Scaling()
     assert not fitted.rule.score_scaling.is_identity
     assert (fitted.facts.cut, fitted.facts.pixel_after) == (None, None)
 
 
 def test_one_kind_of_images_calibrates_no_score(make_images: Make) -> None:
-    fitted = fit(
-        [image for image in make_images(10, level=0.9, stray=0.1) if image.tampered], DecisionRule(), "true masks"
-    )
+    images = [image for image in make_images(10, level=0.9, stray=0.1) if image.tampered]
+    fitted = fit(images, DecisionRule(), "true masks", choose_cut(images))
     assert fitted.rule.score_scaling.is_identity
     assert fitted.facts.score_cross_validated is None
 

@@ -381,15 +381,17 @@ def test_the_example_of_openapi_is_answered(start: Start) -> None:
 
 def test_the_model_tells_how_it_looks(start: Start, localizer: Localizer) -> None:
     adaptive = AdaptiveThreshold(background=0.3, peak=0.5, usual_background=-2, usual_peak=0)
-    rule = localizer.config.decision.model_copy(update={"looks": 2, "copies": True, "adaptive": adaptive})
+    rule = localizer.config.decision.model_copy(
+        update={"looks": 2, "copies": True, "completion": True, "adaptive": adaptive}
+    )
     config = localizer.config.model_copy(update={"decision": rule})
     told = start(lambda: Localizer(localizer.session, config, localizer.folder, localizer.choice))
     answer = told.get("/v1/model").json()
-    assert (answer["looks"], answer["copies"], answer["adaptive"]) == (2, True, True)
+    assert (answer["looks"], answer["copies"], answer["completion"], answer["adaptive"]) == (2, True, True, True)
 
 
 def test_the_model_tells_of_itself(start: Start, localizer: Localizer) -> None:
     told = start(max_images=100, max_queue=10).get("/v1/model").json()
     assert (told["id"], told["input"], told["runtime"]) == (localizer.model_id, "64 x 64", "onnx")
-    assert (told["looks"], told["copies"], told["adaptive"]) == (1, False, False)
+    assert (told["looks"], told["copies"], told["completion"], told["adaptive"]) == (1, False, False, False)
     assert told["limits"]["images"] == 10

@@ -210,6 +210,7 @@ def prepare_table(
         tta=options.tta,
         digests=options.digests,
         copies=localizer.config.decision.copies,
+        completion=localizer.config.decision.completion,
         looks=localizer.config.decision.looks,
     )
     pending, done = _pending(plan, out, run, files, options.retry_failed)

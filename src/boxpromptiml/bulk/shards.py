@@ -33,7 +33,7 @@ class Job:
         batch_size: images per inference.
         masks: whether the table holds the masks.
         columns: where tables hold their images.
-        runtime, precision, device, copies, looks: that the model is loaded with, see `Localizer.load`.
+        runtime, precision, device, copies, completion, looks: that the model is loaded with, see `Localizer.load`.
         detail, tta, digests: see `Operator`.
     """
 
@@ -54,6 +54,7 @@ class Job:
     tta: bool = False
     digests: bool = True
     copies: bool = False
+    completion: bool = False
     looks: int = 1
 
 
@@ -86,6 +87,7 @@ class ShardWorker:
             device=job.device,
             precision=job.precision,
             copies=job.copies,
+            completion=job.completion,
             looks=job.looks,
         )
         if localizer.model_id != job.model_id:

@@ -11,6 +11,7 @@ import typer
 from boxpromptiml.cli.arguments import Split
 from boxpromptiml.cli.network import (
     NO_MODEL,
+    CompletionOption,
     CopiesOption,
     LooksOption,
     ModelOption,
@@ -85,6 +86,7 @@ def annotate(
     device: StudentDeviceOption = None,
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    completion: CompletionOption = None,
     looks: LooksOption = None,
     split: Annotated[Split | None, typer.Option(help="Put images that are new into this split.")] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, change nothing.")] = False,
@@ -114,7 +116,7 @@ def annotate(
     if teacher_device is not None and teacher != "sam" and weights is None:
         raise TeacherError("--teacher-device is for the sam teacher; give --teacher sam, or --weights")
     with_model = model != NO_MODEL and is_there_a_model(model)
-    student = StudentOptions(runtime, precision, device, threads, copies, looks)
+    student = StudentOptions(runtime, precision, device, threads, copies, completion, looks)
     if not with_model:
         student.check_without_model()
     settings = make_settings(

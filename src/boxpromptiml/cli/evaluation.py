@@ -9,6 +9,7 @@ import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
 from boxpromptiml.cli.network import (
+    CompletionOption,
     CopiesOption,
     DeviceOption,
     LooksOption,
@@ -81,6 +82,7 @@ def evaluate(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    completion: CompletionOption = None,
     looks: LooksOption = None,
 ) -> None:
     """Score a model against true masks, through the runtime that `localize` uses.
@@ -103,7 +105,14 @@ def evaluate(
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     outputs = Outputs.checked(json_file, report)
     localizer = Localizer.load(
-        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies, looks=looks
+        model,
+        runtime=runtime,
+        precision=precision,
+        device=device,
+        threads=threads,
+        copies=copies,
+        completion=completion,
+        looks=looks,
     )
     try:
         with open_plan(list(datasets), split=split, on_mismatch=on_mismatch) as plan:

@@ -10,6 +10,7 @@ import typer
 
 from boxpromptiml.cli.network import (
     MODEL_HELP,
+    CompletionOption,
     CopiesOption,
     LooksOption,
     PrecisionOption,
@@ -51,6 +52,7 @@ def label_studio(
     device: StudentDeviceOption = None,
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    completion: CompletionOption = None,
     looks: LooksOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; another than this machine needs a token.")] = (
         "127.0.0.1"
@@ -104,7 +106,7 @@ def label_studio(
     from boxpromptiml.web import WebSettings, serve
     from boxpromptiml.web.label_studio import Backend, Fetcher, Pictures, create_backend_app
 
-    student = StudentOptions(runtime, precision, device, threads, copies, looks)
+    student = StudentOptions(runtime, precision, device, threads, copies, completion, looks)
     if model is None:
         student.check_without_model()
     settings = WebSettings(

@@ -10,6 +10,7 @@ import typer
 
 from boxpromptiml.cli.localizing import to_files, to_parquet
 from boxpromptiml.cli.network import (
+    CompletionOption,
     CopiesOption,
     DeviceOption,
     LooksOption,
@@ -116,6 +117,7 @@ def localize(
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     copies: CopiesOption = None,
+    completion: CompletionOption = None,
     looks: LooksOption = None,
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 4,
@@ -178,6 +180,7 @@ def localize(
         "precision": precision,
         "device": device,
         "copies": copies,
+        "completion": completion,
         "looks": looks,
     }
     max_pixels = int(max_megapixels * 1e6)

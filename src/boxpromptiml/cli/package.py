@@ -81,6 +81,14 @@ def package(
             "--copies", help="The model also looks for parts of an image that are there twice, see docs/localizing.md."
         ),
     ] = False,
+    completion: Annotated[
+        bool,
+        typer.Option(
+            "--completion",
+            help="The model also completes what it marks of an object to all of it, see docs/localizing.md; the "
+            "threshold is chosen with it.",
+        ),
+    ] = False,
     looks: Annotated[
         int,
         typer.Option(
@@ -135,6 +143,7 @@ def package(
         max_false_area=max_false_area,
         cut=cut,
         copies=copies,
+        completion=completion,
         looks=looks,
         adaptive=adaptive,
         max_bytes=int(max_mb * 1e6),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from boxpromptiml.cli.network import (
+    CompletionOption,
     CopiesOption,
     DeviceOption,
     LooksOption,
@@ -41,6 +42,7 @@ def page(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    completion: CompletionOption = None,
     looks: LooksOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 0,
@@ -75,7 +77,14 @@ def page(
         detail_seconds=detail_timeout,
     )
     localizer = Localizer.load(
-        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies, looks=looks
+        model,
+        runtime=runtime,
+        precision=precision,
+        device=device,
+        threads=threads,
+        copies=copies,
+        completion=completion,
+        looks=looks,
     )
     with listen(settings) as listening:
         app = create_app(WebState(settings=settings, localizer=localizer))

@@ -11,6 +11,7 @@ import typer
 from boxpromptiml.cli.arguments import OnMismatch
 from boxpromptiml.cli.network import (
     MODEL_HELP,
+    CompletionOption,
     CopiesOption,
     DeviceOption,
     LooksOption,
@@ -171,6 +172,7 @@ def run(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    completion: CompletionOption = None,
     looks: LooksOption = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
@@ -205,6 +207,7 @@ def run(
         device=device,
         threads=threads,
         copies=copies,
+        completion=completion,
         looks=looks,
         cache=cache,
     )

@@ -9,6 +9,7 @@ import typer
 
 from boxpromptiml.cli.arguments import OnMismatch
 from boxpromptiml.cli.network import (
+    CompletionOption,
     CopiesOption,
     DeviceOption,
     LooksOption,
@@ -72,6 +73,7 @@ def robustness(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     copies: CopiesOption = None,
+    completion: CompletionOption = None,
     looks: LooksOption = None,
 ) -> None:
     """Score a model on blurred, noisy and compressed images: curves, areas under them, and what is kept of clean F1.
@@ -94,7 +96,14 @@ def robustness(
     if json_file is not None:
         check_json(json_file, *(out / name for name in (*OUTPUTS[1:], LEVELS)))
     localizer = Localizer.load(
-        model, runtime=runtime, precision=precision, device=device, threads=threads, copies=copies, looks=looks
+        model,
+        runtime=runtime,
+        precision=precision,
+        device=device,
+        threads=threads,
+        copies=copies,
+        completion=completion,
+        looks=looks,
     )
     result = run(
         localizer,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from boxpromptiml.cli.network import (
+    CompletionOption,
     CopiesOption,
     DeviceOption,
     LooksOption,
@@ -52,6 +53,7 @@ def serve(
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     copies: CopiesOption = None,
+    completion: CompletionOption = None,
     looks: LooksOption = None,
     api_key_env: Annotated[
         str | None,
@@ -154,6 +156,7 @@ def serve(
         device=device,
         threads=inference_threads,
         copies=copies,
+        completion=completion,
         looks=looks,
     )
     with listen(settings) as listening:

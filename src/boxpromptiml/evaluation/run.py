@@ -120,6 +120,7 @@ def describe_model(localizer: Localizer) -> dict[str, Any]:
         "input": [config.preprocessing.height, config.preprocessing.width],
         "fit": config.preprocessing.fit,
         "copies": config.decision.copies,
+        "completion": config.decision.completion,
         "looks": config.decision.looks,
         "params": config.params,
         "flops": config.flops,

@@ -181,6 +181,7 @@ class ModelCard(_Part):
     images: int | None = Field(description="Training images of the datasets.")
     validation: dict[str, float] = Field(description="Figures of the chosen epoch, by which it was chosen.")
     score: str = Field(description="How the score is made from the map.")
+    mask: str = Field("the map above the threshold", description="How the mask is made from the map.")
     calibration: CalibrationFact
     results: list[Result]
     files: list[FileFact]

@@ -76,6 +76,7 @@ def _facts(card: ModelCard) -> list[list[str]]:
         ["multiply-adds", f"{card.flops / 1e9:.3f} G at {width} x {height}, by one look"],
         ["input", card.input],
         ["image score", card.score],
+        ["mask", card.mask],
         ["weights", f"stored in {card.weights}, computed with in fp32"],
         ["made by", f"boxpromptiml {card.made_by}"],
     ]

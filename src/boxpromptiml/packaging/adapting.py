@@ -70,7 +70,7 @@ def _f1(
     allowed = np.ones(len(_LOGITS), bool)
     if max_false_area is not None and (images := authentic(seen[CLEAN])):
         shares = np.stack([_above(image, rule)[0] / _pixels(image)[0] for image in images])
-        allowed, _ = within_bound(shares, images, max_false_area)
+        allowed, _ = within_bound(shares, [image.group for image in images], max_false_area)
     means = {name: _mean_f1(images, rule) for name, images in seen.items()}
     best = int(np.flatnonzero(allowed)[np.mean(list(means.values()), axis=0)[allowed].argmax()])
     return {name: float(values[best]) for name, values in means.items()}

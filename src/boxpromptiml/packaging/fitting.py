@@ -13,9 +13,8 @@ from boxpromptiml.errors import MissingExtraError
 from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.metrics.calibration import Reliability
 from boxpromptiml.model_config import DecisionRule
-from boxpromptiml.models.card import CalibrationFact, Diagram, ScalingFact
+from boxpromptiml.models.card import CalibrationFact, Cut, Diagram, ScalingFact
 from boxpromptiml.packaging.observing import Observed, group_labels
-from boxpromptiml.packaging.threshold import choose_cut
 from boxpromptiml.scaling import MOST_SLOPE, Scaling, logit, sigmoid
 
 _LEAST_SLOPE = 0.01  # a score that says nothing, or the opposite, still keeps its order
@@ -36,11 +35,9 @@ def fit(
     seen: Sequence[Observed],
     rule: DecisionRule,
     truth: str,
-    *,
-    max_false_area: float | None = None,
-    fixed_cut: float | None = None,
+    cut: Cut | None,
 ) -> Fitted:
-    """Choose threshold and calibration.
+    """Calibrate map and score.
 
     The threshold is moved to 0.5 by the map's bias, so that 0.5 cuts the map everywhere; around it the map gets a
     temperature. The score gets Platt scaling.
@@ -49,20 +46,16 @@ def fit(
         seen: what the model says of held-out images.
         rule: how the score is made; its scalings are replaced.
         truth: where the masks come from, for the card.
-        max_false_area: the mean share of an authentic image that may be marked, with 95 % confidence, every source
-            group counting as one image; None for no bound.
-        fixed_cut: the threshold, where it is not to be chosen; 0.5 leaves the map with a temperature alone.
+        cut: the threshold, see `boxpromptiml.packaging.threshold`; 0.5 leaves the map with a temperature alone, None
+            as it is.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    cut = choose_cut(seen, max_false_area, fixed_cut)
-    known = [image.counts for image in seen if image.counts is not None]
-    negatives, positives = np.sum(known, axis=0) if cut is not None else (None, None)
     map_scaling = Scaling()
     pixels: tuple[Diagram | None, Diagram | None] = (None, None)
-    if cut is not None and negatives is not None and positives is not None:
-        values = ScoreHistogram().middles
+    if cut is not None:
+        values, negatives, positives = pixel_counts(seen)
         map_scaling = fit_map(values, negatives, positives, cut.cut)
         pixels = (
             _diagram(Reliability.of_counts(values, negatives, positives)),
@@ -91,6 +84,12 @@ def fit(
     )
     update = {"threshold": _HALF, "map_scaling": map_scaling, "score_scaling": score_scaling}
     return Fitted(rule.model_copy(update=update), facts)
+
+
+def pixel_counts(seen: Sequence[Observed]) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """Probabilities (n,), and how many untouched and tampered pixels of all images have each."""
+    negatives, positives = np.sum([image.counts for image in seen if image.counts is not None], axis=0)
+    return ScoreHistogram().middles, negatives, positives
 
 
 def fit_map(values: Floats, negatives: NDArray[Any], positives: NDArray[Any], cut: float) -> Scaling:

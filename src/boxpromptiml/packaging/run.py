@@ -24,6 +24,7 @@ from boxpromptiml.packaging.held_out import TRUTHS, held_out, recipe_of, supervi
 from boxpromptiml.packaging.observing import observe
 from boxpromptiml.packaging.results import result_of
 from boxpromptiml.packaging.storing import halve_weights, share_weights
+from boxpromptiml.packaging.threshold import choose_cut, choose_on
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.marking import SCORE
 from boxpromptiml.scaling import AdaptiveThreshold
@@ -63,6 +64,7 @@ def package_model(
     max_false_area: float | None = None,
     cut: float | None = None,
     copies: bool = False,
+    completion: bool = False,
     looks: int = 1,
     adaptive: bool = False,
     max_bytes: int = MAX_BYTES,
@@ -80,10 +82,12 @@ def package_model(
         results: by name, data sets to evaluate the finished model on, for the card.
         text: what only people know, for the card.
         weights: how matrices are stored, once for both files; the network computes in fp32 with what is stored.
-        max_false_area: bound of the threshold's choice, see `boxpromptiml.packaging.threshold.choose_cut`.
+        max_false_area: bound of the threshold's choice, see `boxpromptiml.packaging.threshold.choose_on`.
         cut: the threshold of the network's own map; None to choose it. 0.5 gives the map a temperature and no bias.
         copies: whether the model also looks for parts of an image that are there twice; threshold and calibration are
             the network's own.
+        completion: whether the model also completes what it marks of an object, see
+            `boxpromptiml.runtime.completing.complete`; the threshold is chosen with it.
         looks: how often the network looks at an image, 1 or 2, see `DecisionRule`; threshold and calibration are chosen
             with it.
         adaptive: whether the threshold follows each image, see `boxpromptiml.scaling.AdaptiveThreshold`; its weights
@@ -99,7 +103,7 @@ def package_model(
     if target.exists() and not (target / CARD_NAME).is_file():
         raise ModelError(f"{target}: is in the way, and no packaged model; choose another --output")
     _, config = load_checkpoint(run)  # whole weights, or it is refused by the run's own name
-    config.deciding(run, copies=copies, looks=looks)  # or it is refused, before hours of work
+    config.deciding(run, copies=copies, completion=completion, looks=looks)  # or it is refused, before hours of work
     supervision, recipe = supervision_of(run, config), recipe_of(run, config)
     samples = held_out(run, config, validation)
     if not samples:
@@ -124,15 +128,18 @@ def package_model(
             chosen, follows = _adapted(stage, samples, max_false_area)
             plain = plain.model_copy(update={"decision": plain.decision.model_copy(update={"adaptive": chosen})})
             plain.save(stage)
-        fitted = fit(
-            observe(Localizer.load(stage), samples),
-            plain.decision,
-            TRUTHS[supervision],
-            max_false_area=max_false_area,
-            fixed_cut=cut,
-        )
+        localizer = Localizer.load(stage)
+        seen = observe(localizer, samples)
+        threshold = choose_cut(seen, max_false_area, cut)
+        if completion and threshold is not None:
+            from boxpromptiml.packaging.completed import observe_completed  # OpenCV, which most models do without
+
+            completed = observe_completed(localizer, samples, seen, threshold.cut)
+            threshold = choose_on(completed.curves, max_false_area, cut)
+            seen = completed.seen[threshold.cut]
+        fitted = fit(seen, plain.decision, TRUTHS[supervision], threshold)
         fitted = replace(fitted, facts=fitted.facts.model_copy(update={"adaptive": follows}))
-        final = plain.model_copy(update={"decision": fitted.rule}).deciding(run, copies=copies)
+        final = plain.model_copy(update={"decision": fitted.rule}).deciding(run, copies=copies, completion=completion)
         final.save(stage)
         localizer = Localizer.load(stage)
         kept = run / _RESULTS_FOLDER / localizer.model_id  # the same run packaged otherwise is another model
@@ -183,6 +190,7 @@ def _card(
         images=trained.images,
         validation=trained.validation,
         score=_score_text(config.decision),
+        mask=_mask_text(config.decision),
         calibration=fitted.facts,
         results=results,
         files=[FileFact(name=p.name, bytes=p.stat().st_size, sha256=sha256_of(p)) for p in files],
@@ -202,6 +210,11 @@ def _score_text(rule: DecisionRule) -> str:
     what = "logits" if rule.score_pooling == "logit" else "probabilities"
     found = f"; at least {SCORE:g} where a copied part was found" if rule.copies else ""
     return f"mean of the {what} of the highest {rule.score_fraction:.3g} of the map's pixels, then Platt scaling{found}"
+
+
+def _mask_text(rule: DecisionRule) -> str:
+    completed = "; what is marked of an object is completed to all of it, by its colours" if rule.completion else ""
+    return f"the map above the threshold{completed}"
 
 
 def _check_size(stage: Path, target: Path, max_bytes: int) -> None:

@@ -153,15 +153,17 @@ def _load(settings: RunSettings) -> tuple[Teacher | None, Localizer | None]:
             device=settings.device,
             threads=settings.threads,
             copies=settings.copies,
+            completion=settings.completion,
             looks=settings.looks,
         )
     # Told now, not after the training.
     other = settings.runtime not in ("auto", "onnx") or settings.precision not in (None, "fp32")
-    if other or settings.device != "cpu" or settings.copies or settings.looks == 2:
+    other = other or bool(settings.copies or settings.completion or settings.looks == 2)
+    if other or settings.device != "cpu":
         raise DatasetError(
-            "a model that is trained here is evaluated by ONNX Runtime at fp32 on the CPU, by one look and not for "
-            "copies; leave the options out, run  boxpromptiml export OUT/model  and evaluate that in another folder, "
-            "with --model OUT/model"
+            "a model that is trained here is evaluated by ONNX Runtime at fp32 on the CPU, by one look, not for "
+            "copies, and completes nothing; leave the options out, run  boxpromptiml export OUT/model  and evaluate "
+            "that in another folder, with --model OUT/model"
         )
     for package in ("torch", "lightning", "onnx"):
         if importlib.util.find_spec(package) is None:

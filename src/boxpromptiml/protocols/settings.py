@@ -27,8 +27,8 @@ class RunSettings:
         recipe: of the training; None for the default.
         model: evaluate this model instead of training one; what is for the training must be as it is by default.
         allow_missing: run with the sets that are there.
-        runtime, precision, device, copies, looks: that the model is evaluated with, see `Localizer.load`; one that is
-            trained here is run by ONNX Runtime at fp32, looks once, and not for copies.
+        runtime, precision, device, copies, completion, looks: that the model is evaluated with, see `Localizer.load`;
+            one that is trained here is run by ONNX Runtime at fp32, looks once, not for copies, and completes nothing.
         threads: of evaluation; None for all cores.
         cache: file of what is known of images, by which duplicates are found; None for that of `default_cache`.
     """
@@ -49,6 +49,7 @@ class RunSettings:
     device: str = "cpu"
     threads: int | None = None
     copies: bool | None = None
+    completion: bool | None = None
     looks: int | None = None
     cache: Path | None = None
 

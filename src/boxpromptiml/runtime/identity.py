@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 
-from boxpromptiml.copymove import VERSION
+from boxpromptiml import copymove
 from boxpromptiml.model_config import DecisionRule, ModelConfig
 
+# Of what `completing.complete` makes of the same map and picture; `completing` itself needs OpenCV.
+_COMPLETION_VERSION = 1
 _SCORE_FIELDS = {"score_fraction", "score_pooling"}
 
 
@@ -19,7 +21,8 @@ def model_id(digest: str, config: ModelConfig) -> str:
     rule = config.decision
     scalings = [rule.map_scaling, rule.score_scaling]
     adaptive = [] if rule.adaptive is None else [rule.adaptive.model_dump()]
-    choices = [f"copies {VERSION}"] * rule.copies + ["two looks"] * (rule.looks == 2)
+    choices = [f"copies {copymove.VERSION}"] * rule.copies + ["two looks"] * (rule.looks == 2)
+    choices += [f"completion {_COMPLETION_VERSION}"] * rule.completion
     # What is as everywhere adds nothing, so that a model without choices of its own is called by its file.
     score = [rule.model_dump(include=_SCORE_FIELDS)] if _score_differs(rule) else []
     if all(scaling.is_identity for scaling in scalings) and not choices and not adaptive and not score:

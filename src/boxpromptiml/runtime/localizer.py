@@ -64,6 +64,7 @@ class Localizer:
         device: str = "cpu",
         precision: str | None = None,
         copies: bool | None = None,
+        completion: bool | None = None,
         looks: int | None = None,
     ) -> Localizer:
         """Load a model.
@@ -76,6 +77,7 @@ class Localizer:
             device: ``cpu``, ``cuda`` (torch) or ``gpu`` (Intel graphics, OpenVINO).
             precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``; None takes fp32 where it is there.
             copies: whether to look for parts of an image that are there twice; None leaves it to the model.
+            completion: whether what is marked of an object becomes all of it; None leaves it to the model.
             looks: 1, or 2: the network also sees each image turned by half; None leaves it to the model.
 
         Raises:
@@ -88,7 +90,7 @@ class Localizer:
         if named is not None:
             runtime = named[0] if runtime == "auto" else runtime
             precision = named[1] if precision is None else precision
-        config = ModelConfig.load(folder).deciding(folder, copies=copies, looks=looks)
+        config = ModelConfig.load(folder).deciding(folder, copies=copies, completion=completion, looks=looks)
         choice = choose(folder, runtime, precision, threads, device)
         session = open_session(folder, config, choice)
         file = file_name(choice.format, choice.precision)
@@ -153,8 +155,8 @@ class Localizer:
 
         Returns:
             Per image float32 (rows, columns): the probability, in [0, 1], that a pixel is tampered, by
-            ``config.decision`` adapted to the image and calibrated, without padding; with the copies that `feed` found,
-            see `boxpromptiml.runtime.marking.mark_copies`.
+            ``config.decision`` adapted to the image and calibrated, without padding; with the copies that `feed` found
+            (`boxpromptiml.runtime.marking.mark_copies`), or completed (`boxpromptiml.runtime.completing.complete`).
 
         Raises:
             ValueError: one has a size that the network does not take.
@@ -165,7 +167,7 @@ class Localizer:
         maps = in_batches(fed, lambda batch: averaged(batch, looks, self.probabilities))
         if not whole:
             return maps
-        return [mark_copies(rule.finished(map_), item.copies) for map_, item in zip(maps, fed, strict=True)]
+        return [self._told(rule.finished(map_), item) for map_, item in zip(maps, fed, strict=True)]
 
     def detailed(
         self,
@@ -200,7 +202,18 @@ class Localizer:
                 return self.maps(tiles, tta=tta, whole=False)
 
             values = detail_map(picture, overall, tiling, run)
-        return mark_copies(self.config.decision.finished(values, overall), fed.copies)
+        return self._told(self.config.decision.finished(values, overall), fed)
+
+    def _told(self, values: NDArray[np.float32], fed: Fed) -> NDArray[np.float32]:
+        """A finished map, float32 (rows, columns), with what the picture itself tells."""
+        rule = self.config.decision
+        if fed.copies:  # which say where they end
+            return mark_copies(values, fed.copies)
+        if not rule.completion:
+            return values
+        from boxpromptiml.runtime.completing import complete  # OpenCV takes a tenth of a second to import
+
+        return complete(values, fed.picture, rule.threshold, self.choice.threads)
 
     def localize(
         self,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.copymove import Copy
+from boxpromptiml.runtime.grid import on_grid
 from boxpromptiml.scaling import Scaling
 
 PASTED = 0.95  # probability of the pixels of a part that was pasted
@@ -62,10 +63,4 @@ def _favoured(values: Map, first: Mask, second: Mask) -> Pasted:
 
 
 def _parts(copy: Copy, shape: tuple[int, ...]) -> list[Mask]:
-    return [_on_grid(part, shape) for part in copy.parts]
-
-
-def _on_grid(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """By the centres of cells, so that nothing moves; `resize_nearest` has the benchmarks' rule, by their corners."""
-    rows, columns = ((np.arange(new) + 0.5) * old // new for old, new in zip(mask.shape, shape, strict=True))
-    return np.asarray(mask[rows.astype(np.intp)[:, None], columns.astype(np.intp)])
+    return [on_grid(part, shape) for part in copy.parts]

@@ -57,6 +57,7 @@ def router(service: Service) -> APIRouter:
             "threshold": rule.threshold,
             "looks": rule.looks,
             "copies": rule.copies,
+            "completion": rule.completion,
             "adaptive": rule.adaptive is not None,
             "input": spec.input_text,
             "runtime": choice.runtime,

@@ -97,6 +97,7 @@ class Model(BaseModel):
     threshold: float
     looks: int = Field(description="How often the network looks at a photo: 2 also turned by half.")
     copies: bool = Field(description="Whether parts that are there twice are looked for.")
+    completion: bool = Field(description="Whether what is marked of an object becomes all of it.")
     adaptive: bool = Field(description="Whether the threshold follows each photo.")
     input: str = Field(description="Size of the network's input.")
     runtime: str

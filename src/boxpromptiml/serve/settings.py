@@ -85,7 +85,7 @@ class ModelSource:
 
     Attributes:
         model: name, folder, file or hub id, see `boxpromptiml.runtime.find_model`.
-        runtime, precision, device, copies, looks: see `Localizer.load`.
+        runtime, precision, device, copies, completion, looks: see `Localizer.load`.
         threads: of one inference.
     """
 
@@ -95,6 +95,7 @@ class ModelSource:
     device: str = "cpu"
     threads: int = 1
     copies: bool | None = None
+    completion: bool | None = None
     looks: int | None = None
 
     def __call__(self) -> Localizer:
@@ -110,5 +111,6 @@ class ModelSource:
             device=self.device,
             threads=self.threads,
             copies=self.copies,
+            completion=self.completion,
             looks=self.looks,
         )

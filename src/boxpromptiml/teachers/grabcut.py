@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxpromptiml.errors import TeacherError
+from boxpromptiml.opencv import shrunk
 from boxpromptiml.regions import Box
 from boxpromptiml.teachers.base import TeacherMask, check_image
 from boxpromptiml.teachers.duplicates import find_duplicate
 from boxpromptiml.teachers.prompts import Point, box_on_grid, check_prompts, grid_size, points_by_box
 from boxpromptiml.teachers.seeds import Seed, trimap
-from boxpromptiml.teachers.zooming import sampled, scaled_box, shrunk
+from boxpromptiml.teachers.zooming import sampled, scaled_box
 
 # Raised whenever the same settings start to give other masks, so that stored masks are made anew.
 _ALGORITHM = 1

@@ -9,16 +9,6 @@ from numpy.typing import NDArray
 from boxpromptiml.regions import Box
 
 
-def shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """The image scaled down by area; as it is for a scale of 1 and more."""
-    if scale >= 1.0:
-        return np.ascontiguousarray(image)
-    height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return small
-
-
 def scaled_box(box: Box, scale: float, width: int, height: int) -> Box:
     """The box in a scaled image of that size, rounded outward."""
     x0, y0 = (int(np.floor(v * scale)) for v in (box.x0, box.y0))

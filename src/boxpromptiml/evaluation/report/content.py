@@ -80,6 +80,7 @@ def head(result: EvaluationResult) -> list[str]:
     elif model["looks"] == 2:
         trained += ", looked at twice, once turned by half"
     trained += ", searched for copied parts" if model["copies"] else ""
+    trained += ", regions completed by colour" if model["completion"] else ""
     ties = ", AUC blind to ties" if result.tie_blind else ""
     rate = f" ({count / result.seconds:.1f} images/s)" if result.seconds > 0 else ""
     return [
