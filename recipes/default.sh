@@ -92,5 +92,5 @@ for part in default default-continued default-turned default-compressed; do
     --set "synthesis.photos=$photos" --set "synthesis.objects=$objects" "$@"
   before=$out/$part
 done
-once package boxpromptiml package "$before" --name default --output "$out/model" --copies --looks 2 --adaptive \
+once package boxpromptiml package "$before" --name default --output "$out/model" --copies --completion --looks 2 --adaptive \
   --max-false-area 0.0125 --validation "$out/casia" --results casia-test="$out/casia"

@@ -16,12 +16,12 @@ from boxpromptiml.runtime.grid import on_grid
 from boxpromptiml.scaling import logit, sigmoid
 
 MAX_SIDE = 512  # pixels: colours are compared at that size at most
-# Chosen on CASIA v1's held-out training images, on a plateau (docs/model/notebook.md). In logits from the threshold:
-_FAINT = -0.6  # what makes an object suspicious
-_SEED = -1.0  # what may be part of one to begin with
-_BACKGROUND = -4.5  # what is surely not
+# Chosen on CASIA v1's held-out training images, on a plateau (docs/model/notebook.md).
+_SEED = -0.5  # logits from the threshold: what may be part of an object to begin with
+_BACKGROUND = -4.0  # and what is surely not
 _REACH = 0.05  # of the longer side: how far from that an object may reach
 _LEAST = 30  # pixels: five colours are fitted to them
+_SEEN = 1 / 3  # of an object has to be marked already: who suspects a button suspects no coat
 _COMPLETED = 0.3  # logits above the threshold: less than most of what the student marked itself
 
 Map = NDArray[np.float32]
@@ -30,10 +30,11 @@ Mask = NDArray[np.bool_]
 
 
 def complete(values: Map, picture: Pixels, threshold: float, threads: int | None = None) -> Map:
-    """Complete what is marked in a map, or nearly, to the objects that it is part of.
+    """Complete what is marked in a map to the objects that it is part of.
 
-    By GrabCut (Rother, Kolmogorov, Blake 2004): mixtures of the colours of what is suspicious and of all else, and the
-    cut between them that follows edges. Nothing is unmarked, and nothing far below the threshold is marked.
+    By GrabCut (Rother, Kolmogorov, Blake 2004): mixtures of the colours of what is marked, or nearly, and of all else,
+    and the cut between them that follows edges. Objects of which less than a third is marked stay as they are. Nothing
+    is unmarked, and nothing far below the threshold is marked.
 
     Args:
         values: float32 (rows, columns) in [0, 1].
@@ -44,22 +45,22 @@ def complete(values: Map, picture: Pixels, threshold: float, threads: int | None
     Returns:
         The map with what was completed a little above the threshold; `values` itself where nothing was.
     """
-    limit = float(logit(threshold))
-    if not (values > sigmoid(limit + _FAINT)).any():  # as in most photos
+    if not (values > threshold).any():  # as in most photos
         return values
     limit_threads(threads)
     picture = shrunk(picture, MAX_SIDE / max(picture.shape[:2]))
     height, width = picture.shape[:2]
     coarse = values if values.shape == (height, width) else resize_map(values, height, width)
-    found = _object(coarse, picture, limit)
+    limit = float(logit(threshold))
+    found = _objects(coarse, picture, limit)
     if found is None:
         return values
-    added = on_grid(found, values.shape) & (values <= threshold)
+    added = on_grid(_seen(found, coarse > threshold), values.shape) & (values <= threshold)
     return np.where(added, np.float32(sigmoid(limit + _COMPLETED)), values)
 
 
-def _object(values: Map, picture: Pixels, limit: float) -> Mask | None:
-    """What belongs to the objects; None where too little is marked, or too little is not."""
+def _objects(values: Map, picture: Pixels, limit: float) -> Mask | None:
+    """What belongs to objects that are marked; None where too little is, or too little is not."""
     seeds = values > sigmoid(limit + _SEED)
     if np.count_nonzero(seeds) < _LEAST:
         return None
@@ -73,6 +74,15 @@ def _object(values: Map, picture: Pixels, limit: float) -> Mask | None:
     model = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(picture, labels, None, *model, 1, cv2.GC_INIT_WITH_MASK)
     return np.asarray(labels == cv2.GC_PR_FGD)
+
+
+def _seen(found: Mask, marked: Mask) -> Mask:
+    """The objects of which enough is marked."""
+    count, labels = cv2.connectedComponents((found | marked).view(np.uint8))
+    areas = np.bincount(labels.ravel(), minlength=count)
+    enough = np.bincount(labels[marked], minlength=count) >= _SEEN * areas
+    enough[0] = False  # what is neither
+    return np.asarray(enough[labels])
 
 
 def _within(mask: Mask, reach: int) -> Mask:
