@@ -50,23 +50,33 @@ def dataset(make_dataset: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained for a few seconds, from true masks, with the image's own cross-entropy."""
-    recipe = Recipe.model_validate(
-        {
-            "epochs": 2,
-            "student": {"backbone": "test_convnext", "width": 16, "memory_size": 8},
-            "input": {"height": 64, "width": 64},
-            "data": {"workers": 0, "cache": False, "batch_size": 8},
-            "validation": {"fraction": 0.4, "samples": 0},
-            "loss": {"image": 0.2, "top_fraction": 0.1, "dice": 1.0},
-            "optimizer": {"lr": 3e-3, "warmup_epochs": 0.2},
-            "compute": {"accelerator": "cpu", "threads": 1},
-        }
-    )
-    folder = tmp_path_factory.mktemp("run") / "run"
-    train(dataset, folder, recipe, supervision="mask")
-    return folder
+def make_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``make_run(fit)``: trained for a few seconds, from true masks, with the image's own cross-entropy."""
+
+    def make(fit: str) -> Path:
+        recipe = Recipe.model_validate(
+            {
+                "epochs": 2,
+                "student": {"backbone": "test_convnext", "width": 16, "memory_size": 8},
+                "input": {"height": 64, "width": 64, "fit": fit},
+                "data": {"workers": 0, "cache": False, "batch_size": 8},
+                "validation": {"fraction": 0.4, "samples": 0},
+                "loss": {"image": 0.2, "top_fraction": 0.1, "dice": 1.0},
+                "optimizer": {"lr": 3e-3, "warmup_epochs": 0.2},
+                "compute": {"accelerator": "cpu", "threads": 1},
+            }
+        )
+        folder = tmp_path_factory.mktemp("run") / "run"
+        train(dataset, folder, recipe, supervision="mask")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run(make_run: Callable[[str], Path]) -> Path:
+    """Of images resized to what the network takes."""
+    return make_run("stretch")
 
 
 @pytest.fixture(scope="session")

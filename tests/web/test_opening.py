@@ -52,6 +52,12 @@ def test_masks_of_folders_below_are_no_photographs(tmp_path: Path) -> None:
         open_folder(tmp_path)
     assert not (tmp_path / "dataset.db").exists()
     assert opened(tmp_path / "columbia")[0] == {"Tp/a.png": "tampered"}
+    opened(tmp_path / "coverage")
+    image(tmp_path / "own.png")
+    assert opened(tmp_path)[0] == {"own.png": None}, "datasets of their own are left alone"
+    image(tmp_path / "nist" / "Tp" / "a.png")
+    mask(tmp_path / "nist" / "Gt" / "a.png")
+    assert opened(tmp_path)[0] == {"own.png": None}, "what came later is for an import"
 
 
 def test_new_images_are_added_and_known_ones_stay_as_they_are(tmp_path: Path) -> None:

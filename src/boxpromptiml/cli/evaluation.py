@@ -16,6 +16,7 @@ from boxpromptiml.cli.network import (
     ModelArgument,
     PrecisionOption,
     RuntimeOption,
+    StudentOptions,
     ThreadsOption,
 )
 
@@ -97,23 +98,13 @@ def evaluate(
     from boxpromptiml.evaluation.plan import open_plan
     from boxpromptiml.evaluation.run import evaluate as run
     from boxpromptiml.metrics import PRESETS
-    from boxpromptiml.runtime import Localizer
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"there are {', '.join(PRESETS)}", param_hint="--preset")
     if mode not in PRESETS[preset].modes:
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     outputs = Outputs.checked(json_file, report)
-    localizer = Localizer.load(
-        model,
-        runtime=runtime,
-        precision=precision,
-        device=device,
-        threads=threads,
-        copies=copies,
-        completion=completion,
-        looks=looks,
-    )
+    localizer = StudentOptions(runtime, precision, device, threads, copies, completion, looks).load(model)
     try:
         with open_plan(list(datasets), split=split, on_mismatch=on_mismatch) as plan:
             result = run(

@@ -12,6 +12,7 @@ from boxpromptiml.cli.network import (
     ModelOption,
     PrecisionOption,
     RuntimeOption,
+    StudentOptions,
     ThreadsOption,
 )
 from boxpromptiml.cli.serving import (
@@ -61,7 +62,6 @@ def page(
     Photos go to this program and no further, and are not written to disk. With a dataset to annotate,
     `boxpromptiml annotate DATASET --model FOLDER` has the same view.
     """
-    from boxpromptiml.runtime import Localizer
     from boxpromptiml.web import WebState, create_app, listen, serve
 
     settings = make_settings(
@@ -76,16 +76,7 @@ def page(
         max_tiles=max_tiles,
         detail_seconds=detail_timeout,
     )
-    localizer = Localizer.load(
-        model,
-        runtime=runtime,
-        precision=precision,
-        device=device,
-        threads=threads,
-        copies=copies,
-        completion=completion,
-        looks=looks,
-    )
+    localizer = StudentOptions(runtime, precision, device, threads, copies, completion, looks).load(model)
     with listen(settings) as listening:
         app = create_app(WebState(settings=settings, localizer=localizer))
         serve(app, settings, open_browser=not no_browser, listening=listening)

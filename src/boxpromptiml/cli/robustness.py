@@ -16,6 +16,7 @@ from boxpromptiml.cli.network import (
     ModelArgument,
     PrecisionOption,
     RuntimeOption,
+    StudentOptions,
     ThreadsOption,
 )
 
@@ -86,7 +87,6 @@ def robustness(
     from boxpromptiml.evaluation.robustness.store import LEVELS, OUTPUTS
     from boxpromptiml.files import write_json
     from boxpromptiml.metrics import PRESETS
-    from boxpromptiml.runtime import Localizer
 
     chosen = _attacks(attacks)
     if preset not in PRESETS:
@@ -95,16 +95,7 @@ def robustness(
         raise typer.BadParameter(f"{preset} has {', '.join(PRESETS[preset].modes)}", param_hint="--mode")
     if json_file is not None:
         check_json(json_file, *(out / name for name in (*OUTPUTS[1:], LEVELS)))
-    localizer = Localizer.load(
-        model,
-        runtime=runtime,
-        precision=precision,
-        device=device,
-        threads=threads,
-        copies=copies,
-        completion=completion,
-        looks=looks,
-    )
+    localizer = StudentOptions(runtime, precision, device, threads, copies, completion, looks).load(model)
     result = run(
         localizer,
         list(datasets),

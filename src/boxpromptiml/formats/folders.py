@@ -51,15 +51,26 @@ def read_tp_gt(folder: Path) -> Source:
     return Source(f"{names} folders", tuple(candidates), tuple(mismatches))
 
 
+def nested_tp_gt(folder: Path) -> list[Path]:
+    """Folders below a folder that hold `Tp/` and `Gt/` or `Au/`, whose masks are no photographs; none in datasets."""
+    found = []
+    for where, names, files in os.walk(folder):
+        if DATABASE in files and Path(where) != folder:
+            names.clear()  # a dataset of its own: nothing in it is looked for
+        elif _are_tp_gt({name.lower() for name in names}):
+            found.append(Path(where))
+    return sorted(found)
+
+
 def refuse_nested_tp_gt(folder: Path, remedy: str) -> None:
     """Refuse a folder that is to be read as photographs, if masks of `Tp/` and `Gt/` lie somewhere below it.
 
     Raises:
         DatasetError: there are such folders; the message names them and ends with `remedy`.
     """
-    below = [where for where, names, _ in os.walk(folder) if _are_tp_gt({name.lower() for name in names})]
+    below = nested_tp_gt(folder)
     if below:
-        names = ", ".join(Path(where).relative_to(folder).as_posix() for where in sorted(below)[:4])
+        names = ", ".join(where.relative_to(folder).as_posix() for where in below[:4])
         raise DatasetError(
             f"{folder}: holds folders with Tp/ and Gt/ or Au/ ({names}), where masks are no photographs; {remedy}"
         )

@@ -17,8 +17,8 @@ from boxpromptiml.runtime.completing import complete
 from boxpromptiml.scaling import highest
 from boxpromptiml.training.sample import Sample
 
-# Steps of 1/256 from the threshold of the map alone. Regions are cut out of each photo at each of them.
-_BELOW, _ABOVE, _STEP = 32, 64, 4
+# Steps of 1/256, from below the threshold of the map alone to the highest. Regions are cut out of each photo at each.
+_BELOW, _STEP = 32, 4
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def observe_completed(
     spec, rule = localizer.config.preprocessing, localizer.config.decision
     every = ThresholdSweep().thresholds.astype(np.float64)
     usual = int(np.abs(every - around).argmin())
-    near = np.arange(max(usual % _STEP, usual - _BELOW), min(len(every), usual + _ABOVE + 1), _STEP)
+    near = np.arange(max(usual % _STEP, usual - _BELOW), len(every), _STEP)
     thresholds = [float(threshold) for threshold in np.union1d(every[near], HALF)]
     # Completion goes by the calibrated map, and each threshold gives another calibration.
     scalings = [fit_map(*pixel_counts(seen), threshold) for threshold in thresholds]

@@ -182,4 +182,4 @@ def _bounded(slope: float) -> float:
 
 def _rounded(value: float) -> float:
     """Six digits: the last ones of a fit depend on the machine."""
-    return float(f"{value:.6g}")
+    return float(f"{value:.6g}") + 0.0  # no negative zero

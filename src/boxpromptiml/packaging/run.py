@@ -131,11 +131,14 @@ def package_model(
         localizer = Localizer.load(stage)
         seen = observe(localizer, samples)
         threshold = choose_cut(seen, max_false_area, cut)
+        if completion and threshold is None:
+            raise ModelError("no held-out image has a mask to choose a threshold by; leave out --completion")
         if completion and threshold is not None:
             from boxpromptiml.packaging.completed import observe_completed  # OpenCV, which most models do without
 
             completed = observe_completed(localizer, samples, seen, threshold.cut)
             threshold = choose_on(completed.curves, max_false_area, cut)
+            threshold = threshold.model_copy(update={"rule": f"{threshold.rule}, all once objects are completed"})
             seen = completed.seen[threshold.cut]
         fitted = fit(seen, plain.decision, TRUTHS[supervision], threshold)
         fitted = replace(fitted, facts=fitted.facts.model_copy(update={"adaptive": follows}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +42,7 @@ class Localizer:
         config: the model's configuration.
         model_id: first 16 digits of the SHA-256 of the runtime file, and of calibration and rule of the score where
             it has its own: another network, format, precision, calibration or rule has another, and so has the same
-            without copies or with another number of looks.
+            without copies or completion, or with another number of looks.
         folder: where the model lies.
         session: the network.
         choice: runtime, precision, threads and device that it was opened with.
@@ -167,7 +168,12 @@ class Localizer:
         maps = in_batches(fed, lambda batch: averaged(batch, looks, self.probabilities))
         if not whole:
             return maps
-        return [self._told(rule.finished(map_), item) for map_, item in zip(maps, fed, strict=True)]
+        finished = [rule.finished(map_) for map_ in maps]
+        workers = min(len(fed), self.choice.threads) if rule.completion else 1
+        if workers < 2:
+            return list(map(self._told, finished, fed))
+        with ThreadPoolExecutor(workers) as pool:  # OpenCV lets others run meanwhile
+            return list(pool.map(self._told, finished, fed))
 
     def detailed(
         self,
@@ -188,11 +194,12 @@ class Localizer:
             proceed: called before every few tiles; what it raises ends the work.
 
         Returns:
-            float32 (rows, columns), see `boxpromptiml.runtime.tiling`, with the copies that `feed` found; the map by
-            `maps` where the network sees the whole photo at its own size already.
+            float32 (rows, columns), see `boxpromptiml.runtime.tiling`, with the copies that `feed` found, or completed
+            (on the grid of the photo as a whole); the map by `maps` where the network sees the whole photo at its own
+            size already.
         """
         tiling = plan_tiles(*picture.size, self.config.preprocessing, max_tiles)
-        # Copies are marked last: tiles, which have none, would undo what they say of the rest of the photo.
+        # Copies are marked last, and objects completed: tiles, which know neither, would undo it for the rest.
         (overall,) = self.maps([fed], tta=tta, whole=False)
         values = overall
         if tiling is not None:
