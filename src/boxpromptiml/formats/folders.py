@@ -51,15 +51,20 @@ def read_tp_gt(folder: Path) -> Source:
     return Source(f"{names} folders", tuple(candidates), tuple(mismatches))
 
 
-def nested_tp_gt(folder: Path) -> list[Path]:
-    """Folders below a folder that hold `Tp/` and `Gt/` or `Au/`, whose masks are no photographs; none in datasets."""
-    found = []
+def folders_apart(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Folders below a folder whose images are not all photographs of it.
+
+    Returns:
+        Datasets of their own; and, outside of them, folders with `Tp/` and `Gt/` or `Au/`.
+    """
+    datasets, tp_gt = [], []
     for where, names, files in os.walk(folder):
         if DATABASE in files and Path(where) != folder:
-            names.clear()  # a dataset of its own: nothing in it is looked for
+            datasets.append(Path(where))
+            names.clear()  # nothing in it is looked for
         elif _are_tp_gt({name.lower() for name in names}):
-            found.append(Path(where))
-    return sorted(found)
+            tp_gt.append(Path(where))
+    return sorted(datasets), sorted(tp_gt)
 
 
 def refuse_nested_tp_gt(folder: Path, remedy: str) -> None:
@@ -68,7 +73,7 @@ def refuse_nested_tp_gt(folder: Path, remedy: str) -> None:
     Raises:
         DatasetError: there are such folders; the message names them and ends with `remedy`.
     """
-    below = nested_tp_gt(folder)
+    below = folders_apart(folder)[1]
     if below:
         names = ", ".join(where.relative_to(folder).as_posix() for where in below[:4])
         raise DatasetError(

@@ -9,8 +9,8 @@ import numpy as np
 
 from boxpromptiml.metrics import ThresholdSweep
 from boxpromptiml.packaging.fitting import fit_map, pixel_counts
-from boxpromptiml.packaging.observing import Observed
-from boxpromptiml.packaging.threshold import HALF, Curves
+from boxpromptiml.packaging.observing import HALF, Observed
+from boxpromptiml.packaging.threshold import Curves
 from boxpromptiml.progress import track
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.completing import complete
@@ -55,31 +55,29 @@ def observe_completed(
     near = np.arange(max(usual % _STEP, usual - _BELOW), len(every), _STEP)
     thresholds = [float(threshold) for threshold in np.union1d(every[near], HALF)]
     # Completion goes by the calibrated map, and each threshold gives another calibration.
-    scalings = [fit_map(*pixel_counts(seen), threshold) for threshold in thresholds]
+    counts = pixel_counts(seen)
+    scalings = {threshold: fit_map(*counts, threshold) for threshold in thresholds}
+    said: dict[float, list[Observed]] = {threshold: [] for threshold in thresholds}
     f1: list[list[float]] = []
     areas: list[list[float]] = []
     groups: list[str | None] = []
-    said: list[list[Observed]] = []
     for sample, before in track(zip(samples, seen, strict=True), "completed", len(samples)):
         image, target = sample.load_fitted(spec)
         fed = spec.feed(image)
         (values,) = localizer.maps([fed])
-        threads = localizer.choice.threads
-        maps = [complete(scaling.apply(values), fed.picture, HALF, threads) for scaling in scalings]
-        tops = [np.sort(highest(map_, rule.score_fraction)) for map_ in maps]
-        said.append(
-            [
-                replace(before, highest=scaling.inverse(top).astype(np.float32))
-                for scaling, top in zip(scalings, tops, strict=True)
-            ]
-        )
+        marked = []
+        for threshold, scaling in scalings.items():
+            map_ = complete(scaling.apply(values), fed.picture, HALF, localizer.choice.threads)
+            top = np.sort(highest(map_, rule.score_fraction))
+            said[threshold].append(replace(before, highest=scaling.inverse(top).astype(np.float32)))
+            marked.append(map_ > HALF)
         if not sample.has_target:
             continue
-        truth, marked = target > HALF, [map_ > HALF for map_ in maps]
+        truth = target > HALF
         if truth.any():
             f1.append([2 * (mask & truth).sum() / (mask.sum() + truth.sum()) for mask in marked])
         elif not sample.tampered:
             areas.append([mask.mean() for mask in marked])
             groups.append(sample.group)
     curves = Curves(np.array(thresholds), np.array(f1), np.array(areas) if areas else None, groups)
-    return Completed(curves, dict(zip(thresholds, map(list, zip(*said, strict=True)), strict=True)))
+    return Completed(curves, said)

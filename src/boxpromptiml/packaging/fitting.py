@@ -14,12 +14,11 @@ from boxpromptiml.metrics import ScoreHistogram
 from boxpromptiml.metrics.calibration import Reliability
 from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.models.card import CalibrationFact, Cut, Diagram, ScalingFact
-from boxpromptiml.packaging.observing import Observed, group_labels
+from boxpromptiml.packaging.observing import HALF, Observed, group_labels
 from boxpromptiml.scaling import MOST_SLOPE, Scaling, logit, sigmoid
 
 _LEAST_SLOPE = 0.01  # a score that says nothing, or the opposite, still keeps its order
 _FOLDS = 5
-_HALF = 0.5
 Floats = NDArray[np.float64]
 
 
@@ -82,7 +81,7 @@ def fit(
         pixel_before=pixels[0],
         pixel_after=pixels[1],
     )
-    update = {"threshold": _HALF, "map_scaling": map_scaling, "score_scaling": score_scaling}
+    update = {"threshold": HALF, "map_scaling": map_scaling, "score_scaling": score_scaling}
     return Fitted(rule.model_copy(update=update), facts)
 
 

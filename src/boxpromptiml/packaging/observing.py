@@ -15,7 +15,7 @@ from boxpromptiml.runtime import Localizer
 from boxpromptiml.scaling import AdaptiveThreshold, highest
 from boxpromptiml.training.sample import Sample
 
-_HALF = 0.5
+HALF = 0.5  # of targets, and what a network is trained for
 Floats = NDArray[np.float64]
 
 
@@ -65,7 +65,7 @@ def observe(localizer: Localizer, samples: Sequence[Sample], quality: int | None
         top = np.sort(highest(values, rule.score_fraction))
         counts = f1 = None
         if sample.has_target:
-            truth = target > _HALF
+            truth = target > HALF
             histogram = ScoreHistogram()
             histogram.update(values, truth)
             counts = np.stack([histogram.negatives, histogram.positives])

@@ -131,9 +131,9 @@ def package_model(
         localizer = Localizer.load(stage)
         seen = observe(localizer, samples)
         threshold = choose_cut(seen, max_false_area, cut)
-        if completion and threshold is None:
-            raise ModelError("no held-out image has a mask to choose a threshold by; leave out --completion")
-        if completion and threshold is not None:
+        if completion:
+            if threshold is None:
+                raise ModelError("no held-out image has a mask to choose a threshold by; leave out --completion")
             from boxpromptiml.packaging.completed import observe_completed  # OpenCV, which most models do without
 
             completed = observe_completed(localizer, samples, seen, threshold.cut)

@@ -11,10 +11,9 @@ from scipy.stats import t as student_t
 
 from boxpromptiml.metrics import ScoreHistogram, ThresholdSweep
 from boxpromptiml.models.card import Cut
-from boxpromptiml.packaging.observing import Observed, group_labels
+from boxpromptiml.packaging.observing import HALF, Observed, group_labels
 
 _CONFIDENCE = 0.95
-HALF = 0.5  # what a network is trained for
 Floats = NDArray[np.float64]
 
 

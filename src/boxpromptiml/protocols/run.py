@@ -157,9 +157,8 @@ def _load(settings: RunSettings) -> tuple[Teacher | None, Localizer | None]:
             looks=settings.looks,
         )
     # Told now, not after the training.
-    other = settings.runtime not in ("auto", "onnx") or settings.precision not in (None, "fp32")
-    other = other or bool(settings.copies or settings.completion or settings.looks == 2)
-    if other or settings.device != "cpu":
+    network = settings.runtime in ("auto", "onnx") and settings.precision in (None, "fp32") and settings.device == "cpu"
+    if not network or settings.copies or settings.completion or settings.looks == 2:
         raise DatasetError(
             "a model that is trained here is evaluated by ONNX Runtime at fp32 on the CPU, by one look, not for "
             "copies, and completes nothing; leave the options out, run  boxpromptiml export OUT/model  and evaluate "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,9 +19,9 @@ from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed, PhotoLike
 from boxpromptiml.runtime.card import file_name, parse_name
 from boxpromptiml.runtime.finding import find_model
+from boxpromptiml.runtime.finishing import finish, finish_all
 from boxpromptiml.runtime.identity import model_id
 from boxpromptiml.runtime.inference import averaged, in_batches, run_checked
-from boxpromptiml.runtime.marking import mark_copies
 from boxpromptiml.runtime.preparing import prepare
 from boxpromptiml.runtime.result import Localization, Verdict, describe_copy, find_regions, image_score
 from boxpromptiml.runtime.sessions import Choice, Session, choose, open_session
@@ -168,12 +167,7 @@ class Localizer:
         maps = in_batches(fed, lambda batch: averaged(batch, looks, self.probabilities))
         if not whole:
             return maps
-        finished = [rule.finished(map_) for map_ in maps]
-        workers = min(len(fed), self.choice.threads) if rule.completion else 1
-        if workers < 2:
-            return list(map(self._told, finished, fed))
-        with ThreadPoolExecutor(workers) as pool:  # OpenCV lets others run meanwhile
-            return list(pool.map(self._told, finished, fed))
+        return finish_all(maps, fed, rule, self.choice.threads)
 
     def detailed(
         self,
@@ -209,18 +203,7 @@ class Localizer:
                 return self.maps(tiles, tta=tta, whole=False)
 
             values = detail_map(picture, overall, tiling, run)
-        return self._told(self.config.decision.finished(values, overall), fed)
-
-    def _told(self, values: NDArray[np.float32], fed: Fed) -> NDArray[np.float32]:
-        """A finished map, float32 (rows, columns), with what the picture itself tells."""
-        rule = self.config.decision
-        if fed.copies:  # which say where they end
-            return mark_copies(values, fed.copies)
-        if not rule.completion:
-            return values
-        from boxpromptiml.runtime.completing import complete  # OpenCV takes a tenth of a second to import
-
-        return complete(values, fed.picture, rule.threshold, self.choice.threads)
+        return finish(values, fed, self.config.decision, self.choice.threads, overall)
 
     def localize(
         self,

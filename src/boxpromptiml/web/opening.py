@@ -11,7 +11,7 @@ from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.formats.examine import Examined, examine
-from boxpromptiml.formats.folders import nested_tp_gt, read_tp_gt, refuse_nested_tp_gt, tp_gt_parts
+from boxpromptiml.formats.folders import folders_apart, read_tp_gt, refuse_nested_tp_gt, tp_gt_parts
 from boxpromptiml.formats.importing import MASKS, store_examined
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
 from boxpromptiml.images import find_images
@@ -140,8 +140,8 @@ def _source(folder: Path, known: Iterable[ImageRecord]) -> Source:
         unpaired = tuple(Candidate(path, label="tampered") for path in others)
         return Source(source.format, (*source.candidates, *unpaired))
     masks = {folder / name for record in known for name in _mask_files(record)}
-    datasets = {database.parent for database in folder.rglob(DATABASE)} - {folder}
-    away = {folder / MASKS, folder / PSEUDO_MASKS, *datasets, *nested_tp_gt(folder)}
+    datasets, tp_gt = folders_apart(folder)
+    away = {folder / MASKS, folder / PSEUDO_MASKS, *datasets, *tp_gt}
     # Images come in large numbers, their folders do not.
     is_away = cache(lambda where: not away.isdisjoint({where, *where.parents}))
     images = [path for path in find_images(folder) if path not in masks and not is_away(path.parent)]
