@@ -60,7 +60,7 @@ def page(
     """Localize photos in the browser: drop one, see the model's map over it.
 
     Photos go to this program and no further, and are not written to disk. With a dataset to annotate,
-    `boxpromptiml annotate DATASET --model FOLDER` has the same view.
+    `boxpromptiml annotate DATASET` has the same view.
     """
     from boxpromptiml.web import WebState, create_app, listen, serve
 
