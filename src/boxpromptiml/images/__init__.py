@@ -9,6 +9,8 @@ What every function here does:
 - Colour profiles are not applied. CMYK becomes RGB by Pillow's plain rule; Adobe's inverted CMYK JPEGs are handled.
 - The first frame or page counts. Floating-point and Lab pixels are refused: they have no defined 8-bit range.
 - PNG, JPEG, TIFF, WebP and BMP are read, by what is in the file; a suffix that says otherwise is an error.
+- The checksums of a PNG are compared, those of its pixels too, so that no mask is read with a byte changed.
+- Sizes and orientations come from headers and metadata; nothing is decoded for them.
 
 All functions may be called from many threads at once.
 """

@@ -7,23 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from boxpromptiml.errors import ImageError
 from boxpromptiml.images.opening import PILLOW_LIMIT
+from boxpromptiml.images.orientation import MOVES, orientation_of
+from boxpromptiml.images.png_chunks import check_pixels
 
-# Orientation -> (Pillow's move, whether rows become columns, whether the order of rows is reversed by it).
-MOVES: dict[int, tuple[Image.Transpose, bool, bool]] = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, False, False),
-    3: (Image.Transpose.ROTATE_180, False, True),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, False, True),
-    5: (Image.Transpose.TRANSPOSE, True, False),
-    6: (Image.Transpose.ROTATE_270, True, True),
-    7: (Image.Transpose.TRANSVERSE, True, True),
-    8: (Image.Transpose.ROTATE_90, True, False),
-}
-_ORIENTATION_TAG = 0x0112
 _STRIP_PIXELS = 1 << 16  # a strip fits into a core's cache
 
 
@@ -46,8 +38,8 @@ def load(picture: Image.Image, name: str | Path) -> int:
         raise ImageError(name, "has floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
     if picture.mode in ("LAB", "HSV"):
         raise ImageError(name, f"has {picture.mode} colours; save it as RGB")
-    # Pillow turns a TIFF by itself.
-    turn = 1 if isinstance(picture, TiffImageFile) else orientation_of(picture)
+    if isinstance(picture, PngImageFile):
+        check_pixels(picture)
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and picture.width * picture.height > limit:
         with PILLOW_LIMIT.lifted():
@@ -55,39 +47,8 @@ def load(picture: Image.Image, name: str | Path) -> int:
     else:
         picture.load()
     picture.info.pop("transparency", None)  # or Pillow warns that it gets lost
-    return turn
-
-
-def orientation_of(picture: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none or the EXIF block is damaged, which does not harm the pixels."""
-    try:
-        value = picture.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def upright_size(picture: ImageFile.ImageFile) -> tuple[int, int]:
-    """Upright (width, height) of an opened picture."""
-    width, height = picture.size
-    # Pillow swaps a TIFF's sides by itself.
-    turned = not isinstance(picture, TiffImageFile) and orientation_of(picture) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
-
-
-def upright_box(
-    box: tuple[float, float, float, float], size: tuple[int, int], turn: int
-) -> tuple[float, float, float, float]:
-    """Where a box (left, top, right, bottom) of a picture of `size` lies once the orientation `turn` is applied."""
-    left, top, right, bottom = box
-    width, height = size
-    if turn in MOVES and MOVES[turn][1]:
-        left, top, right, bottom, width, height = top, left, bottom, right, height, width
-    if turn in (2, 3, 6, 7):
-        left, right = width - right, width - left
-    if turn in (3, 4, 7, 8):
-        top, bottom = height - bottom, height - top
-    return left, top, right, bottom
+    # Not before: decoding a PNG also reads what it says behind its pixels.
+    return orientation_of(picture)
 
 
 def _in_strips(picture: Image.Image, mode: str, turn: int, converted: Any) -> NDArray[np.uint8]:

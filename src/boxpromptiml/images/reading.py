@@ -14,7 +14,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from boxpromptiml.errors import ImageError
 from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS, one_error, open_file, open_picture
-from boxpromptiml.images.pixels import MOVES, load, orientation_of, upright_box, upright_pixels, upright_size
+from boxpromptiml.images.orientation import MOVES, orientation_of, turned_size, upright_box, upright_size
+from boxpromptiml.images.pixels import load, upright_pixels
 
 Enough = Callable[[int, int], tuple[int, int] | None]
 
@@ -112,21 +113,21 @@ def decode_photo(
         ImageError: as `decode_image`.
     """
     with open_picture(io.BytesIO(data), name, max_pixels) as picture:
-        width, height = upright_size(picture)
-        least = enough(width, height) if isinstance(picture, JpegImageFile) else None
+        full = picture.size
         part = (0.0, 0.0, float(picture.width), float(picture.height))
-        if least is not None:
-            sideways = MOVES[turn][1] if (turn := orientation_of(picture)) in MOVES else False
-            drafted = picture.draft(None, least[::-1] if sideways else least)
+        if isinstance(picture, JpegImageFile):
+            turn = orientation_of(picture)
+            least = enough(*turned_size(full, turn))
+            drafted = picture.draft(None, turned_size(least, turn)) if least is not None else None
             part = drafted[1] if drafted is not None else part
         before(picture.width * picture.height)
-        if not picture.mode.startswith("I"):
-            turn = load(picture, name)
-            box = upright_box(part, picture.size, turn)
-            colour = picture if picture.mode == "RGB" else picture.convert("RGB")
-            return Photo(colour.transpose(MOVES[turn][0]) if turn in MOVES else colour, width, height, box)
-    whole = Image.fromarray(decode_image(data, name, max_pixels=max_pixels))
-    return Photo(whole, width, height, (0.0, 0.0, float(width), float(height)))
+        if picture.mode.startswith("I"):
+            whole = Image.fromarray(upright_pixels(picture, "RGB", name))
+            return Photo(whole, *whole.size, (0.0, 0.0, float(whole.width), float(whole.height)))
+        turn = load(picture, name)
+        box = upright_box(part, picture.size, turn)
+        colour = picture if picture.mode == "RGB" else picture.convert("RGB")
+        return Photo(colour.transpose(MOVES[turn][0]) if turn in MOVES else colour, *turned_size(full, turn), box)
 
 
 def read_image_file(path: str | Path, *, any_suffix: bool = False) -> bytes:

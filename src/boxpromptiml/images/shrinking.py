@@ -10,12 +10,12 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from boxpromptiml.images.opening import DEFAULT_MAX_PIXELS, open_file, open_picture
-from boxpromptiml.images.pixels import MOVES, load, orientation_of, upright_pixels, upright_size
+from boxpromptiml.images.orientation import MOVES, exif_orientation, orientation_of, turned_size
+from boxpromptiml.images.pixels import load, upright_pixels
 
 # Decode to this times the final size at least: what JPEG shrinks by itself is not filtered as well. Below 2, so that a
 # thumbnail of 256 pixels comes from an eighth of 4000.
 _GAP = 1.75
-_ORIENTATION_TAG = 0x0112
 
 
 def open_shrunk(path: str | Path, side: int | None, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
@@ -60,14 +60,14 @@ def browser_type(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> t
         ImageError: as `image_size`.
     """
     with open_file(path) as stream, open_picture(stream, path, max_pixels) as picture:
-        return _browser_type(picture), upright_size(picture)
+        turn = orientation_of(picture)
+        return _browser_type(picture, turn), turned_size(picture.size, turn)
 
 
-def _browser_type(picture: ImageFile.ImageFile) -> str | None:
-    turn = orientation_of(picture)
+def _browser_type(picture: ImageFile.ImageFile, turn: int) -> str | None:
     if isinstance(picture, JpegImageFile):
         # Browsers turn a JPEG by its EXIF, but not by XMP, which Pillow follows too.
-        upright = turn == 1 or _exif_orientation(picture) == turn
+        upright = turn == 1 or exif_orientation(picture) == turn
         return "image/jpeg" if picture.mode in ("L", "RGB") and upright else None
     plain = turn == 1 and getattr(picture, "n_frames", 1) == 1 and "transparency" not in picture.info
     if isinstance(picture, PngImageFile) and plain and picture.mode in ("1", "L", "P", "RGB"):
@@ -75,13 +75,3 @@ def _browser_type(picture: ImageFile.ImageFile) -> str | None:
     if isinstance(picture, WebPImageFile) and plain and picture.mode == "RGB":
         return "image/webp"
     return None
-
-
-def _exif_orientation(picture: ImageFile.ImageFile) -> int:
-    exif = Image.Exif()
-    try:
-        exif.load(picture.info.get("exif", b""))
-        value = exif.get(_ORIENTATION_TAG, 1)
-    except Exception:  # damaged blocks raise whatever they like; they do not harm the pixels
-        return 1
-    return value if isinstance(value, int) else 1
