@@ -87,6 +87,39 @@ def test_runs_of_regions_are_joined_across_columns(mask: NDArray[np.float64]) ->
 
 
 @pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([2**61] * 8 + [4], "add up to 18446744073709551620, not to 2 x 2"),  # 4 in 64 bits
+        ([2**62, 2**62, 2**63, 4], "add up to"),
+        ([2**200], "add up to"),
+        ([5, -1], "a run length is -1, below 0"),
+        ([], "add up to 0"),
+    ],
+)
+def test_runs_that_do_not_fill_the_size_are_errors(runs: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rle.decode_runs(runs, 2, 2)
+
+
+@given(st.lists(st.integers(0, 9), max_size=9), st.integers(1, 9))
+def test_runs_that_fill_the_size_are_drawn(runs: list[int], height: int) -> None:
+    runs = [*runs, -sum(runs) % height + height]  # full columns
+    mask = rle.decode_runs(runs, height, sum(runs) // height)
+    np.testing.assert_array_equal(
+        mask.T.ravel(), [number % 2 == 1 for number, run in enumerate(runs) for _ in range(run)]
+    )
+
+
+@given(st.text("".join(map(chr, range(48, 112))), max_size=40))
+def test_any_counts_are_decoded_or_refused(counts: str) -> None:
+    try:
+        mask = rle.decode({"size": [2, 2], "counts": counts})
+    except ValueError:
+        return
+    assert mask.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
     ("counts", "message"),
     [
         ("3", "add up to 3, not to 2 x 2"),
@@ -94,7 +127,8 @@ def test_runs_of_regions_are_joined_across_columns(mask: NDArray[np.float64]) ->
         ("`", "in the middle of a number"),
         ("4\n", "does not belong"),
         ("1é", "does not belong"),
-        ("2O3", "add up"),
+        ("2O3", "a run length is -1, below 0"),
+        ("o" * 20 + "0", "a number of more than 60 bits"),
     ],
 )
 def test_damaged_counts_are_errors(counts: str, message: str) -> None:

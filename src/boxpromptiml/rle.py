@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Bits of the longest number in counts: far more than any mask has pixels.
+_LONGEST = 60
 
 
 class Rle(TypedDict):
@@ -42,11 +46,23 @@ def from_runs(starts: NDArray[np.int64], ends: NDArray[np.int64], height: int, w
 def decode(rle: Rle) -> NDArray[np.bool_]:
     """Decode to a boolean mask (height, width). Raises ValueError when the counts do not fill the size."""
     height, width = rle["size"]
-    runs = np.array(_expanded(rle["counts"]), dtype=np.int64)
-    if (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"run lengths add up to {runs.sum()}, not to {height} x {width}")
+    return decode_runs(_expanded(rle["counts"]), height, width)
+
+
+def decode_runs(runs: Sequence[int], height: int, width: int) -> NDArray[np.bool_]:
+    """Decode plain run lengths, column by column and beginning with zeros, to a boolean mask (height, width).
+
+    Raises:
+        ValueError: a run length is below 0, or they do not fill the size.
+    """
+    if min(runs, default=0) < 0:
+        raise ValueError(f"a run length is {min(runs)}, below 0")
+    # Summed as Python's numbers: 64 bits wrap, and runs that only then add up are far longer than memory.
+    total = sum(runs)
+    if total != height * width:
+        raise ValueError(f"run lengths add up to {total}, not to {height} x {width}")
     values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape((height, width), order="F")
+    return np.repeat(values, np.array(runs, np.int64)).reshape((height, width), order="F")
 
 
 def _from_places(places: NDArray[np.int64], height: int, width: int) -> Rle:
@@ -79,6 +95,8 @@ def _expanded(text: str) -> list[int]:
         value |= (bits & 0x1F) << shift
         shift += 5
         if bits & 0x20:
+            if shift >= _LONGEST:
+                raise ValueError(f"run-length counts hold a number of more than {_LONGEST} bits")
             continue
         if bits & 0x10:
             value |= -1 << shift

@@ -157,9 +157,26 @@ def test_split(data: Path, run: Run) -> None:
         assert [dataset.count(split=name) for name in ("train", "val", "test")] == [12, 6, 6]
         assert dataset.count(split="val", label="tampered") == 3
     assert run("split", data).code == 2
-    assert run("split", data, "--within", "train", "--val", "0.5").code == 0
-    with Dataset.open(data) as dataset:
-        assert [dataset.count(split=name) for name in ("train", "val", "test")] == [6, 12, 6]
+    again = run("split", data, "--within", "train", "--val", "0.5")
+    assert (again.code, again.out) == (2, "")
+    assert again.err == (
+        f"error: {data}: 6 images are in val already, and more of train would follow; --overwrite takes them back into "
+        "train and divides it anew, --val 0 leaves val as it is\n"
+    )
+    for _ in range(2):
+        assert run("split", data, "--within", "train", "--val", "0.5", "--overwrite").code == 0
+        with Dataset.open(data) as dataset:
+            assert [dataset.count(split=name) for name in ("train", "val", "test")] == [10, 8, 6]
+
+
+def test_a_part_of_train_becomes_val_once(tmp_path: Path, source: Path, run: Run) -> None:
+    for name, part in (("train", "Tp"), ("test", "Au")):
+        assert run("import", source / part, "-o", tmp_path / "data", "--format", "images", "--split", name).code == 0
+    words = ("split", tmp_path / "data", "--within", "train", "--val", "0.25")
+    for code in (0, 2):
+        assert run(*words).code == code
+        with Dataset.open(tmp_path / "data") as dataset:
+            assert [dataset.count(split=name) for name in ("train", "val", "test")] == [9, 3, 12]
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,36 @@ def test_val_is_taken_out_of_train_and_test_stays(grouped: Dataset) -> None:
     assert not crossing_groups(grouped.records())
 
 
+def test_a_split_is_not_divided_twice_by_accident(grouped: Dataset) -> None:
+    grouped.set_splits({record.image: "train" for record in grouped.records()})
+    assign_splits(grouped, {"val": 0.3}, within="train")
+    before = list(grouped.records())
+    message = r"30 images are in val already, and more of train would follow; --overwrite takes .* --val 0 leaves val"
+    for fractions in ({"val": 0.3}, {"val": 0.3, "test": 0.1}):
+        with pytest.raises(DatasetError, match=message):
+            assign_splits(grouped, fractions, within="train")
+    assert list(grouped.records()) == before
+    # What would stay as it is stands in nobody's way.
+    assign_splits(grouped, {"val": 0.0, "test": 0.5}, within="train")
+    assert counts(grouped) == {"train": 35, "val": 30, "test": 35}
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.3, 0.3), (0.1, 0.3), (0.5, 0.3)])
+def test_dividing_anew_gives_what_dividing_once_gives(grouped: Dataset, first: float, second: float) -> None:
+    def divided(share: float, overwrite: bool) -> dict[str, str | None]:
+        assign_splits(grouped, {"val": share}, within="train", overwrite=overwrite)
+        return {record.image: record.split for record in grouped.records()}
+
+    assign_splits(grouped, {"test": 0.2})
+    test = {record.image for record in grouped.records(split="test")}
+    train = {record.image: "train" for record in grouped.records(split="train")}
+    once = divided(second, overwrite=False)
+    grouped.set_splits(train)
+    divided(first, overwrite=False)
+    assert divided(second, overwrite=True) == once
+    assert {record.image for record in grouped.records(split="test")} == test
+
+
 def test_new_images_follow_their_group(grouped: Dataset) -> None:
     assign_splits(grouped, {"test": 0.2})
     (home,) = {record.split for record in grouped.records() if record.group == "g07"}
@@ -178,8 +208,9 @@ def test_nothing_to_split(dataset: Dataset, grouped: Dataset) -> None:
         assign_splits(grouped, {"val": 0.1}, within="test")
     with pytest.raises(DatasetError, match="give shares of the others"):
         assign_splits(grouped, {"val": 0.1, "test": 0.1}, within="test")
-    with pytest.raises(DatasetError, match="not several"):
-        assign_splits(grouped, {"val": 0.1}, within="test", overwrite=True)
+    for other in ({"within": "test"}, {"overwrite": True}):
+        with pytest.raises(DatasetError, match="--only-unassigned goes with neither --within nor --overwrite"):
+            assign_splits(grouped, {"val": 0.1}, only_unassigned=True, **other)  # type: ignore[arg-type]
 
 
 def test_an_empty_dataset(dataset: Dataset) -> None:

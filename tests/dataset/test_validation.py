@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
+from boxpromptiml.dataset import Dataset, ImageRecord, Label, PseudoMask
 from boxpromptiml.dataset.validation import validate
 from boxpromptiml.regions import Box
 
@@ -113,6 +113,48 @@ def test_identical_files(sound: Dataset, changes: dict[str, str], severity: str,
     shutil.copy(sound.root / "a.png", sound.root / "b.png")
     sound.put(replace(sound.get("a.png"), image="b.png", group=None, **changes))  # type: ignore[arg-type]
     assert (severity, message) in {(problem.severity, problem.message) for problem in validate(sound)}
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ((None, "train", "test"), {"c.png": ("error", "is the same file as b.png, in test and train")}),
+        (("train", None, "test"), {"c.png": ("error", "is the same file as a.png, in test and train")}),
+        (("train", "test", "train"), {"b.png": ("error", "in test and train"), "c.png": ("error", "b.png, in train")}),
+        ((None, None, "test"), {}),
+        (("train", None, "train"), {}),
+    ],
+)
+def test_every_copy_of_a_file_counts(
+    sound: Dataset, splits: tuple[str | None, ...], expected: dict[str, tuple[str, str]]
+) -> None:
+    """Whichever comes first, and whether that one is in a split."""
+    for name, split in zip(("a.png", "b.png", "c.png"), splits, strict=True):
+        if name != "a.png":
+            shutil.copy(sound.root / "a.png", sound.root / name)
+        sound.put(ImageRecord(name, 40, 30, "authentic", split=split))
+    found = {problem.image: problem for problem in validate(sound) if "same file" in problem.message}
+    assert set(found) == {"b.png", "c.png"}
+    for name, problem in found.items():
+        severity, message = expected.get(name, ("warning", "is the same file as a.png"))
+        assert problem.severity == severity
+        assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    ("labels", "severities"),
+    [
+        ((None, "authentic", "tampered"), ["warning", "error"]),
+        (("tampered", None, "authentic"), ["warning", "error"]),
+        (("tampered", None, None), ["warning", "warning"]),  # not yet looked at contradicts nobody
+    ],
+)
+def test_labels_of_every_copy_count(sound: Dataset, labels: tuple[Label | None, ...], severities: list[str]) -> None:
+    for name, label in zip(("a.png", "b.png", "c.png"), labels, strict=True):
+        if name != "a.png":
+            shutil.copy(sound.root / "a.png", sound.root / name)
+        sound.put(ImageRecord(name, 40, 30, label))
+    assert [p.severity for p in validate(sound) if "same file" in p.message] == severities
 
 
 def test_what_other_programs_wrote_into_the_database_is_checked(sound: Dataset) -> None:

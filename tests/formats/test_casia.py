@@ -16,6 +16,7 @@ from boxpromptiml.formats.casia import casia_kind, casia_sources
         ("Tp_D_CND_M_N_ani00018_sec00096_00138.tif", ["ani00018", "sec00096"], "splice"),
         ("Tp_S_NRN_S_N_ind00023_ind00023_00001.jpg", ["ind00023"], "copy-move"),
         ("Au_ani_00018.jpg", ["ani00018"], None),
+        ("Au_ani_0001_jpg.rf.0123456789abcdef0123456789abcdef.jpg", ["ani0001"], None),  # by way of Roboflow
         ("Sp_D/photo.jpg", [], None),
         ("canong3_02_sub_01.tif", [], None),
         ("Au_scene_0001.jpg", [], None),

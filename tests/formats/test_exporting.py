@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -119,6 +120,45 @@ def test_splits_and_reviews(filled: Dataset, tmp_path: Path) -> None:
     assert names() == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert names(split="train") == ["a.jpg", "b.jpg"]
     assert names(review="accepted") == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_what_nobody_has_accepted_is_counted(filled: Dataset, tmp_path: Path) -> None:
+    accepted = ExportOptions(masks="pseudo", review="accepted")
+    report = export_boxes(filled, tmp_path / "out", "folders", accepted)
+    assert (report.images, report.masks) == (2, 1)
+    assert report.left_out == {"tampered, mask not accepted": 1, "without a label": 1}
+    filled.put(ImageRecord("../photos/a.jpg", 40, 30, label="tampered", boxes=BOXES, split="val"))
+    with pytest.raises(DatasetError, match=r"data: no image to export: 1 tampered, mask not accepted$"):
+        export_boxes(filled, tmp_path / "other", "coco", ExportOptions(split="val", review="accepted"))
+
+
+@pytest.mark.parametrize("format", EXPORT_FORMATS)
+def test_a_mask_that_marks_nothing_is_none(filled: Dataset, tmp_path: Path, format: str) -> None:
+    Image.new("L", (40, 30), 127).save(filled.root / "pseudo/a.png")
+    report = export_boxes(filled, tmp_path / "out", format, ExportOptions(masks="pseudo"))
+    assert report.masks == 1
+    assert not {name for name in files(tmp_path / "out") if name.endswith("a.png")}
+    if format in ("folders", "imdlbenco"):
+        assert report.left_out["tampered without a mask of that kind"] == 1
+        return
+    options = ReadOptions(images=report.root) if report.root else None
+    import_source(tmp_path / "out", tmp_path / "again", options=options)
+    with Dataset.open(tmp_path / "again") as again:
+        (record,) = (record for record in again.records() if record.image.endswith("a.jpg"))
+    assert (record.label, record.boxes, record.mask) == ("tampered", BOXES, None)
+
+
+@pytest.mark.parametrize("format", EXPORT_FORMATS)
+@pytest.mark.parametrize("masks", ["true", "pseudo"])
+def test_masks_of_authentic_images_are_not_written(filled: Dataset, tmp_path: Path, format: str, masks: Any) -> None:
+    """They are empty; or a teacher's, made before a person saw that nothing is tampered."""
+    before = export_boxes(filled, tmp_path / "before", format, ExportOptions(masks=masks))
+    Image.new("L", (40, 30)).save(filled.root / "masks/empty.png")
+    record = filled.get("../photos/b.jpg")
+    filled.put(replace(record, mask="masks/empty.png", pseudo=PseudoMask("pseudo/a.png", "grabcut")))
+    after = export_boxes(filled, tmp_path / "after", format, ExportOptions(masks=masks))
+    assert after.masks == before.masks
+    assert files(tmp_path / "after") == files(tmp_path / "before")
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,19 @@ def test_coco_without_pixels_for_every_region_has_no_mask(
     assert found["a.png"].boxes[0] == Box(4, 5, 14, 10)
 
 
+@pytest.mark.parametrize("ring", [[], [9, 9], [1, 1, 39, 29]])
+def test_a_coco_ring_of_less_than_three_points_is_an_empty_one(two: Path, dataset: Dataset, ring: list[int]) -> None:
+    beside_another = {"id": 1, "segmentation": [[5, 5, 15, 5, 15, 10, 5, 10], ring]}
+    with_a_box = {"id": 2, "image_id": 8, "bbox": [1, 1, 4, 4], "segmentation": [ring]}
+    file = write(two / "all.json", coco([beside_another, with_a_box]))
+    report = import_source(file, dataset, group_by="none")
+    found = read(file, dataset)
+    assert found["a.png"].boxes == (Box(5, 5, 15, 10),)
+    assert (mask_of(dataset, found["a.png"]) == filled(Box(5, 5, 15, 10))).all()
+    assert (found["b.png"].boxes, found["b.png"].mask) == ((Box(1, 1, 5, 5),), None)
+    assert report.incomplete == (found["b.png"].image,)
+
+
 def test_categories_that_are_no_manipulation(two: Path, dataset: Dataset) -> None:
     content = coco([{"id": 1, "bbox": [1, 1, 5, 5]}, {"id": 2, "bbox": [9, 9, 5, 5], "category_id": 2}])
     file = write(two / "all.json", content)
@@ -211,6 +224,13 @@ def test_images_listed_twice(two: Path, dataset: Dataset) -> None:
         ({"segmentation": {"size": [40, 30], "counts": [1200]}, "bbox": [1, 1, 2, 2]}, "has the size [40, 30]", None),
         ({"segmentation": {"size": [30, 40], "counts": [7]}, "bbox": [1, 1, 2, 2]}, "run lengths add up to 7", None),
         ({"segmentation": {"size": [30, 40], "counts": "~~~"}, "bbox": [1, 1, 2, 2]}, "does not belong in", None),
+        # Sums that are right in 64 bits only, and a number that has more.
+        ({"segmentation": {"size": [30, 40], "counts": [2**61] * 8 + [1200]}}, "run lengths add up to 1844674", None),
+        ({"segmentation": {"size": [30, 40], "counts": "o" * 20 + "0"}}, "a number of more than 60 bits", None),
+        # Shapes without an area.
+        ({"segmentation": {"size": [30, 40], "counts": [1200]}}, "marks nothing; draw it, or remove it", None),
+        ({"segmentation": [[1, 1, 5, 5]]}, "marks nothing", None),
+        ({"segmentation": [[], [1, 1]]}, "marks nothing", None),
     ],
 )
 def test_what_does_not_fit_the_image_is_a_mismatch(
@@ -382,6 +402,16 @@ OBJECT = """<object><name>splice</name><pose>Unspecified</pose><truncated>0</tru
   <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
 
 
+def segmentation(path: Path, index: np.ndarray[Any, Any]) -> None:
+    """A picture with VOC's palette: 7 is one of the classes, 255 void."""
+    picture = Image.fromarray(index)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[7], palette[255] = (128, 0, 0), (224, 224, 192)
+    picture.putpalette(palette.ravel().tolist())
+    path.parent.mkdir()
+    picture.save(path)
+
+
 @pytest.mark.parametrize(("zero_based", "box"), [(False, Box(0, 4, 10, 20)), (True, Box(1, 5, 10, 20))])
 def test_voc_counts_from_one(source: Path, dataset: Dataset, paint: Paint, zero_based: bool, box: Box) -> None:
     for name in "abc":
@@ -415,15 +445,49 @@ def test_voc_segmentation(source: Path, dataset: Dataset, paint: Paint) -> None:
     index = np.zeros((30, 40), np.uint8)
     index[5:10, 5:10] = 7
     index[5, 3:5] = 255
-    picture = Image.fromarray(index)
-    palette = np.zeros((256, 3), np.uint8)
-    palette[7], palette[255] = (128, 0, 0), (224, 224, 192)
-    picture.putpalette(palette.ravel().tolist())
-    (source / "SegmentationClass").mkdir()
-    picture.save(source / "SegmentationClass/a.png")
+    segmentation(source / "SegmentationClass/a.png", index)
     found = read(source, dataset)["a.png"]
     assert found.boxes == (Box(2, 3, 20, 15),)
     assert (mask_of(dataset, found) == filled(Box(5, 5, 10, 10))).all()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "value", "label"),
+    [
+        (' verified="yes"', 0, "authentic"),
+        ("", 0, None),
+        ("", 255, None),  # VOC's void
+        (' verified="yes"', 7, "tampered"),
+        ("", 7, "tampered"),
+    ],
+)
+def test_a_voc_segmentation_that_marks_nothing_says_nothing(
+    source: Path, dataset: Dataset, paint: Paint, attributes: str, value: int, label: str | None
+) -> None:
+    paint("JPEGImages/a.png", (1, 2, 3))
+    write(source / "Annotations/a.xml", VOC.format(attributes=attributes, name="a.png", objects=""))
+    segmentation(source / "SegmentationClass/a.png", filled(Box(5, 5, 10, 10)).astype(np.uint8) * value)
+    found = read(source, dataset)["a.png"]
+    assert (found.label, found.mask is not None) == (label, label == "tampered")
+
+
+def test_a_voc_segmentation_beside_objects_must_mark_something(source: Path, dataset: Dataset, paint: Paint) -> None:
+    paint("JPEGImages/a.png", (1, 2, 3))
+    write(source / "Annotations/a.xml", VOC.format(attributes="", name="a.png", objects=OBJECT.format(3, 4, 20, 15)))
+    segmentation(source / "SegmentationClass/a.png", np.zeros((30, 40), np.uint8))
+    with pytest.raises(RejectedError) as caught:
+        read(source, dataset)
+    assert "SegmentationClass/a.png: marks nothing; draw it, or remove it" in caught.value.problems[0]
+    assert read(source, dataset, boxes_only=True)["a.png"].boxes == (Box(2, 3, 20, 15),)
+
+
+def test_a_voc_segmentation_that_cannot_be_read_is_named(source: Path, dataset: Dataset, paint: Paint) -> None:
+    paint("JPEGImages/a.png", (1, 2, 3))
+    write(source / "Annotations/a.xml", VOC.format(attributes="", name="a.png", objects=""))
+    write(source / "SegmentationClass/a.png", "no image")
+    with pytest.raises(RejectedError) as caught:
+        read(source, dataset)
+    assert "SegmentationClass/a.png: is not an image" in caught.value.problems[0]
 
 
 @pytest.mark.parametrize(

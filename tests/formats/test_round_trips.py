@@ -177,6 +177,17 @@ def test_masks_return_to_the_pixel(tmp_path: Path, format: str, mask_format: Any
         assert record.boxes == boxes
 
 
+@pytest.mark.parametrize("format", [*WITH_BOXES, "folders", "imdlbenco"])
+@pytest.mark.parametrize("masks", ["true", "pseudo"])
+def test_an_authentic_image_with_masks_returns_as_authentic(tmp_path: Path, format: str, masks: Any) -> None:
+    with masked(tmp_path, boxes=(Box(4, 4, 39, 26),)) as dataset:
+        Image.new("L", (40, 30)).save(dataset.root / "masks/b.png")
+        judged = PseudoMask("pseudo/a.png", "grabcut")
+        dataset.put(replace(dataset.get("../photos/b.png"), mask="masks/b.png", pseudo=judged))
+        again = returned(tmp_path, dataset, format, ExportOptions(masks=masks))
+    assert {name: record.label for name, record in again.items()} == {"a.png": "tampered", "b.png": "authentic"}
+
+
 def test_a_mask_without_boxes_returns_with_the_boxes_of_its_regions(tmp_path: Path) -> None:
     with masked(tmp_path, boxes=()) as dataset:
         again = returned(tmp_path, dataset, "coco", ExportOptions(masks="true"))

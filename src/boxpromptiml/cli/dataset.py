@@ -63,8 +63,8 @@ def import_(
     on_mismatch: Annotated[
         OnMismatch | None,
         typer.Option(
-            help="Masks that are missing, coloured, ambiguous or of another size, unreadable or missing images, boxes "
-            "outside: import nothing, leave them out, or mend what can be mended.",
+            help="Masks that are missing, empty, coloured, ambiguous or of another size, unreadable or missing images, "
+            "boxes outside: import nothing, leave them out, or mend what can be mended.",
             show_default="error",
         ),
     ] = None,
@@ -226,9 +226,15 @@ def split(
         bool, typer.Option("--only-unassigned", help="Leave images that have a split where they are.")
     ] = False,
     within: Annotated[
-        Split | None, typer.Option(help="Divide this split only, such as train into train and val.")
+        Split | None,
+        typer.Option(help="Divide this split only, such as train into train and val, which must be empty."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Assign all images anew.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Assign all images anew; with --within those of the splits that it divides and fills."
+        ),
+    ] = False,
 ) -> None:
     """Assign splits such that images made from one photograph stay together, balanced over labels and kinds."""
     from boxpromptiml.dataset import Dataset

@@ -166,6 +166,16 @@ def read_manifest(
     Raises:
         DatasetError: the file cannot be read, or a line is malformed: the message names file, line and field.
     """
+    return (record for _, record in read_lines(path, base=base, on_error=on_error))
+
+
+def read_lines(
+    path: str | Path,
+    *,
+    base: str | Path | None = None,
+    on_error: Callable[[DatasetError], None] | None = None,
+) -> Iterator[tuple[int, ImageRecord]]:
+    """As `read_manifest`, each record with the number of its line."""
     path = Path(path)
     seen: dict[str, int] = {}
     try:
@@ -188,7 +198,7 @@ def read_manifest(
                     raise located from error
                 on_error(located)
                 continue
-            yield record
+            yield number, record
 
 
 def _pseudo_mask(line: _Line) -> PseudoMask | None:

@@ -129,8 +129,11 @@ def assign_splits(
         fractions: see `split_by_group`; shares of the images that are assigned.
         seed: see `split_by_group`.
         only_unassigned: leave images that have a split; the others of their groups follow them.
-        within: divide this split only; what is left over stays in it. All other images stay where they are.
-        overwrite: assign all images anew. Without any of the three, images that have a split already are an error.
+        within: divide this split only, into itself and the splits of `fractions`, which must be empty: a second run
+            would take their share of what the first one left. All other images stay where they are.
+        overwrite: assign all images anew; with `within` those of the split and of the splits that it is divided into,
+            so that a second run does what the first one did. Without any of the three, images that have a split
+            already are an error.
 
     Returns:
         The splits that were assigned.
@@ -138,15 +141,18 @@ def assign_splits(
     Raises:
         DatasetError: see `split_by_group`; also no images, or images that have a split already.
     """
-    if only_unassigned + (within is not None) + overwrite > 1:
-        raise DatasetError("give one of --only-unassigned, --within and --overwrite, not several")
+    if only_unassigned and (within is not None or overwrite):
+        raise DatasetError("--only-unassigned goes with neither --within nor --overwrite")
     everything = list(dataset.records())
     assigned = {record.image: record.split for record in everything if record.split is not None}
     shares = dict(fractions)
     if within is not None:
-        images = [record for record in everything if record.split == within]
         if shares.pop(within, 0.0):
             raise DatasetError(f"--within {within} divides that split: give shares of the others only")
+        into = [split for split, share in shares.items() if share]
+        if not overwrite:
+            _refuse_filled(dataset, within, into)
+        images = [record for record in everything if record.split in (within, *into)]
         shares = {"train": 0.0, **shares, within: 1 - sum(shares.values())}
         assigned = {}
     else:
@@ -166,6 +172,17 @@ def assign_splits(
     changed = {image: split for image, split in splits.items() if image not in assigned}
     dataset.set_splits(changed)
     return changed
+
+
+def _refuse_filled(dataset: Dataset, within: str, into: Iterable[str]) -> None:
+    """Refuse to divide a split into others that have images already."""
+    for split in into:
+        if count := dataset.count(split=split):
+            images = "1 image is" if count == 1 else f"{count} images are"
+            raise DatasetError(
+                f"{dataset.root}: {images} in {split} already, and more of {within} would follow; --overwrite takes "
+                f"them back into {within} and divides it anew, --{split} 0 leaves {split} as it is"
+            )
 
 
 def crossing_groups(records: Iterable[ImageRecord]) -> dict[str, dict[str, list[str]]]:

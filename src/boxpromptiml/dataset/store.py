@@ -180,7 +180,7 @@ class Dataset(BrowsableDataset):
             boxes: all of its boxes.
             label: its label; an image with boxes and without a label is tampered.
             skipped: the person decided not to annotate it now.
-            add_seconds: active time since the last change, added to what is stored; an hour at most is counted.
+            add_seconds: active time since the last change, added to what is stored; ten minutes at most are counted.
             expected_version: the version that the person saw.
 
         Raises:

@@ -158,13 +158,26 @@ def _crossing(records: Iterator[ImageRecord]) -> Iterator[Problem]:
 
 
 def _identical(same: list[ImageRecord]) -> Iterator[Problem]:
-    first, *others = same
-    for other in others:
-        if first.split != other.split and first.split is not None and other.split is not None:
-            yield Problem(
-                other.image, f"is the same file as {first.image}, in {other.split} and {first.split}", "error"
-            )
-        elif first.label != other.label:
-            yield Problem(other.image, f"is the same file as {first.image}, but the labels differ", "error")
-        else:
-            yield Problem(other.image, f"is the same file as {first.image}", "warning")
+    """A problem for every copy but the first, with the copy that it contradicts, if it contradicts one before it.
+
+    A copy without a split or a label contradicts none: whether the others do must not depend on which comes first.
+    """
+    splits: dict[str, ImageRecord] = {}
+    labels: dict[str, ImageRecord] = {}
+    for number, copy in enumerate(same):
+        if across := _other(splits, copy.split):
+            places = f"{copy.split} and {across.split}"
+            yield Problem(copy.image, f"is the same file as {across.image}, in {places}", "error")
+        elif against := _other(labels, copy.label):
+            yield Problem(copy.image, f"is the same file as {against.image}, but the labels differ", "error")
+        elif number:
+            yield Problem(copy.image, f"is the same file as {same[0].image}", "warning")
+        if copy.split is not None:
+            splits.setdefault(copy.split, copy)
+        if copy.label is not None:
+            labels.setdefault(copy.label, copy)
+
+
+def _other(firsts: dict[str, ImageRecord], value: str | None) -> ImageRecord | None:
+    """The first copy with another value than this one's."""
+    return None if value is None else next((first for known, first in firsts.items() if known != value), None)

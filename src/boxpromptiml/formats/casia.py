@@ -11,7 +11,7 @@ import re
 
 _CATEGORY = "ani|arc|art|cha|ind|nat|pla|sec|txt"
 _FORGERY = re.compile(rf"(?:sp|tp)_([ds])_\w+?_({_CATEGORY})(\d{{4,5}})_({_CATEGORY})(\d{{4,5}})[_.]", re.IGNORECASE)
-_AUTHENTIC = re.compile(rf"au_({_CATEGORY})_(\d{{4,5}})\.", re.IGNORECASE)
+_AUTHENTIC = re.compile(rf"au_({_CATEGORY})_(\d{{4,5}})[_.]", re.IGNORECASE)
 
 
 def casia_sources(name: str) -> list[str]:

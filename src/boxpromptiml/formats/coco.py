@@ -167,10 +167,7 @@ def decode_counts(counts: list[int] | str, size: tuple[int, int], height: int, w
         raise ValueError(f"segmentation has the size {list(size)}, the image [{height}, {width}] (height, width)")
     if isinstance(counts, str):
         return rle.decode({"size": [height, width], "counts": counts})
-    runs = np.array(counts, dtype=np.int64)
-    if (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"run lengths add up to {runs.sum()}, not to {height} x {width}")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((height, width), order="F")
+    return rle.decode_runs(counts, height, width)
 
 
 def _shape(problems: Problems, where: str, entry: str, annotation: _Annotation, options: ReadOptions) -> Shape | None:
@@ -203,8 +200,10 @@ def _shape(problems: Problems, where: str, entry: str, annotation: _Annotation, 
             f"{where}.segmentation", f"expected polygons [[x, y, x, y, x, y, ...], ...], got {shortened(found)}"
         )
         return None
-    shape = polygon_shape(entry, found, drawn=drawn)
-    return shape.boxed() if options.boxes_only or _is_box(found, drawn) else shape
+    # A ring of fewer than three points has no area: that is for the policy, not a malformed file.
+    rings = [ring for ring in found if len(ring) >= 6]
+    shape = polygon_shape(entry, rings, drawn=drawn)
+    return shape.boxed() if options.boxes_only or _is_box(rings, drawn) else shape
 
 
 def _drawn(counts: list[int] | str, size: tuple[int, int], height: int, width: int) -> NDArray[np.bool_]:
@@ -214,7 +213,6 @@ def _drawn(counts: list[int] | str, size: tuple[int, int], height: int, width: i
 def _is_ring(ring: Any) -> bool:
     return (
         isinstance(ring, list)
-        and len(ring) >= 6
         and len(ring) % 2 == 0
         and all(type(value) in (int, float) and abs(value) < 2**31 for value in ring)
     )

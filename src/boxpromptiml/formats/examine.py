@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -20,24 +19,14 @@ from boxpromptiml.dataset import Label
 from boxpromptiml.dataset.boxes import rescaled
 from boxpromptiml.errors import ImageError
 from boxpromptiml.files import write_bytes
+from boxpromptiml.formats.masks import alike, check_mask
 from boxpromptiml.formats.shapes import Annotation, resolve
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
-from boxpromptiml.images import (
-    DEFAULT_MAX_PIXELS,
-    encode_png,
-    image_size,
-    mask_is_coloured,
-    open_image,
-    open_mask,
-    save_png,
-)
+from boxpromptiml.images import DEFAULT_MAX_PIXELS, encode_png, image_size, save_png
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.preprocessing import resize_nearest
 from boxpromptiml.progress import track
 from boxpromptiml.regions import Box
-
-# A mask whose aspect ratio is further off is turned, cropped or another image's: stretching it would be a lie.
-_ASPECT = 0.05
 
 _BATCH = 256
 _LONGEST_STEM = 100  # bytes
@@ -167,7 +156,7 @@ def _with_shapes(
     if count and size != own:
         reasons.append(f"was annotated at {size[0]} x {size[1]} pixels, but is {own[0]} x {own[1]}")
         # What claims to be larger than any image may be is not drawn at that size either.
-        if mender is None or not _alike(size, own) or size[0] * size[1] > DEFAULT_MAX_PIXELS:
+        if mender is None or not alike(size, own) or size[0] * size[1] > DEFAULT_MAX_PIXELS:
             turned = " (turned: annotate the upright image)" if size == own[::-1] else ""
             return Mismatch(candidate.image, reasons[0] + turned)
     try:
@@ -196,10 +185,6 @@ def _drawn(annotation: Annotation, size: tuple[int, int], own: tuple[int, int]) 
     return pixels if size == own else resize_nearest(pixels, own[1], own[0])
 
 
-def _alike(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    return abs(math.log(size[0] / size[1]) - math.log(other[0] / other[1])) <= _ASPECT
-
-
 def _with_mask(candidate: Candidate, mender: Mender | None) -> Examined | Mismatch:
     try:
         width, height = image_size(candidate.image)
@@ -207,31 +192,21 @@ def _with_mask(candidate: Candidate, mender: Mender | None) -> Examined | Mismat
         return Mismatch(candidate.image, error.reason)
     if candidate.mask is None:
         return Examined(candidate.image, width, height, candidate.label, None)
+    mask = candidate.mask
     try:
-        coloured = mask_is_coloured(candidate.mask)
-        mask = open_image(candidate.mask).max(axis=2) if coloured else open_mask(candidate.mask, faint=True)
+        checked = check_mask(mask, width, height, None if candidate.label_by_mask else candidate.label)
     except ImageError as error:
-        return Mismatch(candidate.image, f"its mask {candidate.mask} {error.reason}")
+        return Mismatch(candidate.image, f"its mask {mask} {error.reason}")
     label: Label | None = candidate.label
     if candidate.label_by_mask:
-        label = "tampered" if mask.any() else "authentic"
-    largest = int(mask.max())
-    # Tampered as 1 rather than 255, as in masks of class numbers.
-    threshold = 127 if largest == 0 or largest > 127 else 0
-    mask_height, mask_width = mask.shape
-    reasons = []
-    if coloured:
-        reasons.append("is coloured, not grey")
-    if threshold == 0:
-        reasons.append(f"has no pixel above 127, its largest is {largest} of 255")
-    if mask.shape != (height, width):
-        reasons.append(f"is {mask_width} x {mask_height} pixels, the image {width} x {height}")
-    if not reasons:
-        return Examined(candidate.image, width, height, label, candidate.mask)
-    problem = Mismatch(candidate.image, f"its mask {candidate.mask} {' and '.join(reasons)}")
+        label = "tampered" if checked.marks else "authentic"
+    if checked.problem is None:
+        return Examined(candidate.image, width, height, label, mask)
+    problem = Mismatch(candidate.image, f"its mask {mask} {checked.problem}")
     if mender is None:
         return problem
-    if not _alike((mask_width, mask_height), (width, height)):
-        return Mismatch(candidate.image, f"{problem.reason}: another aspect ratio, cannot be mended")
-    mended = resize_nearest(np.where(mask > threshold, np.uint8(255), np.uint8(0)), height, width)
+    try:
+        mended = checked.mended(width, height)
+    except ValueError as error:
+        return Mismatch(candidate.image, f"its mask {mask} {error}")
     return Examined(candidate.image, width, height, label, mender(candidate, mended), problem)

@@ -20,6 +20,9 @@ MaskFormat = Literal["png", "rle"]
 Images = Literal["reference", "copy", "link"]
 Review = Literal["accepted"]
 
+# Why `ExportOptions.review` leaves an image out.
+NOT_ACCEPTED = "tampered, mask not accepted"
+
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
@@ -67,10 +70,13 @@ class Item:
 
 def selected(dataset: Dataset, options: ExportOptions) -> Iterator[ImageRecord]:
     """The images that are exported, in the order of their paths."""
-    for record in dataset.records(split=options.split):
-        judged = record.state == "boxed" or record.label == "tampered"
-        if options.review is None or not judged or record.review == options.review:
-            yield record
+    return (record for record in dataset.records(split=options.split) if is_selected(record, options))
+
+
+def is_selected(record: ImageRecord, options: ExportOptions) -> bool:
+    """Whether an image of the split is exported: the others are `NOT_ACCEPTED`."""
+    judged = record.state == "boxed" or record.label == "tampered"
+    return options.review is None or not judged or record.review == options.review
 
 
 class Names:
@@ -133,11 +139,14 @@ class Names:
 def load_mask(dataset: Dataset, record: ImageRecord, masks: Masks) -> NDArray[np.bool_] | None:
     """The mask that is exported with an image, bool (h, w); None if it has none of that kind.
 
+    A mask that marks nothing is none: readers take it for a region, or for a word that the image is authentic. Nor has
+    an authentic image one: a teacher's was made before that was known.
+
     Raises:
         DatasetError: the mask cannot be read or is of another size than the image.
     """
     path = record.mask if masks == "true" else record.pseudo.path if masks == "pseudo" and record.pseudo else None
-    if path is None or masks == "none":
+    if path is None or masks == "none" or record.label == "authentic":
         return None
     try:
         mask = open_mask(dataset.path(path)) > 127
@@ -148,4 +157,4 @@ def load_mask(dataset: Dataset, record: ImageRecord, masks: Masks) -> NDArray[np
             f"{dataset.path(path)}: mask of {mask.shape[1]} x {mask.shape[0]} pixels for an image of "
             f"{record.width} x {record.height}; boxpromptiml validate finds all such files"
         )
-    return np.asarray(mask)
+    return np.asarray(mask) if mask.any() else None

@@ -16,7 +16,15 @@ from boxpromptiml.dataset import SPLITS, Dataset, ImageRecord
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.files import write_bytes
 from boxpromptiml.formats.export_folder import check_folder, export_folder
-from boxpromptiml.formats.export_items import ExportOptions, Item, Names, load_mask, selected
+from boxpromptiml.formats.export_items import (
+    NOT_ACCEPTED,
+    ExportOptions,
+    Item,
+    Names,
+    is_selected,
+    load_mask,
+    selected,
+)
 from boxpromptiml.formats.writers import Writer
 from boxpromptiml.formats.writers.coco import CocoWriter
 from boxpromptiml.formats.writers.folders import FoldersWriter
@@ -51,7 +59,8 @@ class ExportReport:
         boxes: boxes in it.
         masks: masks in it.
         states: images in it by state (``boxed``, ``authentic``, ``skipped``, ``todo``).
-        left_out: how many images have no place in the format, by reason.
+        left_out: how many images of the split are not in it, by reason: what the format has no place for, and what
+            nobody has accepted.
         lost: how many images come back with less than the dataset knows, by what is lost.
         root: the folder that has the images, where they do not lie in the export; their names in it are relative to
             this folder, in LabelMe to the file that names them.
@@ -90,11 +99,13 @@ def export_boxes(
     options = _settled(kind, format, options)
     check_folder(out, format, dataset.root, overwrite=overwrite)
     names = Names(dataset, selected(dataset, options))
-    total = sum(1 for _ in selected(dataset, options))
+    of_split = Counter(is_selected(record, options) for record in dataset.records(split=options.split))
+    total = of_split[True]
+    left_out: Counter[str] = Counter({NOT_ACCEPTED: of_split[False]} if of_split[False] else {})
     if not total:
-        raise DatasetError(f"{dataset.root}: no image to export; see  boxpromptiml manifest")
+        reason = f": {_reasons(left_out)}" if left_out else "; see  boxpromptiml manifest"
+        raise DatasetError(f"{dataset.root}: no image to export{reason}")
     counts: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
     lost: Counter[str] = Counter()
     states: Counter[str] = Counter()
     with export_folder(out, format, dataset.root, overwrite=overwrite) as folder, progress_bar() as bar:
@@ -113,8 +124,7 @@ def export_boxes(
             lost.update(writer.losses(item))
             counts.update(images=1, boxes=len(record.boxes) if writer.has_boxes else 0, masks=item.mask is not None)
         if not counts["images"]:
-            reasons = "; ".join(f"{number:,} {reason}" for reason, number in left_out.items())
-            raise DatasetError(f"{dataset.root}: nothing to export as {format}: {reasons}")
+            raise DatasetError(f"{dataset.root}: nothing to export as {format}: {_reasons(left_out)}")
         writer.close()
     return ExportReport(
         images=counts["images"],
@@ -125,6 +135,10 @@ def export_boxes(
         lost=dict(lost),
         root=Path(names.root) if options.images == "reference" else None,
     )
+
+
+def _reasons(left_out: Mapping[str, int]) -> str:
+    return "; ".join(f"{number:,} {reason}" for reason, number in left_out.items())
 
 
 def _settled(kind: type[Writer], format: str, options: ExportOptions) -> ExportOptions:

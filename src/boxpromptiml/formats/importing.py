@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from boxpromptiml.dataset import Dataset, ImageRecord, Label
 from boxpromptiml.dataset.paths import relative_path
-from boxpromptiml.dataset.splits import connected_groups, crossing_groups, sources_by_pattern
+from boxpromptiml.dataset.splits import crossing_groups
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.formats.casia import casia_kind, casia_sources
+from boxpromptiml.formats.casia import casia_kind
 from boxpromptiml.formats.detect import read_source
 from boxpromptiml.formats.examine import Examined, examine, mask_saver
+from boxpromptiml.formats.grouping import check_grouping, groups_of
 from boxpromptiml.formats.merging import draw_masks, is_contradicted, merged
 from boxpromptiml.formats.source import Mismatch, ReadOptions, RejectedError, Source
 from boxpromptiml.progress import track
@@ -79,16 +80,17 @@ def import_source(
         src: the source.
         dataset: where to; a folder is made into a dataset, but only once the source has been accepted.
         on_mismatch: for masks that are missing, unreadable, coloured, too dark, ambiguous or of another size, masks
-            without an image and unreadable images: ``error`` imports nothing, ``skip`` leaves these images out,
-            ``resize`` mends masks of another size (nearest neighbour; not if the aspect ratio differs by more than
-            5 %), coloured ones (tampered where the brightest channel is above 127) and those that are not empty but
-            nowhere above 127 (tampered where they are above 0) into ``masks/``, scales boxes that were drawn at
-            another size, clips those that overhang the image, and leaves the rest out.
+            that mark nothing of a tampered image or something of an authentic one, masks without an image and
+            unreadable images: ``error`` imports nothing, ``skip`` leaves these images out, ``resize`` mends masks of
+            another size (nearest neighbour; not if the aspect ratio differs by more than 5 %), coloured ones (tampered
+            where the brightest channel is above 127) and those that are not empty but nowhere above 127 (tampered
+            where they are above 0) into ``masks/``, scales boxes that were drawn at another size, clips those that
+            overhang the image, and leaves the rest out.
         label: of the images that the source does not label.
         split: of all images; None keeps what is known.
-        group_by: ``auto`` (CASIA's names where they are recognised, otherwise equal stems within the source),
-            ``casia``, ``stem``, ``none`` or a regular expression, see `source_groups`. Groups are connected over the
-            entire dataset, not within one import.
+        group_by: ``auto`` (CASIA's names where they are recognised, otherwise equal stems within the source, those of
+            Roboflow's copies without their hash and within the export), ``casia``, ``stem``, ``none`` or a regular
+            expression, see `source_groups`. Groups are connected over the entire dataset, not within one import.
         kind: kind of manipulation of the tampered images; ``auto`` asks CASIA's names, ``none`` leaves it open.
         workers: threads that read files; default one a CPU.
         format: the source's format, one of `IMPORT_FORMATS`; None to tell it by the content.
@@ -108,7 +110,7 @@ def import_source(
     if overwrite and all(candidate.annotation is None for candidate in source.candidates):
         raise DatasetError(f"{src}: --overwrite is for manifests and formats with boxes, the {source.format} has none")
     root = dataset.root if isinstance(dataset, Dataset) else Path(dataset)
-    _check_grouping(group_by, src, [_name(candidate.image, dataset) for candidate in source.candidates])
+    check_grouping(group_by, src, [_name(candidate.image, dataset) for candidate in source.candidates])
     # Only mending writes before all is known to fit, and mending never rejects a source.
     fitting: list[Examined] = []
     left_out = list(source.mismatches)
@@ -169,7 +171,7 @@ def store_examined(
     for name, mask in draw_masks(drawn, dataset.root / MASKS):
         new[name] = replace(new[name], mask=dataset.relative(mask))
     everything = {**known, **new}
-    groups = _groups(everything, set(new), group_by, dataset.relative(Path(src).resolve()))
+    groups = groups_of(everything, set(new), group_by, dataset, src)
     everything = {name: replace(record, group=groups.get(name, record.group)) for name, record in everything.items()}
     return store_records(
         dataset,
@@ -240,43 +242,9 @@ def _kind(name: str, label: Label | None, kind: str) -> str | None:
     return casia_kind(name) if kind == "auto" else kind
 
 
-def _groups(everything: dict[str, ImageRecord], imported: set[str], group_by: str, place: str) -> dict[str, str]:
-    """Groups of all images: by the sources that their names tell, and by the groups that they have already."""
-    if group_by == "none":
-        return {}
-    sources = _sources(group_by, place)
-
-    def ids(name: str, record: ImageRecord) -> set[str]:
-        # Another source's stems mean nothing here: 001.jpg is in many data sets.
-        found = casia_sources(name) if group_by == "auto" and name not in imported else sources(name)
-        return {*found, record.group} if record.group is not None else set(found)
-
-    return connected_groups({name: ids(name, record) for name, record in everything.items()})
-
-
 def _name(image: Path, dataset: Dataset | str | Path) -> str:
     """What the dataset calls an image, or will call it once it is made."""
     return dataset.relative(image) if isinstance(dataset, Dataset) else relative_path(image, dataset)
-
-
-def _check_grouping(group_by: str, src: str | Path, names: list[str]) -> None:
-    """Refuse a pattern that is malformed or says nothing about the names, before anything is read or written."""
-    if group_by in ("auto", "stem", "none"):
-        return
-    sources = _sources(group_by, str(src))
-    if names and not any(sources(name) for name in names):
-        raise DatasetError(f"{src}: --group-by {group_by} matches none of the {len(names)} names")
-
-
-def _sources(group_by: str, place: str) -> Callable[[str], Collection[str]]:
-    """The ids of an image's sources; `place` tells the source that is imported from all others in the dataset."""
-    if group_by == "casia":
-        return casia_sources
-    if group_by == "stem":
-        return lambda name: [PurePosixPath(name).stem]
-    if group_by == "auto":
-        return lambda name: casia_sources(name) or [f"{place}/{PurePosixPath(name).stem}"]
-    return sources_by_pattern(group_by)
 
 
 def _rejected(src: str | Path, mismatches: list[Mismatch]) -> RejectedError:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from boxpromptiml.dataset import Dataset, ImageRecord
-from boxpromptiml.dataset.manifest import read_manifest
-from boxpromptiml.errors import DatasetError
+from boxpromptiml.dataset.manifest import read_lines
+from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.formats.importing import ImportReport, store_records
+from boxpromptiml.formats.masks import check_mask
 from boxpromptiml.formats.merging import is_annotated, judges_otherwise
 from boxpromptiml.formats.source import RejectedError
+from boxpromptiml.machine import usable_cores
+from boxpromptiml.progress import track
+
+_BATCH = 256
 
 
 def import_manifest(
@@ -22,6 +31,10 @@ def import_manifest(
 ) -> ImportReport:
     """Import a manifest, in one transaction; its paths are re-based on the dataset's folder.
 
+    True masks must fit their images as those of other sources: what is coloured, marks nothing above 127 or has
+    another size would later be read as something else. Files that are not there are left to `validate`: a manifest
+    may be read back before they are.
+
     Args:
         path: the manifest.
         dataset: where to; a folder is made into a dataset, but only once the manifest has been accepted.
@@ -31,21 +44,52 @@ def import_manifest(
             work is lost to an old manifest. What a line leaves out stays as it is stored.
 
     Raises:
-        RejectedError: malformed lines; nothing was imported.
+        RejectedError: malformed lines, or masks that do not fit; nothing was imported.
         DatasetError: the file cannot be read, or lists no image.
     """
     problems: list[DatasetError] = []
-    records = list(read_manifest(path, base=base, on_error=problems.append))
+    lines = list(read_lines(path, base=base, on_error=problems.append))
     if problems:
-        lines = "1 line is" if len(problems) == 1 else f"{len(problems)} lines are"
-        raise RejectedError(f"{path}: {lines} malformed, nothing was imported", tuple(str(p) for p in problems))
-    if not records:
+        many = "1 line is" if len(problems) == 1 else f"{len(problems)} lines are"
+        raise RejectedError(f"{path}: {many} malformed, nothing was imported", tuple(str(p) for p in problems))
+    if not lines:
         raise DatasetError(f"{path}: lists no image")
     folder = Path(path).parent if base is None else Path(base)
+    misfits = tuple(f"{path}:{number}: field 'mask': {what}" for number, what in _misfits(lines, folder))
+    if misfits:
+        many = "1 mask does" if len(misfits) == 1 else f"{len(misfits)} masks do"
+        raise RejectedError(
+            f"{path}: {many} not fit, nothing was imported; save them as 8-bit grey, 255 for tampered, at the size of "
+            "their images",
+            misfits,
+        )
+    records = [record for _, record in lines]
     if isinstance(dataset, Dataset):
         return _store(records, folder, dataset, overwrite)
     with Dataset.create(dataset) as made:
         return _store(records, folder, made, overwrite)
+
+
+def _misfits(lines: Iterable[tuple[int, ImageRecord]], folder: Path) -> Iterator[tuple[int, str]]:
+    """The lines whose masks do not fit, and what is wrong with them."""
+
+    def problem(record: ImageRecord) -> str | None:
+        mask = folder / (record.mask or "")
+        if record.mask is None or not os.path.exists(mask):
+            return None
+        try:
+            found = check_mask(mask, record.width, record.height, record.label).problem
+        except ImageError as error:
+            found = error.reason
+        return None if found is None else f"{mask} {found}"
+
+    remaining = iter(track(list(lines), "masks"))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        # In batches: all that is handed to the pool has to be worked off before Ctrl-C ends the process.
+        while batch := list(islice(remaining, _BATCH)):
+            for (number, _), found in zip(batch, pool.map(lambda line: problem(line[1]), batch), strict=True):
+                if found is not None:
+                    yield number, found
 
 
 def _store(records: list[ImageRecord], folder: Path, dataset: Dataset, overwrite: bool) -> ImportReport:

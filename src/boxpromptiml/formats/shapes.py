@@ -97,7 +97,8 @@ def resolve(annotation: Annotation, width: int, height: int, *, clip: bool = Fal
         clip: clip boxes that overhang by more than a pixel instead of refusing them.
 
     Raises:
-        ValueError: a shape that is empty, not inside the image, or whose pixels cannot be drawn; it names the entry.
+        ValueError: a shape that is empty or marks no pixel and has no box, is not inside the image, or whose pixels
+            cannot be drawn; it names the entry.
     """
     scale = (width, height, width, height) if annotation.shares else (1, 1, 1, 1)
     boxes: list[Box | None] = []
@@ -121,6 +122,8 @@ def resolve(annotation: Annotation, width: int, height: int, *, clip: bool = Fal
                 own = shape.pixels(height, width)
             except ValueError as error:
                 raise ValueError(f"{shape.entry}: {error}") from error
+            if box is None and not own.any():
+                raise ValueError(f"{shape.entry}: marks nothing; draw it, or remove it")
             union = np.zeros((height, width), bool) if union is None else union
             union |= own
         if box is not None and shape.drawn:
@@ -142,7 +145,7 @@ def polygon_shape(
 
     Args:
         entry: see `Shape`.
-        rings: x, y, x, y, ... of each.
+        rings: x, y, x, y, ... of each; without any, the shape marks nothing.
         drawn: a box that the format gives beside the polygon.
         scale: the coordinates are shares of width and height.
     """
@@ -156,7 +159,8 @@ def polygon_shape(
             fill_polygon(mask, np.asarray(ring, np.float64).reshape(-1, 2) * factors)
         return mask
 
-    return Shape(entry, drawn or (min(xs), min(ys), max(xs), max(ys)), pixels, drawn is not None)
+    extent = (min(xs), min(ys), max(xs), max(ys)) if xs else None
+    return Shape(entry, drawn or extent, pixels, drawn is not None)
 
 
 def fill_polygon(mask: Mask, points: NDArray[np.float64]) -> None:

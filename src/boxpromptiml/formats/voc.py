@@ -3,7 +3,7 @@
 Corners count from 1 and the last ones belong to the box, as VOC's own devkit has it: [x0, y0, x1, y1) is written as
 xmin = x0 + 1, ymin = y0 + 1, xmax = x1, ymax = y1. Many tools write xmin = x0 instead: `ReadOptions.zero_based`;
 without it such boxes come out a pixel larger at the left and at the top. ``verified="yes"``, labelImg's mark of an
-image that was looked at, says authentic where there are no objects.
+image that was looked at, says authentic where there are no objects and no segmentation marks anything.
 """
 
 from __future__ import annotations
@@ -73,8 +73,11 @@ def read_voc(path: Path, options: ReadOptions) -> Source:
         if root is None:
             continue
         shapes = _shapes(file, root, problems, categories, options)
-        if (folder / MASKS / f"{name}.png").is_file() and not options.boxes_only and options.tampered is None:
-            shapes.append(Shape(f"{MASKS}/{name}.png", pixels=partial(_segmentation, folder / MASKS / f"{name}.png")))
+        mask = folder / MASKS / f"{name}.png"
+        usable = not options.boxes_only and options.tampered is None and mask.is_file()
+        # Beside objects a segmentation that marks nothing is a mismatch; without any it says nothing.
+        if usable and (shapes or _marks_any(mask)):
+            shapes.append(Shape(f"{MASKS}/{name}.png", pixels=partial(_segmentation, mask)))
         given = root.findtext("filename") or ""
         try:
             image = _find(finder, given, os.path.dirname(name))
@@ -171,12 +174,24 @@ def _splits(folder: Path) -> dict[str, str]:
 
 
 def _segmentation(file: Path, height: int, width: int) -> NDArray[np.bool_]:
-    """What is neither background (black) nor void."""
     try:
-        colours = open_image(file)
+        mask = _classes(file)
     except ImageError as error:
         raise ValueError(error.reason) from error
-    if colours.shape[:2] != (height, width):
-        raise ValueError(f"is {colours.shape[1]} x {colours.shape[0]} pixels, the image {width} x {height}")
+    if mask.shape != (height, width):
+        raise ValueError(f"is {mask.shape[1]} x {mask.shape[0]} pixels, the image {width} x {height}")
+    return mask
+
+
+def _marks_any(file: Path) -> bool:
+    try:
+        return bool(_classes(file).any())
+    except ImageError:
+        return True  # what is wrong with it is said where it is drawn
+
+
+def _classes(file: Path) -> NDArray[np.bool_]:
+    """What is neither background (black) nor void."""
+    colours = open_image(file)
     mask: NDArray[np.bool_] = colours.any(axis=2) & (colours != np.array(_VOID, np.uint8)).any(axis=2)
     return mask

@@ -20,9 +20,9 @@ class FoldersWriter(Writer):
         """By the label."""
         return ("Au" if record.label == "authentic" else "Tp") / name
 
-    def mask_place(self, record: ImageRecord, name: PurePosixPath) -> PurePosixPath | None:
-        """In Gt/, by the image's stem; those of authentic images are empty, and not written."""
-        return None if record.label == "authentic" else ("Gt" / name).with_suffix(".png")
+    def mask_place(self, record: ImageRecord, name: PurePosixPath) -> PurePosixPath:
+        """In Gt/, by the image's stem."""
+        return ("Gt" / name).with_suffix(".png")
 
     def refuses(self, record: ImageRecord, mask: Mask | None) -> str | None:
         """Nothing can be said about images without a label, nor of tampered ones without a mask."""

@@ -27,9 +27,9 @@ class ImdlbencoWriter(Writer):
         self._file.write("[")
         self._first = True
 
-    def mask_place(self, record: ImageRecord, name: PurePosixPath) -> PurePosixPath | None:
-        """In masks/; authentic images have none."""
-        return None if record.label == "authentic" else ("masks" / name).with_suffix(".png")
+    def mask_place(self, record: ImageRecord, name: PurePosixPath) -> PurePosixPath:
+        """In masks/."""
+        return ("masks" / name).with_suffix(".png")
 
     def refuses(self, record: ImageRecord, mask: Mask | None) -> str | None:
         """As for Tp/Gt folders."""
