@@ -135,6 +135,22 @@ def test_large_answers_arrive_whole(start: Start) -> None:
     assert opened(answer.content).shape == (600, 600, 3)
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/model", "/openapi.json", "/nowhere"])
+def test_head_is_get_without_a_body(start: Start, path: str) -> None:
+    """What monitors ask with."""
+    client = start()
+    asked, full = client.head(path), client.get(path)
+    assert (asked.status_code, asked.content) == (full.status_code, b"")
+    assert asked.headers["content-type"] == full.headers["content-type"]
+    if path != "/metrics":  # where each request changes the figures
+        assert asked.headers["content-length"] == str(len(full.content))
+
+
+def test_photos_are_not_localized_by_head(start: Start) -> None:
+    asked = start().head("/v1/localize")
+    assert (asked.status_code, asked.headers["allow"]) == (405, "POST")
+
+
 # --- bad input -----------------------------------------------------------------------------------------------------
 
 _FORM = {"content-type": "multipart/form-data; boundary=xyz"}

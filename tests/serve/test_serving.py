@@ -115,6 +115,26 @@ def test_a_second_signal_cuts_draining_short(live_service: Live, workers: int) -
     assert time.monotonic() - start < 20
 
 
+# --- clients that ask in other ways ----------------------------------------------------------------------------------
+
+
+def test_a_monitor_asks_with_head(live_service: Live, wait_until: Callable[..., Any]) -> None:
+    service = live_service()
+    for path in (b"/healthz", b"/readyz", b"/v1/model"):
+        answer = service.raw((GET % path).replace(b"GET", b"HEAD"))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"\r\n\r\n")
+    (line,) = wait_until(lambda: requests_in(service.log))
+    assert (line["method"], line["path"], line["bytes_out"]) == ("HEAD", "/v1/model", 0)
+
+
+def test_a_client_that_offers_http_2(live_service: Live, photo: bytes) -> None:
+    """Java's does with every request; it is answered over HTTP/1.1."""
+    offer = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAMAAABkAAQCAAAAAAIAAAAA"}
+    status, _, body = post(live_service(), photo, **offer)
+    assert (status, json.loads(body)["verdict"]) == (200, "tampered")
+
+
 # --- clients that behave badly ---------------------------------------------------------------------------------------
 
 

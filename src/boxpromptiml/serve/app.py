@@ -49,7 +49,9 @@ def app_of(service: Service, failed: Callable[[BoxPromptError], None] = lambda e
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if not is_localize(scope):
-            await api(scope, receive, send)
+            # HEAD is GET without a body, which the server leaves out: the framework's routes know GET alone.
+            asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+            await api(asked, receive, send)
             return
         try:
             response = await answer_localize(service, Request(scope, receive))

@@ -73,7 +73,7 @@ class Observer:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 set_headers(message, ((b"x-request-id", request_id.encode("ascii")),))
-            else:
+            elif scope["method"] != "HEAD":
                 sent += len(message.get("body", b""))
             await send(message)
 

@@ -31,7 +31,9 @@ class Copy(BaseModel):
 
     boxes: list[list[int]] = Field(description="Of the two parts: x0, y0, x1, y1 each.")
     pasted: Literal[0, 1] | None = Field(description="Which of them was pasted; null: it could be either.")
-    matrix: list[list[float]] = Field(description="Affine map from the first part to the second: two rows of three.")
+    matrix: list[list[float]] = Field(
+        description="Affine map from the first part to the second: two rows of three, pixels by their centres."
+    )
     similarity: float = Field(description="Median correlation of the two, in [0, 1].")
     matches: int = Field(description="Keypoints that both have.")
 
