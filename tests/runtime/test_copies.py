@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -63,6 +64,22 @@ def test_both_parts_are_told_in_the_photos_own_pixels(
     (said,) = found.to_json()["copies"]
     assert [Box(*box) for box in said["boxes"]] == list(copy.boxes)
     assert said["pasted"] == copy.pasted
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(0, 1), (180, 1), (90, 1), (40, 0.8)])
+def test_the_matrix_is_exact_to_a_fraction_of_the_photos_pixels(
+    localizer: Localizer,
+    foliage: Callable[..., NDArray[np.uint8]],
+    copy_move: Callable[..., tuple[NDArray[np.uint8], ...]],
+    degrees: float,
+    scale: float,
+) -> None:
+    image, *_ = copy_move(foliage(*SIZE), HERE, THERE, RADIUS, degrees=degrees, scale=scale)
+    (copy,) = localizer.localize(image).copies
+    found = np.array(copy.matrix)
+    if copy.boxes[0].x0 > copy.boxes[1].x0:  # it may as well be told from the right to the left
+        found = cv2.invertAffineTransform(found)
+    np.testing.assert_allclose(found @ [*HERE, 1], THERE, atol=0.3)
 
 
 def test_what_was_pasted_is_in_the_mask(

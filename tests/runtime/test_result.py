@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxpromptiml import rle
+from boxpromptiml.copymove import Copy
 from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.preprocessing import resize_map, resize_nearest
 from boxpromptiml.runtime import image_score, native_mask
 from boxpromptiml.runtime import result as result_module
-from boxpromptiml.runtime.result import find_regions
+from boxpromptiml.runtime.result import describe_copy, find_regions
 from boxpromptiml.scaling import Scaling
 
 
@@ -106,3 +107,27 @@ def test_scores_of_extreme_maps_are_finite(pooling: str) -> None:
     rule = DecisionRule(score_pooling=pooling, score_scaling=Scaling(slope=1.5))  # type: ignore[arg-type]
     assert image_score(np.zeros((4, 4), np.float32), rule) == pytest.approx(0, abs=1e-6)
     assert image_score(np.ones((4, 4), np.float32), rule) == pytest.approx(1, abs=1e-6)
+
+
+# Maps of a whole grid of 8 x 6 pixels onto itself, in OpenCV's coordinates: 0, 0 is the centre of the first pixel.
+WHOLE_GRID = [
+    ("as it is", [[1, 0, 0], [0, 1, 0]]),
+    ("mirrored", [[-1, 0, 7], [0, 1, 0]]),
+    ("turned by half", [[-1, 0, 7], [0, -1, 5]]),
+    ("turned by a quarter and stretched", [[0, -8 / 6, 5 * 8 / 6 + 1 / 6], [6 / 8, 0, -1 / 8]]),
+]
+
+
+@pytest.mark.parametrize("matrix", [matrix for _, matrix in WHOLE_GRID], ids=[name for name, _ in WHOLE_GRID])
+@pytest.mark.parametrize(("width", "height"), [(8, 6), (80, 60), (800, 1200), (4, 2)])
+def test_a_copys_matrix_speaks_of_the_photos_own_pixels(matrix: list[list[float]], width: int, height: int) -> None:
+    everything = np.ones((6, 8), bool)
+    copy = Copy((everything, everything), np.array(matrix, np.float64), 1.0, 10)
+
+    described = describe_copy(copy, np.zeros((6, 8), np.float32), width, height)
+
+    # What turns the whole grid turns the whole photo: corners of the photo, half a pixel outside of the outermost
+    # centres, go to corners.
+    corners = np.array([[x, y] for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5)])
+    moved = np.column_stack([corners, np.ones(4)]) @ np.array(described.matrix).T
+    assert sorted(map(tuple, moved.round(6) + 0.0)) == sorted(map(tuple, corners))

@@ -16,6 +16,7 @@ from boxpromptiml.model_config import DecisionRule, ModelConfig
 from boxpromptiml.models import packaged_root
 from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime import Localizer
+from boxpromptiml.runtime.sessions import choose
 
 
 @pytest.fixture
@@ -52,6 +53,25 @@ def test_another_rule_of_the_score_makes_another_model(model: Path, changed: dic
 
 def test_the_network_file_itself_may_be_named(model: Path) -> None:
     assert Localizer.load(model / "model.onnx").folder == model
+
+
+def test_the_environment_may_name_the_network_file_itself(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    """As an argument does: what is named is what is opened."""
+    monkeypatch.setenv("BOXPROMPTIML_MODEL", str(model / "model.onnx"))
+    assert Localizer.load().folder == model
+    monkeypatch.setenv("BOXPROMPTIML_MODEL", str(model / "model-int8.onnx"))
+    for named in (None, model / "model-int8.onnx"):
+        with pytest.raises(
+            ModelError, match=r"no model-int8\.onnx there; run  boxpromptiml export .* --precision int8"
+        ):
+            Localizer.load(named)
+
+    (model / "model-fp16.onnx").write_bytes((model / "model.onnx").read_bytes())
+    monkeypatch.setenv("BOXPROMPTIML_MODEL", str(model / "model-fp16.onnx"))
+    for named in (None, model / "model-fp16.onnx"):
+        with pytest.raises(ModelError, match=r"model-fp16\.onnx: is fp32 inside, not fp16 as its name says"):
+            Localizer.load(named)
+    assert Localizer.load(precision="fp32").choice.precision == "fp32"  # what is asked for wins
 
 
 def test_weights_need_not_be_there(model: Path) -> None:
@@ -156,3 +176,28 @@ def test_the_environment_names_the_default_model(monkeypatch: pytest.MonkeyPatch
 def test_threads_must_be_positive(model: Path, threads: int) -> None:
     with pytest.raises(ModelError, match="threads must be at least 1"):
         Localizer.load(model, threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("installed", "precision", "remedy"),
+    [
+        (("onnxruntime", "openvino", "torch"), "fp16", r"no model-fp16\.onnx there; run  .* --precision fp16$"),
+        (("onnxruntime", "openvino", "torch"), "bf16", r"no model-bf16\.xml there; run  .* --format openvino --prec"),
+        (("onnxruntime", "torch"), "bf16", r"no model-bf16\.pt2 there; run  .* --format torch --precision bf16$"),
+        (("onnxruntime",), "bf16", r"no model-bf16\.xml there; run  .* --format openvino --precision bf16$"),
+        (("onnxruntime", "torch"), "int8", r"no model-int8\.onnx there; run  .* --precision int8 --calibrate DATASET$"),
+    ],
+)
+def test_the_remedy_is_a_file_that_can_be_made(
+    monkeypatch: pytest.MonkeyPatch, model: Path, installed: tuple[str, ...], precision: str, remedy: str
+) -> None:
+    """ONNX Runtime knows no bf16, torch no int8."""
+    monkeypatch.setattr("boxpromptiml.runtime.sessions.find_spec", lambda name: name in installed or None)
+
+    with pytest.raises(ModelError, match=remedy):
+        choose(model, precision=precision)
+
+
+def test_there_is_no_int8_on_cuda(model: Path) -> None:
+    with pytest.raises(ModelError, match=r"^there are no int8 files for cuda; choose another precision or device$"):
+        choose(model, precision="int8", device="cuda")

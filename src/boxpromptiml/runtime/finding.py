@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.models import DEFAULT_NAME, NAMES, hub_folder, is_hub_id, packaged_folder, packaged_names
-from boxpromptiml.runtime.card import parse_name
+from boxpromptiml.runtime.card import FileFormat, Precision, parse_name
 
 _VARIABLE = "BOXPROMPTIML_MODEL"
+
+
+class FoundModel(NamedTuple):
+    """What a name stands for.
+
+    Attributes:
+        folder: the model folder.
+        file: format and precision of the runtime file that was named; None: the folder was. It need not be there.
+    """
+
+    folder: Path
+    file: tuple[FileFormat, Precision] | None
 
 
 def is_there_a_model(model: str | Path | None) -> bool:
@@ -30,6 +43,11 @@ def find_model(model: str | Path | None = None) -> Path:
         ModelError: there is no such model.
         MissingExtraError: a hub id without huggingface_hub.
     """
+    return resolve_model(model).folder
+
+
+def resolve_model(model: str | Path | None = None) -> FoundModel:
+    """As `find_model`, with the runtime file where one was named, by `model` or by the environment variable."""
     if not is_there_a_model(model):
         raise ModelError(
             f"no model: this version of the package comes without one; give --model FOLDER or set {_VARIABLE}; "
@@ -37,13 +55,13 @@ def find_model(model: str | Path | None = None) -> Path:
         )
     chosen = model or os.environ.get(_VARIABLE) or DEFAULT_NAME
     if isinstance(chosen, str) and chosen in NAMES:
-        return packaged_folder(chosen)
-    folder = Path(chosen)
-    if parse_name(folder.name) is not None and not folder.is_dir():
-        folder = folder.parent
+        return FoundModel(packaged_folder(chosen), None)
+    path = Path(chosen)
+    file = None if path.is_dir() else parse_name(path.name)
+    folder = path if file is None else path.parent
     if folder.is_dir():
-        return folder
+        return FoundModel(folder, file)
     if isinstance(chosen, str) and is_hub_id(chosen):
-        return hub_folder(chosen)
+        return FoundModel(hub_folder(chosen), None)
     names = ", ".join(packaged_names()) or "none"
     raise ModelError(f"{chosen}: no such model folder (packaged models: {names}); `boxpromptiml train` makes one")

@@ -17,8 +17,8 @@ from boxpromptiml.images import DEFAULT_MAX_PIXELS, picture_pixels, read_image_f
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed, PhotoLike
-from boxpromptiml.runtime.card import file_name, parse_name
-from boxpromptiml.runtime.finding import find_model
+from boxpromptiml.runtime.card import file_name
+from boxpromptiml.runtime.finding import resolve_model
 from boxpromptiml.runtime.finishing import finish, finish_all
 from boxpromptiml.runtime.identity import model_id
 from boxpromptiml.runtime.inference import averaged, in_batches, run_checked
@@ -85,8 +85,7 @@ class Localizer:
                 such runtime or device.
             MissingExtraError: the runtime's package is not installed.
         """
-        folder = find_model(model)
-        named = parse_name(Path(model).name) if model is not None and not Path(model).is_dir() else None
+        folder, named = resolve_model(model)
         if named is not None:
             runtime = named[0] if runtime == "auto" else runtime
             precision = named[1] if precision is None else precision

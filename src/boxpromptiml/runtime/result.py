@@ -53,7 +53,8 @@ class LocalizedCopy:
     Attributes:
         boxes: bounding boxes of the two parts in the upright image, half-open pixels.
         pasted: which of them the map says was pasted, 0 or 1; None: it could be either, and both are marked.
-        matrix: affine map from the first part to the second: two rows of three, pixels of the upright image.
+        matrix: affine map from the first part to the second: two rows of three, pixels of the upright image, whose
+            centres are at whole numbers (that of the first one is 0, 0).
         similarity: median correlation of the two, in [0, 1].
         matches: keypoints that both have.
     """
@@ -161,10 +162,9 @@ def describe_copy(copy: Copy, values: NDArray[np.float32], width: int, height: i
     """A copy in an image of width x height pixels, of which `values` is the map, in the image's own pixels."""
     rows, columns = copy.parts[0].shape
     x, y = width / columns, height / rows
-    matrix = [
-        [float(copy.matrix[0, 0]), float(copy.matrix[0, 1] * x / y), float(copy.matrix[0, 2] * x)],
-        [float(copy.matrix[1, 0] * y / x), float(copy.matrix[1, 1]), float(copy.matrix[1, 2] * y)],
-    ]
+    # Pixels have whole numbers at their centres: what is scaled by its corners lies half a pixel off on either grid.
+    grid = np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])
+    matrix: list[list[float]] = (grid[:2] @ np.vstack([copy.matrix, [0, 0, 1]]) @ np.linalg.inv(grid)).tolist()
     first, second = (_native_box(part, x, y, width, height) for part in copy.parts)
     return LocalizedCopy((first, second), pasted_part(values, copy), matrix, copy.similarity, copy.matches)
 

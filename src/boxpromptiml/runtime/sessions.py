@@ -20,8 +20,12 @@ from boxpromptiml.runtime.card import FORMATS, PRECISIONS, Card, FileFormat, Pre
 RuntimeName = Literal["auto", "onnx", "openvino", "torch", "torch-compile"]
 RUNTIME_NAMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 
-# Import names of what a format's runtime needs.
-_PACKAGES: dict[FileFormat, str] = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+# Import names of what a runtime needs.
+_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch", "torch-compile": "torch"}
+# What ``auto`` chooses from.
+_AUTOMATIC: dict[str, tuple[FileFormat, ...]] = {"cpu": FORMATS, "cuda": ("torch",), "gpu": ("openvino",)}
+# Files that no export makes.
+_IMPOSSIBLE = frozenset({("onnx", "bf16"), ("torch", "int8"), ("torch-compile", "int8")})
 
 
 class Session(Protocol):
@@ -81,12 +85,12 @@ def choose(
         ModelError: an unknown name, a device that the runtime does not run on, or no such file in the folder.
     """
     _check_names(runtime, precision, threads, device)
-    if runtime != "auto":
-        wanted = list(_candidates([runtime], precision))
-    elif device == "cpu":
-        wanted = list(_candidates([form for form in FORMATS if form == "onnx" or _installed(form)], precision))
-    else:
-        wanted = list(_candidates(["torch" if device == "cuda" else "openvino"], precision))
+    names: Sequence[str] = [runtime] if runtime != "auto" else _AUTOMATIC[device]
+    possible = list(_candidates(names, precision))
+    if not possible:
+        raise ModelError(f"there are no {precision} files for {device}; choose another precision or device")
+    # Where none of them is installed, the error names the first: by its file, or by what to install.
+    wanted = [one for one in possible if _installed(one[0])] or possible
     for name, level in wanted:
         choice = Choice(name, level, threads or usable_cores(), device)
         if (folder / file_name(choice.format, level)).is_file():
@@ -135,7 +139,7 @@ def _candidates(names: Sequence[str], precision: str | None) -> Iterator[tuple[R
     for level in PRECISIONS:
         if precision in (None, level):
             for name in RUNTIME_NAMES:
-                if name in names:
+                if name in names and (name, level) not in _IMPOSSIBLE:
                     yield name, level
 
 
@@ -146,7 +150,7 @@ def _check_names(runtime: str, precision: str | None, threads: int | None, devic
         raise ModelError(f"unknown runtime {runtime!r}; there are {', '.join(RUNTIME_NAMES)}")
     if precision is not None and precision not in PRECISIONS:
         raise ModelError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-    if (runtime, precision) in {("onnx", "bf16"), ("torch", "int8"), ("torch-compile", "int8")}:
+    if (runtime, precision) in _IMPOSSIBLE:
         raise ModelError(f"there are no {precision} files for runtime {runtime}; choose another runtime or precision")
     homes = {"cpu": RUNTIME_NAMES, "cuda": ("auto", "torch", "torch-compile"), "gpu": ("auto", "openvino")}
     if device not in homes:
@@ -155,5 +159,5 @@ def _check_names(runtime: str, precision: str | None, threads: int | None, devic
         raise ModelError(f"runtime {runtime} does not run on {device}; use {' or '.join(homes[device][1:])}")
 
 
-def _installed(form: FileFormat) -> bool:
-    return find_spec(_PACKAGES[form]) is not None
+def _installed(name: RuntimeName) -> bool:
+    return find_spec(_PACKAGES[name]) is not None
