@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from boxpromptiml.bench import Timing
+from boxpromptiml.bench.tables import PlainTable
+from boxpromptiml.cli.bench import print_tables
 from boxpromptiml.cli.main import app
 from boxpromptiml.errors import BoxPromptError
 
@@ -30,6 +33,8 @@ def test_latency_tables_and_json(red_model: Path, tmp_path: Path) -> None:
     printed = run("latency", red_model, *QUICK, "--runtime", "onnx", "--json", out)
     for word in ("onnx", "TruFor", "published [1]", "multiply-adds", "arxiv.org", "decode", "where the time goes"):
         assert word in printed
+    (row,) = [line for line in printed.splitlines() if line.split()[:1] == ["onnx"]]
+    assert len(row.split()) == 12
     (cell,) = json.loads(out.read_text())["cells"]
     assert (cell["batch"], cell["processes"]) == (1, 1)
     assert cell["network"]["median_ms"] <= cell["network"]["p95_ms"] <= cell["network"]["p99_ms"]
@@ -68,6 +73,45 @@ def test_markdown_without_peers(red_model: Path) -> None:
 def test_a_cell_that_fails_is_said_and_ends_with_1(red_model: Path) -> None:
     printed = run("latency", red_model, *QUICK, "--runtime", "onnx,torch", "--no-peers", code=1)
     assert "failed" in printed
+
+
+# As wide as figures of slow networks are.
+WIDE = PlainTable(
+    "latency",
+    ("model", "runtime", "threads", "file MB", "cold s", "ms", "p95", "p99", "GFLOP/s", "% of peak", "peak MB"),
+    [
+        ("small", "onnx", "1", "26.3", "11.25", "1187", "1289", "1301", "107", "55", "1213 + 512 GPU"),
+        ("a-model-with-a-long-name", "torch-compile-bf16", "16", "26.3", "failed", *["-"] * 6),
+    ],
+    (0, 1),
+)
+
+
+def printed_rows(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """The words of each line below the heads."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    return [line.split() for line in plain.split("\u2500")[-1].splitlines() if line.strip()]
+
+
+def test_files_and_pipes_get_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    print_tables([WIDE], [])
+    assert printed_rows(capsys) == [" ".join(row).split() for row in WIDE.rows]
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80, 100, 120, 140, 200])
+def test_a_terminal_gets_whole_numbers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """Words may be folded where it is narrow; of 1289 cut in two the first line would say 128."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_tables([WIDE], [])
+    first, second, *folded = printed_rows(capsys)
+    assert first == " ".join(WIDE.rows[0]).split()
+    assert second[2:] == list(WIDE.rows[1][2:])
+    names = [second[:2], *folded]
+    assert "".join(line[0] for line in names) == "a-model-with-a-long-name"
+    assert "".join(line[1] for line in names if len(line) > 1) == "torch-compile-bf16"
 
 
 @pytest.mark.parametrize(

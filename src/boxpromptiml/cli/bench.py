@@ -11,6 +11,8 @@ import typer
 from boxpromptiml.cli.network import MODEL_HELP
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from boxpromptiml.bench import SpeedResult
     from boxpromptiml.bench.tables import PlainTable
 
@@ -57,6 +59,9 @@ Json = Annotated[
     ),
 ]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
+
+# Ways to fit a table to a terminal, the first that does is taken: space beside cells, and the widest column of words.
+_FITTING = ((1, None), (1, 32), (1, 24), (1, 16), (0, 24), (0, 16))
 
 
 def register(app: typer.Typer) -> None:
@@ -193,7 +198,7 @@ def _partial(json_file: Path | None) -> Path | None:
 def _show(
     result: SpeedResult, tables: Sequence[PlainTable], json_file: Path | None, state: Path | None, as_markdown: bool
 ) -> None:
-    from boxpromptiml.bench.tables import markdown
+    from boxpromptiml.bench.tables import markdown, notes
     from boxpromptiml.files import write_json
 
     if json_file is not None:
@@ -203,25 +208,40 @@ def _show(
     if as_markdown:
         print(markdown(tables, result))
     else:
-        _print(tables, result)
+        print_tables(tables, notes(result))
     if result.failed:
         raise typer.Exit(1)
 
 
-def _print(tables: Sequence[PlainTable], result: SpeedResult) -> None:
-    from rich.box import SIMPLE_HEAD
+def print_tables(tables: Sequence[PlainTable], notes: Sequence[str]) -> None:
+    """Print tables, and what must be said of them. A number is never cut in two: 1289 would be read as 128."""
     from rich.console import Console
+
+    from boxpromptiml.cli.tables import table_console
+
+    console = table_console()
+    unlimited = Console(width=10_000, markup=False)
+    for plain in tables:
+        for padding, widest in _FITTING:
+            table = _drawn(plain, padding, widest)
+            if unlimited.measure(table).maximum <= console.width:
+                break
+        unlimited.print(table)  # a terminal that is too narrow even so breaks the lines itself
+    for line in notes:
+        console.print(line, highlight=False, markup=False)
+
+
+def _drawn(plain: PlainTable, padding: int, widest: int | None) -> Table:
+    """A table; with a widest column, words are folded there, and heads have one word a line."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from boxpromptiml.bench.tables import notes
-
-    console = Console(markup=False)
-    for plain in tables:
-        table = Table(title=plain.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for place, column in enumerate(plain.columns):
-            table.add_column(column, justify="left" if place in plain.words else "right", overflow="fold")
-        for row in plain.rows:
-            table.add_row(*row)
-        console.print(table)
-    for line in notes(result):
-        console.print(line, highlight=False, markup=False)
+    table = Table(title=plain.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, padding))
+    for place, column in enumerate(plain.columns):
+        if place in plain.words:
+            table.add_column(column, overflow="fold", max_width=widest)
+        else:
+            table.add_column(column if widest is None else column.replace(" ", "\n"), justify="right")
+    for row in plain.rows:
+        table.add_row(*row)
+    return table
