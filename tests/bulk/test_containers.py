@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,16 @@ def test_what_a_damaged_archive_has_lost_is_said(tmp_path: Path, cut: int) -> No
         assert last.name == str(tmp_path / name)
         with pytest.raises(ImageError, match="damaged or truncated archive: images behind the damage are missing"):
             last.read()
+
+
+def test_a_container_that_cannot_be_read_here_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as by a worker on a machine where a package is missing."""
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+
+    (image,) = read_source(Source("tar", "s3://bucket/a.tar", "a"))
+
+    with pytest.raises(ImageError, match=r"^s3://bucket/a.tar: fsspec is not installed: run  pip install"):
+        image.read()
 
 
 def test_an_archive_of_a_store_is_streamed() -> None:
@@ -168,14 +179,14 @@ def test_columns_that_are_not_there(tmp_path: Path, columns: Columns, message: s
 def test_lists_and_manifests_stand_for_what_they_name(tmp_path: Path) -> None:
     folder = tmp_path / "lists"
     folder.mkdir()
-    (folder / "a.txt").write_text("x.jpg\r\n\n/abs/y.jpg\ns3://bucket/z.jpg\nshard.tar\nx.jpg\n")
+    (folder / "a.txt").write_text("x.jpg\r\n\n/abs/y.jpg\nmemory://bucket/z.jpg\nshard.tar\nx.jpg\n")
     lines = [{"image": "Tp/a.jpg", "width": 3, "label": "tampered"}, {"image": "x.jpg"}]
     (folder / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     assert list(expand_inputs([str(folder / "a.txt"), str(folder / "m.jsonl")])) == [
         Source("image", f"{folder}/x.jpg", "x"),
         Source("image", "/abs/y.jpg", "y"),
-        Source("image", "s3://bucket/z.jpg", "z"),
+        Source("image", "memory://bucket/z.jpg", "z"),
         Source("tar", f"{folder}/shard.tar", "shard"),
         Source("image", f"{folder}/Tp/a.jpg", "a"),
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from boxpromptiml.bulk import LeftOut
 from boxpromptiml.bulk.results import ResultsFile, Summary
 from boxpromptiml.errors import BoxPromptError
 
@@ -190,7 +191,7 @@ def test_pictures_that_a_killed_run_left_without_a_line_are_in_nobodys_way(tmp_p
 
 
 def test_summary_counts() -> None:
-    summary = Summary(seconds=2.0, unread=Counter({".heic": 2}))
+    summary = Summary(seconds=2.0, left_out=LeftOut(Counter({".heic": 2}), results=3))
     summary.add({"verdict": "tampered"}, skipped=False)
     summary.add({"verdict": "tampered"}, skipped=True)
     summary.add({"error": "x"}, skipped=False)
@@ -204,4 +205,5 @@ def test_summary_counts() -> None:
         "seconds": 2.0,
         "images_per_second": 1.5,
         "unread": {".heic": 2},
+        "left_out": {"results": 3, "masks": 0, "datasets": 0},
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from fsspec.registry import known_implementations
 
 from boxpromptiml.errors import ImageError
-from boxpromptiml.storage import OutputFolder, StorageError
+from boxpromptiml.storage import MissingDriverError, OutputFolder, StorageError, check_driver
 from boxpromptiml.storage import locations as storage
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -60,20 +62,47 @@ def test_names_in_containers_are_relative_to_these(container: str, name: str, ex
     assert storage.joined(storage.folder_of(container), name) == expected
 
 
-def test_walks_folders_and_stores_alike(tmp_path: Path, memory: Any) -> None:
+def test_lists_folders_and_stores_alike(tmp_path: Path, memory: Any) -> None:
     for name in ("b/c.jpg", "b.jpg", "a.png", "b/.hidden.jpg", ".cache/x.jpg", "b/notes.txt", "b-.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(PNG)
         memory.pipe_file(f"/store/{name}", PNG)
 
-    here = [Path(name).relative_to(tmp_path).as_posix() for name in storage.walk(str(tmp_path), {".jpg", ".png"})]
-    there = list(storage.walk("memory://store/", {".jpg", ".png"}))
+    here, there = storage.entries(str(tmp_path)), storage.entries("memory://store/")
 
-    assert here == ["a.png", "b/c.jpg", "b-.jpg", "b.jpg"]
-    assert there == [f"memory://store/{name}" for name in here]
+    assert (
+        here
+        == there
+        == [("a.png", False, False), ("b", True, False), ("b-.jpg", False, False), ("b.jpg", False, False)]
+    )
+    assert storage.entries(str(tmp_path / "nowhere")) == []
     assert storage.matches("memory://store/*.jpg") == ["memory:///store/b-.jpg", "memory:///store/b.jpg"]
-    assert storage.read_image_bytes(there[0]) == PNG
+    assert storage.read_image_bytes("memory://store/a.png") == PNG
     assert storage.read_image_bytes(f"file://{tmp_path}/a.png") == PNG
+
+
+def test_links_to_folders_are_told_from_folders(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+
+    assert storage.entries(str(tmp_path)) == [
+        ("broken", False, True),
+        ("circle", False, True),
+        ("link", True, True),
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbidden(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", forbidden)
+
+    assert storage.entries(str(tmp_path)) == []
+    assert f"{tmp_path}: cannot be read: Permission denied; its files are left out" in caplog.text
 
 
 def test_a_web_server(web: Any) -> None:
@@ -113,15 +142,49 @@ def test_servers_that_stay_away_are_named(web: Any) -> None:
     ("name", "message"),
     [
         ("nosuch://bucket/a.jpg", "nosuch://: Protocol not known: nosuch"),
-        (
-            "dropbox://folder/a.jpg",
-            "dropbox://: .*requires .*dropbox",
-        ),  # known to fsspec, a package that nobody here has
+        # Known to fsspec, packages that nobody here has.
+        ("dropbox://folder/a.jpg", "dropbox:// needs dropboxdrivefs: run  pip install dropboxdrivefs"),
+        ("oci://bucket/a.jpg", "oci:// needs ocifs: run  pip install ocifs"),
     ],
 )
 def test_missing_drivers_are_named(name: str, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         storage.read_image_bytes(name)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a kind of URL, ``lake://``, known to fsspec, read by a class that is named."""
+
+    def make(name: str) -> None:
+        monkeypatch.setitem(known_implementations, "lake", {"class": name, "err": "Install aiolake to read lakes"})
+
+    return make
+
+
+def test_a_missing_driver_is_an_error_with_the_command_that_brings_it(known: Callable[[str], None]) -> None:
+    known("lakefs_driver.LakeFileSystem")
+
+    with pytest.raises(MissingDriverError, match=r"^lake:// needs lakefs_driver: run  pip install lakefs_driver$"):
+        check_driver("lake://bucket/a.tar")
+
+
+def test_what_the_own_drivers_of_fsspec_need_they_say(known: Callable[[str], None]) -> None:
+    known("fsspec.implementations.lake.LakeFileSystem")
+
+    with pytest.raises(MissingDriverError, match=r"^lake:// needs more packages: Install aiolake to read lakes$"):
+        check_driver("lake://bucket/a.tar")
+
+
+def test_a_driver_that_is_there_but_broken_is_not_to_be_installed_again(
+    known: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "lakefs_driver.py").write_text("import a_package_of_its_own\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    known("lakefs_driver.LakeFileSystem")
+
+    with pytest.raises(MissingDriverError, match=r"lakefs_driver, which is installed but .*'a_package_of_its_own'"):
+        check_driver("lake://bucket/a.tar")
 
 
 @pytest.mark.parametrize("place", ["local", "memory"])

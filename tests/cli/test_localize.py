@@ -158,6 +158,57 @@ def test_files_in_formats_that_are_not_read_are_told_of(
     assert nothing.stderr.strip() == f"error: {photos / 'only'}: no images there that are read, only 1 .heic"
 
 
+@pytest.mark.parametrize("table", [False, True])
+def test_results_of_earlier_runs_and_true_masks_are_left_out_and_told_of(
+    boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path, table: bool
+) -> None:
+    """They look like photographs, and would be analysed as such."""
+    for part, name in (("Tp", "red.jpg"), ("Gt", "red.png"), ("Gt", "other.png")):
+        (photos / "casia" / part).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 60)).save(photos / "casia" / part / name)
+    options = ("-m", red_model, "--format", "parquet" if table else "files")
+
+    boxpromptiml("localize", photos / "sub", "-o", photos / "found", "-m", red_model)
+    told = boxpromptiml("localize", photos, "-o", tmp_path / "told", *options)
+    counted = boxpromptiml("localize", photos, "-o", tmp_path / "counted", *options, "--json")
+    named = boxpromptiml("localize", photos / "casia" / "Gt", "-o", tmp_path / "named", *options)
+
+    assert "3 images: " in told.stdout
+    assert told.stdout.splitlines()[-1] == "left out: 3 results of earlier runs, 2 masks in Gt/"
+    assert json.loads(counted.stdout)["left_out"] == {"results": 3, "masks": 2, "datasets": 0}
+    assert "2 images: " in named.stdout
+    assert "left out" not in named.stdout
+
+
+def test_a_dataset_is_looked_at_by_its_manifest(
+    boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    """Its folder holds masks, and often none of its images."""
+    boxpromptiml("import", photos, "-o", "d")
+
+    refused = boxpromptiml("localize", "d", "-o", "out", "-m", red_model)
+    manifest, localize = refused.stderr.split("  boxpromptiml ")[1].split("; boxpromptiml ")
+    boxpromptiml(*manifest.split())
+    done = boxpromptiml(*localize.split(), "-m", red_model)
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: d: is a dataset, and masks are no photographs; ")
+    assert done.returncode == 0
+    assert [line["image"] for line in lines(tmp_path / "OUT")] == ["photos/grey.png", "photos/sub/red.png"]
+
+
+def test_an_archive_at_a_url_without_a_driver_is_one_error_and_not_damage(
+    boxpromptiml: Command, red_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+
+    done = boxpromptiml("localize", "s3://bucket/x.tar", "-o", "out", "-m", red_model)
+
+    assert done.returncode == 2
+    assert done.stderr == "error: fsspec is not installed: run  pip install 'boxpromptiml[bulk]'\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_photos_that_the_network_was_shown_shrunk_are_counted(
     boxpromptiml: Command, make_red_model: Callable[..., Path], photos: Path, tmp_path: Path
 ) -> None:

@@ -1,7 +1,8 @@
 """Bulk runs over many images."""
 
 from boxpromptiml.bulk.containers import Columns, InputImage, read_source
-from boxpromptiml.bulk.inputs import InputError, Source, expand_inputs, unread_text
+from boxpromptiml.bulk.folders import LeftOut
+from boxpromptiml.bulk.inputs import InputError, Source, expand_inputs
 from boxpromptiml.bulk.local import Outputs, localize_images
 from boxpromptiml.bulk.operator import Failed, Operator
 from boxpromptiml.bulk.results import ResultsFile, Summary
@@ -14,6 +15,7 @@ __all__ = [
     "Failed",
     "InputError",
     "InputImage",
+    "LeftOut",
     "Operator",
     "OutputFolder",
     "Outputs",
@@ -27,5 +29,4 @@ __all__ = [
     "localize_images",
     "prepare_table",
     "read_source",
-    "unread_text",
 ]

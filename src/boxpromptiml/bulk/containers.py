@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from boxpromptiml import storage
 from boxpromptiml.bulk.inputs import InputError, Source
-from boxpromptiml.errors import ImageError, MissingExtraError
+from boxpromptiml.errors import BoxPromptError, ImageError, MissingExtraError
 from boxpromptiml.images import IMAGE_SUFFIXES
 
 # Where a table's images are looked for, unless a column is named: bytes first, then paths.
@@ -117,7 +117,8 @@ def _members(source: Source, base: str) -> Iterator[InputImage]:
 
 
 def _broken(source: Source, what: str, error: Exception) -> InputImage:
-    reason = str(error).removeprefix(f"{source.name}: ") if isinstance(error, storage.StorageError) else None
+    # Ours say what is wrong themselves, such as a package that is missing where the worker runs.
+    reason = str(error).removeprefix(f"{source.name}: ") if isinstance(error, BoxPromptError) else None
     text = reason or f"damaged or truncated {what}: images behind the damage are missing ({storage.one_line(error)})"
     return InputImage(source.name, source.relative, error=text)
 

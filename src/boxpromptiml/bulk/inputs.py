@@ -8,13 +8,14 @@ import io
 import json
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from boxpromptiml import storage
-from boxpromptiml.bulk.names import is_result
+from boxpromptiml.bulk.folders import LeftOut, files_below
+from boxpromptiml.bulk.names import RESULTS_NAME, RUN_NAME, is_result
+from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
@@ -56,53 +57,56 @@ def expand_inputs(
     *,
     out: str | None = None,
     lines: Iterable[str] | None = None,
-    unread: Counter[str] | None = None,
+    left_out: LeftOut | None = None,
 ) -> Iterator[Source]:
     """Stream files, folders (recursively), globs, lists, archives, tables and ``-`` as sources: in order, each once.
 
     A file that is named is taken whatever its suffix; if it is no image, it costs an error line. Folders give their
-    files with an image suffix, sorted, hidden ones left out; a folder without any gives its archives and tables. A
-    list (``.txt``, ``.lst``: a path or URL a line; ``.jsonl``: a manifest) stands for what it names, relative to its
-    own folder. Any of them may be a URL that fsspec reads. Names are not held in memory: they are told apart in a
-    database on disk.
+    files with an image suffix, sorted, but for hidden ones, results of earlier runs, true masks and datasets (see
+    `files_below`); a folder without any gives its archives and tables. A list (``.txt``, ``.lst``: a path or URL a
+    line; ``.jsonl``: a manifest) stands for what it names, relative to its own folder. Any of them may be a URL that
+    fsspec reads. Names are not held in memory: they are told apart in a database on disk.
 
     Args:
         inputs: what the user named.
-        out: output folder or URL; files below it are results of an earlier run and are left out of folders and globs.
-            Where it is the folder of the inputs itself, the pictures' folders and the table's parts in it are.
+        out: output folder or URL; what an earlier run has written there is left out of globs, too, which otherwise
+            give all that they lead to.
         lines: where ``-`` reads one path a line; a path there that leads nowhere is kept, and costs an error line.
-        unread: counts, by suffix, the files in folders that are left out as their formats are not read (HEIC, raw ...).
+        left_out: counts what is not looked at.
 
     Raises:
-        InputError: a name that leads nowhere, a folder, glob or list without images, or no input at all.
-        StorageError: a URL that cannot be reached.
+        InputError: a name that leads nowhere, a folder, glob or list without images, a folder that is a dataset, or no
+            input at all.
+        StorageError: a URL that cannot be reached, or that needs a package which is not installed.
+        MissingExtraError: a URL, and fsspec is not installed.
     """
     if not inputs:
         raise InputError("no input: name files, folders, quoted globs, lists, or - for a list on standard input")
     seen = _Seen()
-    unread = Counter() if unread is None else unread
+    left_out = LeftOut() if left_out is None else left_out
     try:
         for name in inputs:
-            empty = True
-            for source in _from_lines(lines or ()) if name == "-" else _expanded(name, out, unread):
+            empty, here = True, LeftOut()
+            for source in _from_lines(lines or ()) if name == "-" else _expanded(name, out, here):
                 empty = False
                 if seen.is_new(source.name):
                     yield source
             if empty:
-                raise InputError(_nothing(name, unread))
+                raise InputError(_nothing(name, here))
+            left_out.add(here)
     finally:
         seen.close()
 
 
-def _nothing(name: str, unread: Counter[str]) -> str:
+def _nothing(name: str, left_out: LeftOut) -> str:
     if name == "-":
         return "standard input: no paths there"
-    return f"{name}: no images there" + (f" that are read, only {unread_text(unread)}" if unread else "")
-
-
-def unread_text(unread: Counter[str]) -> str:
-    """``2 .heic, 1 .gif``: how many files of which suffix, the most first."""
-    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items(), key=lambda item: (-item[1], item)))
+    text = f"{name}: no images there"
+    if unread := left_out.unread_text():
+        text += f" that are read, only {unread}"
+    if others := left_out.others_text():
+        text += f"{' and' if unread else ', only'} {others}; to have such a folder looked at, name it itself"
+    return text
 
 
 class _Seen:
@@ -124,18 +128,20 @@ class _Seen:
         self._database.close()
 
 
-def _expanded(name: str, out: str | None, unread: Counter[str]) -> Iterator[Source]:
+def _expanded(name: str, out: str | None, left_out: LeftOut) -> Iterator[Source]:
     is_url = storage.is_url(name)
+    if is_url:
+        storage.check_driver(name)  # or every image would be told of it
     if is_url and "*" in name:
-        yield from _from_glob_of_urls(name, out)
+        yield from _from_glob_of_urls(name, out, left_out)
     elif is_url and _kind(name) is not None:
         yield from _from_file(name)  # taken at its word: asking a store for every name would cost a round trip
     elif storage.is_folder(name):
-        yield from _from_folder(name, out, unread)
+        yield from _from_folder(name, left_out)
     elif storage.is_file(name):
         yield from _from_file(name)
     elif not is_url and glob.has_magic(name):
-        yield from _from_glob(name, out)
+        yield from _from_glob(name, out, left_out)
     else:
         raise InputError(f"{name}: no such file or folder")
 
@@ -159,20 +165,19 @@ def _from_file(name: str) -> Iterator[Source]:
         yield _source(name)
 
 
-def _from_folder(folder: str, out: str | None, unread: Counter[str]) -> Iterator[Source]:
+def _from_folder(folder: str, left_out: LeftOut) -> Iterator[Source]:
     root = folder if storage.is_url(folder) else str(storage.local_path(folder))
-    results = _Results(root, out)
+    if storage.is_file(f"{root.rstrip('/')}/{DATABASE}"):
+        here = "copy it to this machine, and " if storage.is_url(folder) else ""
+        raise InputError(
+            f"{folder}: is a dataset, and masks are no photographs; to look at the images that it lists, {here}run  "
+            f"boxpromptiml manifest {'COPY' if here else folder} -o m.jsonl; boxpromptiml localize m.jsonl --out OUT"
+        )
     for suffixes in (IMAGE_SUFFIXES | UNREAD_SUFFIXES, TAR_SUFFIXES | TABLE_SUFFIXES):
         empty = True
-        for name in storage.walk(root, suffixes):
-            inner = _below(name, root)
-            if inner in results:
-                continue
-            if (suffix := storage.suffix_of(name)) in UNREAD_SUFFIXES:
-                unread[suffix] += 1
-            else:
-                empty = False
-                yield _source(name, os.path.splitext(inner)[0])
+        for name in files_below(root, suffixes, left_out):
+            empty = False
+            yield _source(name, os.path.splitext(_below(name, root))[0])
         if not empty:
             break
 
@@ -183,21 +188,31 @@ def _below(name: str, root: str) -> str:
 
 
 class _Results:
-    """What an earlier run has left below a folder of inputs.
+    """What an earlier run has left in the output folder, of the files that a glob leads to.
 
     Args:
-        root: the folder of the inputs.
+        root: the folder of the glob.
         out: the output folder; None: there is none.
+        left_out: counts what was asked for and is there.
     """
 
-    def __init__(self, root: str, out: str | None) -> None:
+    def __init__(self, root: str, out: str | None, left_out: LeftOut) -> None:
         self._place = None if out is None else _place(root, out)
+        self._left_out = left_out
+        self._of_runs = (
+            {name: storage.is_file(f"{out.rstrip('/')}/{name}") for name in (RESULTS_NAME, RUN_NAME)}
+            if out is not None and self._place is not None
+            else {}
+        )
 
     def __contains__(self, inner: str) -> bool:
         """Whether a file, by its place below the folder, with forward slashes, is a result."""
-        if self._place is None:
+        if self._place is None or (self._place and not inner.startswith(f"{self._place}/")):
             return False
-        return inner.startswith(f"{self._place}/") if self._place else is_result(inner)
+        place = inner[len(self._place) :].lstrip("/")
+        found = is_result(place) and self._of_runs[RESULTS_NAME if "/" in place else RUN_NAME]
+        self._left_out.results += found
+        return found
 
 
 def _place(root: str, out: str) -> str | None:
@@ -213,9 +228,9 @@ def _place(root: str, out: str) -> str | None:
     return "" if results == folder else results.relative_to(folder).as_posix()
 
 
-def _from_glob(pattern: str, out: str | None) -> Iterator[Source]:
+def _from_glob(pattern: str, out: str | None, left_out: LeftOut) -> Iterator[Source]:
     root = _fixed_part(pattern)
-    results = _Results(str(root), out)
+    results = _Results(str(root), out, left_out)
     for match in sorted(glob.glob(pattern, recursive=True)):
         file = Path(match)
         inner = file.relative_to(root)
@@ -223,9 +238,9 @@ def _from_glob(pattern: str, out: str | None) -> Iterator[Source]:
             yield _source(str(file), inner.with_suffix("").as_posix())
 
 
-def _from_glob_of_urls(pattern: str, out: str | None) -> Iterator[Source]:
+def _from_glob_of_urls(pattern: str, out: str | None, left_out: LeftOut) -> Iterator[Source]:
     root = pattern[: pattern.index("*")].rpartition("/")[0]
-    results = _Results(root, out)
+    results = _Results(root, out, left_out)
     for name in storage.matches(pattern):
         if _below(_usual(name), _usual(root)) not in results:
             yield _source(name)
@@ -241,7 +256,20 @@ def _from_lines(lines: Iterable[str], folder: str = "") -> Iterator[Source]:
     for line in lines:
         text = line.rstrip("\r\n")
         if text.strip():
-            yield _source(storage.joined(folder, text))
+            name = storage.joined(folder, text)
+            if storage.is_url(name):
+                _check_driver(name)
+            yield _source(name)
+
+
+def _check_driver(url: str) -> None:
+    """As `storage.check_driver`; but a kind of URL that nobody knows costs its own line an error, as any wrong name."""
+    try:
+        storage.check_driver(url)
+    except storage.MissingDriverError:
+        raise
+    except storage.StorageError:
+        pass
 
 
 def _from_list(name: str) -> Iterator[Source]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+RESULTS_NAME = "results.jsonl"  # of a run into files; it is there before the first picture is
+RUN_NAME = "_run.json"  # of a run into a table; where it is, all of the plan is
 PICTURES = {"mask": "masks/{}.png", "heatmap": "heatmaps/{}.png", "overlay": "overlays/{}.jpg"}
 FOLDERS = frozenset(place.partition("/")[0] for place in PICTURES.values())
 _PART = re.compile(r"part-\d{6,}\.parquet")

@@ -15,7 +15,6 @@ from boxpromptiml.bulk.inputs import Source
 from boxpromptiml.bulk.names import part_name
 
 PLAN_FOLDER = "_plan"
-RUN_NAME = "_run.json"  # of a run into a table; where it is, all of the plan is
 _SHARDS_A_FILE = 1000
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from boxpromptiml.bulk.names import FOLDERS, PICTURES, is_result
-from boxpromptiml.bulk.plan import RUN_NAME
+from boxpromptiml.bulk.folders import LeftOut
+from boxpromptiml.bulk.names import FOLDERS, PICTURES, RESULTS_NAME, RUN_NAME, is_result
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import atomic_path, os_reason, try_lock
-
-RESULTS_NAME = "results.jsonl"
 
 _NAME_BYTES = 240  # of the 255 that a name may have: leaves room for the suffix
 
@@ -32,7 +29,7 @@ class Summary:
         failed: inputs that got an error line.
         skipped: inputs whose earlier result still holds.
         seconds: wall time.
-        unread: files in the folders of the inputs that were left out as their formats are not read, by suffix.
+        left_out: what the folders of the inputs hold and was not looked at.
         shrunk: images that the network was shown smaller than they are, and nothing else; None where it is not counted.
     """
 
@@ -41,7 +38,7 @@ class Summary:
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
-    unread: Counter[str] = field(default_factory=Counter)
+    left_out: LeftOut = field(default_factory=LeftOut)
     shrunk: int | None = None
 
     def add(self, line: dict[str, Any], *, skipped: bool) -> None:
@@ -65,7 +62,7 @@ class Summary:
             "skipped": self.skipped,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second, 3),
-            "unread": dict(self.unread),
+            **self.left_out.to_json(),
             **({} if self.shrunk is None else {"shrunk": self.shrunk}),
         }
 

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns
 from boxpromptiml.bulk.inputs import Source
-from boxpromptiml.bulk.names import is_part
-from boxpromptiml.bulk.plan import RUN_NAME, Plan, Shard, make_plan
-from boxpromptiml.bulk.results import RESULTS_NAME
+from boxpromptiml.bulk.names import RESULTS_NAME, RUN_NAME, is_part
+from boxpromptiml.bulk.plan import Plan, Shard, make_plan
 from boxpromptiml.bulk.shards import Job
 from boxpromptiml.bulk.table import Counts, part_counts
 from boxpromptiml.errors import BoxPromptError

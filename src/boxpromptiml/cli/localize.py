@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -41,8 +40,9 @@ def localize(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Image files, folders (searched recursively), quoted globs, lists (.txt, manifests .jsonl), archives "
-            "(.tar), tables (.parquet), URLs of any of these, or - for a list on stdin.",
+            help="Image files, folders (searched recursively; results of earlier runs, Gt/ beside Tp/ and datasets are "
+            "left out), quoted globs, lists (.txt, manifests .jsonl), archives (.tar), tables (.parquet), URLs of any "
+            "of these, or - for a list on stdin.",
             show_default=False,
         ),
     ],
@@ -152,7 +152,7 @@ def localize(
     import sys
     import warnings
 
-    from boxpromptiml.bulk import Columns, Outputs, TableOptions, expand_inputs
+    from boxpromptiml.bulk import Columns, LeftOut, Outputs, TableOptions, expand_inputs
     from boxpromptiml.runtime import Localizer
     from boxpromptiml.storage import is_url, local_path
 
@@ -184,8 +184,8 @@ def localize(
         "looks": looks,
     }
     max_pixels = int(max_megapixels * 1e6)
-    unread: Counter[str] = Counter()
-    sources = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None, unread=unread)
+    left_out = LeftOut()
+    sources = expand_inputs(inputs, out=out, lines=sys.stdin if "-" in inputs else None, left_out=left_out)
     if parquet:
         options = TableOptions(
             threshold=threshold,
@@ -202,13 +202,13 @@ def localize(
         )
         localizer = Localizer.load(model, threads=1, **network)  # to know it by its id; the workers have their own
         work = {"engine": engine.value, "cores": threads, "ray_address": ray_address}
-        failed = to_parquet(localizer, sources, unread, out, options, work, as_json)
+        failed = to_parquet(localizer, sources, left_out, out, options, work, as_json)
     else:
         listed = list(sources)
         failed = to_files(
             Localizer.load(model, threads=threads, **network),
             listed,
-            unread,
+            left_out,
             local_path(out),
             as_json,
             columns=columns,

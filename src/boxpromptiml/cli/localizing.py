@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from boxpromptiml.bulk import Outputs, Source, Summary, TableOptions
+    from boxpromptiml.bulk import LeftOut, Outputs, Source, Summary, TableOptions
     from boxpromptiml.runtime import Localizer
 
 _TABLE_LIMIT = 20  # more images than this: the summary alone
@@ -17,14 +16,14 @@ _TABLE_LIMIT = 20  # more images than this: the summary alone
 def to_files(
     localizer: Localizer,
     sources: list[Source],
-    unread: Counter[str],
+    left_out: LeftOut,
     out: Path,
     as_json: bool,
     *,
     outputs: Outputs,
     **options: Any,
 ) -> int:
-    """Write lines and pictures; returns how many images failed. `unread`: see `expand_inputs`, of these sources."""
+    """Write lines and pictures; returns how many images failed. `left_out`: see `expand_inputs`, of these sources."""
     import time
 
     from boxpromptiml.bulk import ResultsFile, Summary, localize_images
@@ -34,7 +33,7 @@ def to_files(
     total = len(sources) if all(source.kind == "image" for source in sources) else None
     few = total is not None and total <= _TABLE_LIMIT
     results = ResultsFile.open(out)
-    summary, shrunk = Summary(unread=unread), 0
+    summary, shrunk = Summary(left_out=left_out), 0
     shrinks = localizer.config.preprocessing.shrinks
     order: list[str] = []
     shown: list[dict[str, Any]] = []
@@ -63,13 +62,13 @@ def to_files(
 def to_parquet(
     localizer: Localizer,
     sources: Iterable[Source],
-    unread: Counter[str],
+    left_out: LeftOut,
     out: str,
     options: TableOptions,
     work: dict[str, Any],
     as_json: bool,
 ) -> int:
-    """Write a table in parts; returns how many images failed. `unread` is filled as the sources are drawn."""
+    """Write a table in parts; returns how many images failed. `left_out` is filled as the sources are drawn."""
     import time
 
     from boxpromptiml.bulk import OutputFolder, Summary, prepare_table
@@ -85,7 +84,7 @@ def to_parquet(
                 bar.update(task, advance=images, total=run.images)
     counts = run.counts
     summary = Summary(
-        counts.images, counts.tampered, counts.failed, run.done.images, time.perf_counter() - start, unread
+        counts.images, counts.tampered, counts.failed, run.done.images, time.perf_counter() - start, left_out
     )
     _report(summary, [], out, as_json)
     return summary.failed
@@ -96,8 +95,6 @@ def _report(summary: Summary, shown: list[dict[str, Any]], path: str, as_json: b
 
     from rich.console import Console
     from rich.table import Table
-
-    from boxpromptiml.bulk import unread_text
 
     if as_json:
         print(json.dumps({**summary.to_json(), "results": path}))
@@ -130,5 +127,7 @@ def _report(summary: Summary, shown: list[dict[str, Any]], path: str, as_json: b
     if summary.shrunk:
         seen = "1 image was" if summary.shrunk == 1 else f"{summary.shrunk} images were"
         console.print(f"{seen} looked at smaller than full size, which hides fine traces; --detail looks closer")
-    if summary.unread:
-        console.print(f"left out, as these formats are not read: {unread_text(summary.unread)}; convert them to PNG")
+    if unread := summary.left_out.unread_text():
+        console.print(f"left out, as these formats are not read: {unread}; convert them to PNG")
+    if others := summary.left_out.others_text():
+        console.print(f"left out: {others}")

@@ -1,8 +1,11 @@
 """Where bytes lie: local paths, URLs of whatever fsspec has a driver for, members of tar archives."""
 
 from boxpromptiml.storage.archives import Member, tar_members
+from boxpromptiml.storage.drivers import check_driver
+from boxpromptiml.storage.errors import MissingDriverError, StorageError, one_line
 from boxpromptiml.storage.locations import (
-    StorageError,
+    Entry,
+    entries,
     filesystem,
     folder_of,
     is_file,
@@ -11,21 +14,23 @@ from boxpromptiml.storage.locations import (
     joined,
     local_path,
     matches,
-    one_line,
     open_stream,
     read_bytes,
     read_image_bytes,
     retried,
     size_of,
     suffix_of,
-    walk,
 )
 from boxpromptiml.storage.output import OutputFolder
 
 __all__ = [
+    "Entry",
     "Member",
+    "MissingDriverError",
     "OutputFolder",
     "StorageError",
+    "check_driver",
+    "entries",
     "filesystem",
     "folder_of",
     "is_file",
@@ -42,5 +47,4 @@ __all__ = [
     "size_of",
     "suffix_of",
     "tar_members",
-    "walk",
 ]

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from boxpromptiml.errors import BoxPromptError, ImageError, MissingExtraError
-from boxpromptiml.images import iter_files, read_image_file
+from boxpromptiml.errors import BoxPromptError, ImageError
+from boxpromptiml.images import read_image_file
+from boxpromptiml.storage.drivers import driver_of, scheme_of
+from boxpromptiml.storage.errors import StorageError, one_line
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")  # two letters at the least: C:\ is a drive
+_log = logging.getLogger("boxpromptiml.storage")
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; doubled from one try to the next
 
 
-class StorageError(BoxPromptError):
-    """A URL that cannot be listed, read or written."""
+class Entry(NamedTuple):
+    """What lies in a folder under one name; of a link `is_folder` tells what it leads to."""
+
+    name: str
+    is_folder: bool
+    is_link: bool = False
 
 
 def is_url(name: str) -> bool:
@@ -56,12 +64,8 @@ def joined(folder: str, name: str) -> str:
 def _filesystem_of(scheme: str, process: int) -> Any:
     # One a process: drivers with threads of their own do not survive a fork.
     try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("fsspec", "bulk") from error
-    try:
         # Nothing is remembered between listings: a million names would stay in memory.
-        return fsspec.filesystem(scheme, use_listings_cache=False)
+        return driver_of(scheme)(use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise StorageError(f"{scheme}://: {one_line(error)}") from error
 
@@ -73,12 +77,7 @@ def filesystem(url: str) -> Any:
         MissingExtraError: fsspec is not installed.
         StorageError: no driver for the scheme, or the package that it needs is not installed.
     """
-    return _filesystem_of(url.split("::")[0].split("://")[0].lower(), os.getpid())
-
-
-def one_line(error: BaseException) -> str:
-    """What an exception says, as one line of bounded length."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return _filesystem_of(scheme_of(url), os.getpid())
 
 
 def read_image_bytes(name: str, base: str | Path = "") -> bytes:
@@ -185,26 +184,38 @@ def is_file(name: str) -> bool:
     return bool(_listed(name, lambda: filesystem(name).isfile(name)))
 
 
-def walk(folder: str, suffixes: Collection[str]) -> Iterator[str]:
-    """Names of the files below a folder with one of the suffixes, sorted, hidden ones left out.
+def entries(folder: str) -> list[Entry]:
+    """What lies right in a folder, sorted by name, hidden names left out.
 
-    Names begin with `folder` as it was given. The names of one folder are held at a time.
+    A local folder that is not there is empty; so is one that cannot be read, with a warning in the log.
+
+    Raises:
+        StorageError: a URL that cannot be listed.
     """
     if not is_url(folder):
-        for path in iter_files(local_path(folder), suffixes):
-            yield str(path)
-        return
-    root = folder.rstrip("/")
-    found: dict[str, bool] = {}
-    for entry in _listed(folder, lambda: filesystem(folder).ls(f"{root}/", detail=True)):
+        try:
+            with os.scandir(local_path(folder)) as found:
+                listed = [entry for entry in found if not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            _log.warning("%s: cannot be read: %s; its files are left out", folder, error.strerror or error)
+            return []
+        return sorted(Entry(entry.name, _holds(entry.is_dir), _holds(entry.is_symlink)) for entry in listed)
+    names: dict[str, bool] = {}
+    for entry in _listed(folder, lambda: filesystem(folder).ls(f"{folder.rstrip('/')}/", detail=True)):
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
         if name and not name.startswith("."):
-            found[name] = entry["type"] == "directory"
-    for name, deeper in sorted(found.items()):
-        if deeper:
-            yield from walk(f"{root}/{name}", suffixes)
-        elif suffix_of(name) in suffixes:
-            yield f"{root}/{name}"
+            names[name] = entry["type"] == "directory"
+    return [Entry(name, is_folder) for name, is_folder in sorted(names.items())]
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    # A link in a circle, or into a forbidden folder, has no answer and costs only itself.
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def matches(pattern: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import IO
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.files import atomic_path, os_reason, try_lock
 from boxpromptiml.storage import locations as storage
+from boxpromptiml.storage.errors import StorageError, one_line
 
 # What a local writer that was killed leaves behind (see `files.atomic_path`).
 _LEFTOVER = re.compile(r"^\.(part-\d{6}|shard-\d{6}|index|_run|_summary)-[0-9a-f]{16}\.(parquet|tar|jsonl?)$")
@@ -108,9 +109,7 @@ class OutputFolder:
             stream = (self._path / "_lock").open("ab")
         with stream:
             if not try_lock(stream):
-                raise storage.StorageError(
-                    f"{self.name}: another run is writing to this folder; wait for it or choose another"
-                )
+                raise StorageError(f"{self.name}: another run is writing to this folder; wait for it or choose another")
             self._sweep()
             try:
                 yield
@@ -131,5 +130,5 @@ class OutputFolder:
         except (OSError, NotImplementedError) as error:
             place = f"{self.name.rstrip('/')}/{name}" if name else self.name
             told = isinstance(error, OSError) and error.errno is not None
-            reason = os_reason(error) if told else storage.one_line(error)  # type: ignore[arg-type]
-            raise storage.StorageError(f"{place}: {reason}") from error
+            reason = os_reason(error) if told else one_line(error)  # type: ignore[arg-type]
+            raise StorageError(f"{place}: {reason}") from error
