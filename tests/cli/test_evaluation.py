@@ -299,8 +299,8 @@ def test_the_state_of_another_evaluation_is_refused(
         (["red", "small mask"], "1 file does not fit, the first: small mask/Tp/a.png: its mask"),
         (["red", "lists/missing.jsonl"], "lists/gone.png: no such file, though lists/missing.jsonl lists it"),
         (["red", "lists/no-mask.jsonl"], "lists/gone-mask.png: no such file"),
-        (["red", "lists/sizes.jsonl"], "Gt/a.png: the mask is 64 x 64 pixels, its image 32 x 32"),
-        (["red", "lists/malformed.jsonl"], "1 line is malformed, the first: lists/malformed.jsonl:1: "),
+        (["red", "lists/sizes.jsonl"], "is 64 x 64 pixels, "),
+        (["red", "lists/malformed.jsonl"], "1 line does not fit, the first: lists/malformed.jsonl:1: "),
         (["red", "lists/benco.json"], "gone.png"),
         (["red", "set", "--json", "set"], "set: is a folder"),
         (["red", "set", "--json", "file.txt/out.json"], "file.txt: not a folder"),
@@ -355,6 +355,63 @@ def test_bad_input_is_one_line(
     error = _error(["evaluate", *arguments], monkeypatch, capsys)
     assert message in error
     assert "boxpromptiml-" not in error  # no temporary folder
+
+
+@pytest.mark.parametrize("verb", [["evaluate"], ["robustness", "--out", "out"]])
+@pytest.mark.parametrize(
+    ("source", "problem", "remedy"),
+    [
+        ("empty", "empty: no images in it; give a folder with Tp/", "import empty -o DATASET --format FORMAT"),
+        ("coco.json", "a.png: images[0]", "import coco.json -o DATASET --images FOLDER"),
+        ("yolo", "yolo: holds a.txt, which looks like labels", "import yolo -o DATASET --format yolo"),
+        ("coco", "coco: holds boxes.json, annotations of the format coco", "give coco/boxes.json"),
+    ],
+)
+def test_options_that_only_an_import_has_are_those_of_an_import(
+    folders: Path,
+    make_red_model: Callable[..., Path],
+    verb: list[str],
+    source: str,
+    problem: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The readers of foreign data sets speak of --format and --images, which an evaluation has not."""
+    monkeypatch.chdir(folders.parent)
+    make_red_model(Path("red"))
+    for name in ("empty", "yolo", "coco"):
+        Path(name).mkdir()
+    annotated = {"id": 1, "file_name": "a.png", "width": 64, "height": 64}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 32, 64]}
+    coco = {"images": [annotated], "annotations": [box], "categories": [{"id": 1, "name": "tampered"}]}
+    Path("coco.json").write_text(json.dumps(coco))
+    Path("coco", "boxes.json").write_text(json.dumps(coco))
+    for name in ("yolo", "coco"):
+        shutil.copy("set/Tp/a.png", f"{name}/a.png")
+    Path("yolo", "a.txt").write_text("0 .5 .5 .2 .2\n")
+
+    error = _error([*verb, "red", source], monkeypatch, capsys).rstrip()
+
+    assert problem in error
+    assert error.endswith(f"import it first:  boxpromptiml {remedy}" if remedy.startswith("import") else remedy)
+    assert "--images which" not in error
+    assert "name the format" not in error
+
+
+def test_other_formats_are_evaluated_where_they_say_which_pixels_are_tampered(
+    red_model: Path, folders: Path, tmp_path: Path
+) -> None:
+    """COCO with polygons, as any format that an import can tell by itself."""
+    image = {"id": 1, "file_name": "set/Tp/a.png", "width": 64, "height": 64}
+    left_half = [[0, 0, 32, 0, 32, 64, 4, 64, 0, 60]]  # without a corner: a rectangle would be a box
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 32, 64], "segmentation": left_half}
+    coco = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "tampered"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+
+    _run("evaluate", red_model, tmp_path / "coco.json", "--json", tmp_path / "figures.json")
+
+    assert json.loads((tmp_path / "figures.json").read_text())["pixel"]["f1"] == pytest.approx(1, abs=0.01)
 
 
 def _error(arguments: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxpromptiml.dataset import Dataset, ImageRecord
+from boxpromptiml.dataset import Dataset, ImageRecord, Label
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.evaluation import evaluate
 from boxpromptiml.formats import import_source
 from boxpromptiml.runtime import Localizer
 
+SIDE = 64  # that of the network
 # a: all found; b: half found, nothing wrong (precision 1, recall 1/2); c: nothing found.
 F1 = (1 + 2 / 3 + 0) / 3
 IOU = (1 + 1 / 2 + 0) / 3
 AUC = (1 + 0.75 + 0.5) / 3
+
+
+@contextmanager
+def one_image(root: Path, image: np.ndarray, mask: np.ndarray, label: Label | None) -> Iterator[Dataset]:
+    """A dataset of one image, whose record has the size of its mask."""
+    Image.fromarray(image).save(root / "x.jpg")
+    Image.fromarray(mask).save(root / "x.png")
+    height, width = mask.shape
+    with Dataset.create(root) as dataset:
+        dataset.put(ImageRecord("x.jpg", width, height, label=label, mask="x.png"))
+        yield dataset
 
 
 def test_figures_worked_out_by_hand(red: Localizer, folders: Path) -> None:
@@ -200,6 +213,56 @@ def test_an_image_that_breaks_later_is_named(red: Localizer, folders: Path, tmp_
         (folders / "Tp" / "b.png").write_bytes(b"not an image")
         with pytest.raises(ImageError, match=r"b\.png"):
             evaluate(red, dataset)
+
+
+@pytest.mark.parametrize("label", ["tampered", None])
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.eye(SIDE, dtype=np.uint8), r"x\.png: the mask holds 0 and 1: only what is above 127 counts as tampered; "),
+        (np.eye(SIDE, dtype=np.uint8) * 90, r"x\.png: the mask holds nothing above 90: only what is above 127"),
+        (np.eye(SIDE, dtype=np.uint16), r"x\.png: the mask holds 0 and 1: only what is above 127"),
+    ],
+)
+def test_a_mask_that_marks_nothing_by_its_values_is_no_truth(
+    red: Localizer, tmp_path: Path, draw: Callable[..., np.ndarray], label: Label | None, mask: np.ndarray, message: str
+) -> None:
+    """Masks of class numbers: everything that is found would count as wrong, and F1 be 0."""
+    with one_image(tmp_path, draw(32), mask, label) as dataset, pytest.raises(ImageError, match=message) as caught:
+        evaluate(red, dataset)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", ["imdlbenco", "scaf"])
+def test_an_empty_mask_is_the_truth_about_an_authentic_image_alone(
+    red: Localizer, tmp_path: Path, draw: Callable[..., np.ndarray], preset: str
+) -> None:
+    empty = np.zeros((SIDE, SIDE), np.uint8)
+    with one_image(tmp_path, draw(32), empty, "authentic") as dataset:
+        assert evaluate(red, dataset, preset).figures.n_authentic == 1
+    with one_image(tmp_path, draw(32), empty, None) as dataset:
+        assert evaluate(red, dataset, preset).figures.n_authentic == 1
+    with (
+        one_image(tmp_path, draw(32), empty, "tampered") as dataset,
+        pytest.raises(
+            ImageError, match=r"x\.png: the mask marks nothing, but its image is tampered; draw it, or label"
+        ),
+    ):
+        evaluate(red, dataset, preset)
+
+
+@pytest.mark.parametrize("transform", [None, lambda image, name: image])
+def test_an_image_of_another_size_than_its_record_is_not_scored(
+    red: Localizer, tmp_path: Path, draw: Callable[..., np.ndarray], transform: Any
+) -> None:
+    """A photograph that was turned, its mask not: both fit the network's grid, and nothing fits anything."""
+    turned = draw(32)[:40].swapaxes(0, 1)  # 40 x 64, and its record and mask 64 x 40
+    mask = np.full((40, SIDE), 255, np.uint8)
+    with (
+        one_image(tmp_path, turned, mask, "tampered") as dataset,
+        pytest.raises(ImageError, match=r"x\.jpg: is 40 x 64 pixels, its record says 64 x 40; import it again"),
+    ):
+        evaluate(red, dataset, transform=transform)
 
 
 @pytest.mark.parametrize(("option", "value"), [("preset", "f1"), ("mode", "sideways")])

@@ -18,7 +18,7 @@ probabilities = st.one_of(
     st.floats(0, 1, width=32),
     st.floats(0, 0.015625, width=32),
     st.floats(0, 0.015625, width=32).map(lambda value: float(np.float32(1) - np.float32(value))),
-    st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 2.0**-25, 1 - 2.0**-24]),
+    st.sampled_from([0.0, -0.0, 0.25, 0.5, 0.75, 1.0, 2.0**-25, 1 - 2.0**-24]),
 )
 pixels = st.integers(1, 40).flatmap(lambda n: st.tuples(arrays(np.float32, n, elements=probabilities), arrays(bool, n)))
 Pixels = tuple[np.ndarray, np.ndarray]
@@ -74,6 +74,31 @@ def test_the_best_f1_is_exact_at_its_threshold(parts: list[Pixels]) -> None:
     assert f1 == pytest.approx(f1_score(confusion(scores > np.float32(threshold), truth)), abs=1e-12)
     assert f1 <= f1_score(Curve.of(scores, truth).best_f1()) + 1e-12
     assert f1 >= f1_score(confusion(scores > 0.5, truth)) - 1e-12  # 0.5 is an edge
+
+
+@pytest.mark.parametrize("bins", [2, 4096])
+def test_minus_zero_is_zero(bins: int) -> None:
+    """Its bits are not those of zero; a map that was inverted or clipped may hold it."""
+    scores, truth = np.float32([-0.0, 0.1, 0.3, 0.2]), np.array([False, False, True, True])
+    histogram, expected = histogram_of([(scores, truth)], bins), histogram_of([(np.abs(scores), truth)], bins)
+
+    np.testing.assert_array_equal(histogram.negatives, expected.negatives)
+    assert np.signbit(scores[0]), "the caller's map is left as it is"
+    sweep = ThresholdSweep(255)
+    sweep.update(scores, truth)
+    assert (sweep.sums == sweep_of([(np.abs(scores), truth)], 255).sums).all()
+
+
+def test_the_area_under_the_curve_is_right_with_minus_zero() -> None:
+    scores, truth = np.float32([-0.0, 0.1, 0.3, 0.2]), np.array([False, False, True, True])
+
+    assert histogram_of([(scores, truth)], 4096).roc_auc() == (1.0, 0.0)
+
+
+def test_a_map_is_not_copied_to_be_checked() -> None:
+    scores = np.float32([[0.0, 0.25], [1.0, 0.5]])
+
+    assert np.shares_memory(streaming._checked(scores), scores)
 
 
 @pytest.mark.parametrize("bins", [1024, 4096, 16384])

@@ -13,7 +13,7 @@ from boxpromptiml.errors import ImageError
 from boxpromptiml.evaluation.plan import Task
 from boxpromptiml.evaluation.pooled import ImagePixels
 from boxpromptiml.evaluation.table import Row, make_row
-from boxpromptiml.images import Photo, decode_photo, open_image, open_mask, read_image_file
+from boxpromptiml.images import decode_photo, open_image, open_mask, read_image_file
 from boxpromptiml.metrics import Mode, Preset
 from boxpromptiml.preprocessing import Fed, resize_map, resize_nearest
 from boxpromptiml.runtime import Localizer, image_score
@@ -53,15 +53,20 @@ class Scorer:
     tta: bool = False
 
     def load(self, task: Task) -> Fed:
-        """The network's input for an image."""
-        image: NDArray[np.uint8] | Photo
+        """The network's input for an image.
+
+        Raises:
+            ImageError: the image cannot be read, or has another size than its record says.
+        """
         if self.transform is None:
-            image = decode_photo(
+            photo = decode_photo(
                 read_image_file(task.image), task.image, enough=self.localizer.config.preprocessing.enough
             )
-        else:
-            image = self.transform(open_image(task.image), task.name)
-        return self.localizer.feed(image)
+            _check_size(task, photo.width, photo.height)
+            return self.localizer.feed(photo)
+        pixels = open_image(task.image)
+        _check_size(task, pixels.shape[1], pixels.shape[0])
+        return self.localizer.feed(self.transform(pixels, task.name))
 
     def score(self, task: Task, values: Map, copies: Sequence[Copy] = ()) -> Scored:
         """Compare a map, float32 (H, W), and what the image's score is besides it, with the image's truth.
@@ -70,7 +75,7 @@ class Scorer:
         memory for the network.
 
         Raises:
-            ImageError: the mask cannot be read or has another size than its image.
+            ImageError: the mask cannot be read, has another size than its image, or marks nothing where it should.
         """
         truth, share = self._truth(task, *values.shape)
         answer = values if self.preset.grid == "model" else resize_map(values, task.height, task.width)
@@ -102,10 +107,35 @@ class Scorer:
             return np.zeros((task.height, task.width) if native else (height, width), dtype=bool), 0.0
         if task.mask is None:
             return None, float("nan")
-        mask = open_mask(task.mask)
+        mask = open_mask(task.mask, faint=True)
         if mask.shape != (task.height, task.width):
             sizes = f"{mask.shape[1]} x {mask.shape[0]} pixels, its image {task.width} x {task.height}"
             raise ImageError(task.mask, f"the mask is {sizes}; `boxpromptiml import --on-mismatch resize` mends it")
         truth = mask > MASK_LEVEL
         share = float(np.count_nonzero(truth)) / truth.size
+        if not share and (problem := _nothing_marked(task, int(mask.max()))):
+            raise ImageError(task.mask, problem)
         return (truth if native else resize_nearest(truth, height, width)), share
+
+
+def _check_size(task: Task, width: int, height: int) -> None:
+    """The mask was checked against the record alone: an image that was turned or replaced since would not fit it."""
+    if (width, height) != (task.width, task.height):
+        raise ImageError(
+            task.image,
+            f"is {width} x {height} pixels, its record says {task.width} x {task.height}; import it again, or find "
+            "such files with  boxpromptiml validate",
+        )
+
+
+def _nothing_marked(task: Task, largest: int) -> str | None:
+    """Why a mask without a tampered pixel cannot be the truth; None where it says that the image is authentic."""
+    if largest:
+        held = "0 and 1" if largest == 1 else f"nothing above {largest}"
+        return (
+            f"the mask holds {held}: only what is above {MASK_LEVEL} counts as tampered; "
+            "`boxpromptiml import --on-mismatch resize` mends it"
+        )
+    if task.label == "tampered":
+        return "the mask marks nothing, but its image is tampered; draw it, or label the image authentic"
+    return None

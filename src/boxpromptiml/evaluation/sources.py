@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,17 @@ from boxpromptiml.dataset import SPLITS, Dataset, ImageRecord
 from boxpromptiml.dataset.paths import relative_path
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.formats import RejectedError, import_manifest, import_source, is_manifest
+from boxpromptiml.formats import IMPORT_FORMATS, RejectedError, import_manifest, import_source, is_manifest
 from boxpromptiml.formats.importing import ImportReport, OnMismatch
 
 AUTO, ALL = "auto", "all"
 Source = Dataset | str | Path
+
+# Options that the readers of foreign data sets speak of, and that only  boxpromptiml import  has.
+_OPTION = re.compile(rf"--format(?: (?P<format>{'|'.join(IMPORT_FORMATS)})\b)?|--images\b")
+_ASIDE = re.compile(r" \([^()]*--(?:format|images)\b[^()]*\)")
+# An aside of theirs that is no remedy here: photographs alone have no truth.
+_PHOTOGRAPHS = re.compile(r" \(--format images\b[^()]*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +112,32 @@ def import_foreign(source: str | Path, dataset: Dataset, on_mismatch: OnMismatch
     except RejectedError as error:
         number = len(error.problems)
         if is_manifest(source):
-            lines = "1 line is" if number == 1 else f"{number} lines are"
-            raise DatasetError(f"{source}: {lines} malformed, the first: {error.problems[0]}") from error
+            lines = "1 line does" if number == 1 else f"{number} lines do"
+            raise DatasetError(f"{source}: {lines} not fit, the first: {error.problems[0]}") from error
+        first, remedy = _without_options(source, error.problems[0])
         raise DatasetError(
-            f"{source}: {number} {'file does' if number == 1 else 'files do'} not fit, the first: {error.problems[0]}; "
-            "leave them out with --on-mismatch skip, mend them with resize, or see all with  boxpromptiml import"
+            f"{source}: {number} {'file does' if number == 1 else 'files do'} not fit, the first: {first}; "
+            "leave them out with --on-mismatch skip, mend them with resize, or "
+            f"{remedy or 'see all with  boxpromptiml import'}"
         ) from error
+    except DatasetError as error:
+        text, remedy = _without_options(source, str(error))
+        raise DatasetError(f"{text}; {remedy}" if remedy else text) from error
+
+
+def _without_options(source: str | Path, message: str) -> tuple[str, str]:
+    """A reader's message without options that only an import has, and the import that has them; empty without any."""
+    message = _PHOTOGRAPHS.sub("", message)
+    options = {
+        match[0].split()[0]: match["format"] or ("FORMAT" if match[0].startswith("--format") else "FOLDER")
+        for match in _OPTION.finditer(message)
+    }
+    if not options:
+        return message, ""
+    clauses = _ASIDE.sub("", message).split("; ")
+    text = "; ".join([clauses[0], *(clause for clause in clauses[1:] if not _OPTION.search(clause))])
+    given = " ".join(f"{name} {value}" for name, value in options.items())
+    return text, f"import it first:  boxpromptiml import {source} -o DATASET {given}"
 
 
 def choose_split(dataset: Dataset, name: str | Path, split: str) -> str | None:

@@ -246,8 +246,14 @@ class ThresholdSweep:
 
 def _checked(probability: NDArray[Any]) -> NDArray[np.float32]:
     values = probability.ravel().astype(np.float32, copy=False)
-    if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
+    if not values.size:
+        return values
+    least = values.min()
+    if not (least >= 0 and values.max() <= 1):  # NaN is neither
         raise ValueError("probabilities must be in [0, 1], and not NaN")
+    # Bins are told by a value's bits, of which -0.0 has the sign: as an integer it is below all others.
+    if least == 0 and values.view(np.int32).min() < 0:
+        return np.abs(values)
     return values
 
 
