@@ -92,5 +92,6 @@ for part in default default-continued default-turned default-compressed; do
     --set "synthesis.photos=$photos" --set "synthesis.objects=$objects" "$@"
   before=$out/$part
 done
-once package boxpromptiml package "$before" --name default --output "$out/model" --copies --completion --looks 2 --adaptive \
+# --overwrite: killed between the model and its mark, the step is done again.
+once package boxpromptiml package "$before" --name default --output "$out/model" --overwrite --copies --completion --looks 2 --adaptive \
   --max-false-area 0.0125 --validation "$out/casia" --results casia-test="$out/casia"

@@ -96,7 +96,7 @@ def test_the_results_are_those_of_the_packaged_model(packaged: Packaged, test_se
 @pytest.mark.slow
 def test_twice_gives_the_same_bytes(packaged: Packaged, run: Path, test_set: Path) -> None:
     before = _contents(packaged.folder)
-    package_model(run, "mine", output=packaged.folder, results={"unseen": test_set}, text=TEXT)
+    package_model(run, "mine", output=packaged.folder, overwrite=True, results={"unseen": test_set}, text=TEXT)
     assert _contents(packaged.folder) == before
     assert [path.name for path in packaged.folder.parent.iterdir()] == ["mine"]
 
@@ -223,6 +223,18 @@ def test_takes_the_val_split_of_another_dataset(run: Path, make_dataset: Callabl
     assert made.card.calibration.tampered + made.card.calibration.authentic == 8
 
 
+def test_authentic_photographs_can_be_added_to_what_was_held_out(
+    run: Path, dataset: Path, make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_dataset("photos", 0, 10, seed=7, split="val")
+    options = ["--name", "mine", "--output", tmp_path / "mine", "--validation", photos, "--validation", dataset]
+    result = CliRunner().invoke(app, ["package", str(run), *map(str, options)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    card = ModelCard.load(tmp_path / "mine")
+    assert card is not None
+    assert (card.calibration.tampered, card.calibration.authentic) == (12, 12 + 10)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -256,6 +268,25 @@ def test_leaves_other_folders_alone(run: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(ModelError, match="is in the way, and no packaged model"):
         package_model(run, "mine", output=tmp_path / "photos")
+
+
+def test_a_packaged_model_is_replaced_when_that_is_asked_for(
+    run: Path, packaged: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("default", "mine"):
+        shutil.copytree(packaged.folder, tmp_path / name)
+    monkeypatch.setattr("boxpromptiml.models.packaged.packaged_root", lambda: tmp_path)
+    monkeypatch.setattr("boxpromptiml.packaging.run.packaged_root", lambda: tmp_path)
+    before = _contents(tmp_path / "default")
+    remedies = r"there already; choose another place with --output, or replace it with --overwrite"
+    with pytest.raises(ModelError, match=rf"default: a packaged model is {remedies}") as caught:
+        package_model(run, "default")  # in the package itself
+    assert "\n" not in str(caught.value)
+    result = CliRunner().invoke(app, ["package", str(run), "--name", "mine", "--output", str(tmp_path / "mine")])
+    assert re.search(rf"mine: a packaged model is {remedies}", str(result.exception))
+    assert _contents(tmp_path / "default") == _contents(tmp_path / "mine") == before
+    assert package_model(run, "default", cut=0.4, overwrite=True).folder == tmp_path / "default"
+    assert _contents(tmp_path / "default") != before
 
 
 def test_markdown_has_everything(packaged: Packaged) -> None:

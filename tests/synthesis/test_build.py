@@ -85,6 +85,18 @@ def test_more_images_are_added_and_lost_files_made_again(photos: PhotoPool, tmp_
     assert content(tmp_path / "grown") == content(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", ["scan\u2028 1.jpg", "a\x85b.jpg", "a\x1cb.jpg"])
+def test_histories_are_kept_whatever_photographs_are_called(
+    make_photos: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    folder = make_photos(tmp_path / "photos", 2)
+    (folder / "photo00.jpg").rename(folder / name)
+    synthesize_dataset(PhotoPool(folder), tmp_path / "made", 4, authentic=0, size=SIZE, workers=1)
+    histories = [json.loads(line) for line in (tmp_path / "made/history.jsonl").read_text().split("\n") if line]
+    assert len(histories) == 4
+    assert any(name in history["host"] for history in histories)
+
+
 def test_splits_use_photographs_of_their_own(photos: PhotoPool, objects: ObjectPool, tmp_path: Path) -> None:
     synthesize_dataset(
         photos, tmp_path, 40, objects=objects, size=SIZE, fractions={"val": 0.25, "test": 0.25}, workers=1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.synthesis import ObjectPool, PhotoPool
+from boxpromptiml.synthesis.given import Given
 
 
 def test_photos_have_ids_from_their_folder_on_and_come_once(photo_folder: Path) -> None:
@@ -99,3 +101,16 @@ def test_object_folders_must_hold_pairs_of_one_size(tmp_path: Path) -> None:
     Image.new("L", (100, 150)).save(tmp_path / "instances" / "unequal.png")
     with pytest.raises(BoxPromptError, match=r"none of 2 files is usable.*alone\.png: no instance mask"):
         ObjectPool(tmp_path)
+
+
+def test_what_a_pool_holds_does_not_depend_on_where_it_lies(photo_folder: Path, tmp_path: Path) -> None:
+    facts = PhotoPool(photo_folder).facts()
+    assert facts["number"] == 8
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    assert PhotoPool(tmp_path / "photos").facts() == facts
+    Image.new("RGB", (200, 150)).save(tmp_path / "photos/photo00.jpg")
+    assert PhotoPool(tmp_path / "photos").facts()["digest"] != facts["digest"]
+    # Photographs that are no files of their own have names and sizes.
+    read = (photo_folder / "photo00.jpg").read_bytes
+    lent = Given("a.jpg", Path("store#a.jpg"), 200, 150, read)
+    assert PhotoPool([lent]).facts() == PhotoPool([lent]).facts() != PhotoPool([lent._replace(width=190)]).facts()

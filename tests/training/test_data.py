@@ -15,12 +15,14 @@ import torch
 from torch import nn
 
 from boxpromptiml.errors import RecipeError
+from boxpromptiml.images import save_png
 from boxpromptiml.training import Recipe
 from boxpromptiml.training.cache import ResizedCache
 from boxpromptiml.training.data import TimedLoader
 from boxpromptiml.training.items import TrainingImages
 from boxpromptiml.training.optimization import build_optimizer, build_scheduler, parameter_groups
 from boxpromptiml.training.recipe import AugmentationConfig, OptimizerConfig
+from boxpromptiml.training.sample import Sample
 from boxpromptiml.training.samples import gather_samples
 from boxpromptiml.training.synthetic import SyntheticSource
 
@@ -88,10 +90,46 @@ def test_every_epoch_augments_anew_and_repeatably(make_dataset: MakeDataset, mak
     assert not torch.equal(images[0, 3][0], images[1, 3][0])
 
 
+def small_region(folder: Path, value: int = 255) -> Sample:
+    """A photograph of 480 x 640 with a tampered spot of 4 x 4."""
+    mask = np.zeros((480, 640), np.uint8)
+    mask[80:84, 80:84] = value
+    save_png(folder / "image.png", np.full((480, 640, 3), 90, np.uint8))
+    save_png(folder / "mask.png", mask)
+    return Sample("image.png", folder / "image.png", 640, 480, True, folder / "mask.png", soft=True)
+
+
+def labels(sample: Sample, recipe: Recipe) -> list[tuple[bool, bool]]:
+    """Of a few training images: whether they count as tampered, and whether their target is above 0.5 anywhere."""
+    images = TrainingImages([sample], recipe.input, recipe.augmentation, 0)
+    return [(item[3], bool((item[1] > 127).any())) for item in (images[epoch, 0] for epoch in range(20))]
+
+
+def test_the_label_of_a_whole_image_is_known_although_its_target_fades(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    assert set(labels(small_region(tmp_path), make_recipe())) == {(True, False)}
+
+
+def test_a_crop_is_labelled_by_what_it_holds(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """Before it is resized; the spot is in some of the crops, and too small for the target of any."""
+    recipe = make_recipe(augmentation__crop=1.0, augmentation__crop_scale=[0.5, 0.5])
+    assert set(labels(small_region(tmp_path), recipe)) == {(True, False), (False, False)}
+    # A teacher that is sure of nothing does not tell in which of them it is, and labels alone do not either.
+    unsure = small_region(tmp_path, value=100)
+    assert set(labels(unsure, recipe)) == {(True, False)}
+    assert set(labels(replace(unsure, mask=None), recipe)) == {(True, False)}
+
+
+def test_a_window_is_labelled_by_what_it_holds_unless_it_holds_all(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    anywhere = {"augmentation__window_hits": 0.3}
+    windows = make_recipe(input={"height": 64, "width": 64, "fit": "native"}, **anywhere)
+    assert set(labels(small_region(tmp_path), windows)) == {(True, True), (False, False)}
+    assert set(labels(small_region(tmp_path, value=100), windows)) == {(False, False)}
+    whole = make_recipe(input={"height": 480, "width": 640, "fit": "native"}, **anywhere)
+    assert set(labels(small_region(tmp_path, value=100), whole)) == {(True, False)}
+
+
 def test_synthesis_on_the_fly(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     pytest.importorskip("cv2")
-    from boxpromptiml.images import save_png
-
     rng = np.random.default_rng(0)
     for i in range(3):
         coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
@@ -113,8 +151,6 @@ def test_synthesis_takes_the_training_images_beside_given_photographs(
     make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     pytest.importorskip("cv2")
-    from boxpromptiml.images import save_png
-
     for i in range(2):
         dark = np.random.default_rng(i).integers(0, 30, (12, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
         save_png(tmp_path / f"photos/{i}.png", dark)

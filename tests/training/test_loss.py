@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import doctest
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from boxpromptiml.training import loss as module
+from boxpromptiml.student import build_student
+from boxpromptiml.training import Recipe
+from boxpromptiml.training import loss as loss_module
 from boxpromptiml.training.loss import image_label_loss, image_logits, segmentation_loss, targets
+from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.objective import LossConfig
 
 
 def test_the_example_in_the_docstring() -> None:
-    assert doctest.testmod(module).failed == 0
+    assert doctest.testmod(loss_module).failed == 0
 
 
 @pytest.mark.parametrize(
@@ -62,3 +66,26 @@ def test_the_segmentation_loss(weight: float, dice: float) -> None:
         torch.from_numpy(logits), torch.from_numpy(target).float(), LossConfig(positive_weight=weight, dice=dice)
     )
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+def test_the_image_term_goes_by_the_label_where_the_target_does_not_tell() -> None:
+    """Of a small region shrinking leaves targets below 0.5, and an unsure teacher gives no others."""
+    target, config = torch.full((1, 1, 4, 4), 0.3), LossConfig(image=1.0, top_fraction=0.25)
+    logits = torch.linspace(-3, 3, 16).view(1, 1, 4, 4)
+    pixels = segmentation_loss(logits, target, LossConfig())
+    pooled = logits.flatten()[-4:].mean()
+    for tampered, expected in ((True, F.softplus(-pooled)), (False, F.softplus(pooled))):
+        found = segmentation_loss(logits, target, config, torch.tensor([tampered])) - pixels
+        torch.testing.assert_close(found, expected[None])
+    # Without a label the target says what it can.
+    torch.testing.assert_close(segmentation_loss(logits, target, config) - pixels, F.softplus(pooled)[None])
+
+
+@pytest.mark.parametrize("tampered", [True, False])
+def test_a_run_minimises_the_image_term_against_the_label(make_recipe: Callable[..., Recipe], tampered: bool) -> None:
+    recipe = make_recipe(loss__image=1.0)
+    module = StudentTraining(build_student(recipe.student, False, (64, 64)), recipe, 1, False)
+    mask, logits = torch.full((1, 1, 8, 8), 70, dtype=torch.uint8), torch.linspace(-3, 3, 64).view(1, 1, 8, 8)
+    batch = {"mask": mask, "tampered": torch.tensor([tampered])}
+    expected = segmentation_loss(logits, mask / 255, recipe.loss, torch.tensor([tampered]))
+    torch.testing.assert_close(module._losses(logits, batch), expected)  # type: ignore[arg-type]

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import RecipeError
 from boxpromptiml.regions import Box
+from boxpromptiml.student import build_student
 from boxpromptiml.training import Recipe
+from boxpromptiml.training.module import StudentTraining
 from boxpromptiml.training.objective import RefinementConfig
 from boxpromptiml.training.refinement import corrected, mixing
 from boxpromptiml.training.run import train
@@ -46,7 +48,7 @@ def test_the_students_share_rises_after_the_start(start: float, progress: float,
 @given(st.floats(0.01, 1), st.integers(0, 1000))
 def test_masks_never_leave_the_boxes_and_keep_their_area(share: float, seed: int) -> None:
     target, logits, inside = scene(seed)
-    better, weight = corrected(target, logits, share)
+    better, weight = corrected(target, logits, share, inside)
     assert (better[~inside] == 0).all()
     assert (weight[~inside] == 1).all()
     assert float(better.sum()) == pytest.approx(float(target.sum()), rel=1e-3)
@@ -54,17 +56,38 @@ def test_masks_never_leave_the_boxes_and_keep_their_area(share: float, seed: int
 
 
 def test_the_students_ranking_decides_where_the_teacher_is_outvoted() -> None:
-    target, logits, _ = scene()
-    better, weight = corrected(target, logits, 0.8)
+    target, logits, inside = scene()
+    better, weight = corrected(target, logits, 0.8, inside)
     upper_right, lower_left = better[0, 0, 4:8, 8:12].mean(), better[0, 0, 8:12, 4:8].mean()
     assert upper_right > 0.5 > lower_left
-    _, even = corrected(target, logits, 0.5)
+    _, even = corrected(target, logits, 0.5, inside)
     assert even[0, 0, 4:8, 8:12].mean() < weight[0, 0, 4:8, 8:12].mean()  # undecided pixels count less
 
 
 def test_without_a_share_the_teacher_stands() -> None:
-    target, logits, _ = scene()
-    torch.testing.assert_close(corrected(target, logits, 0.0)[0], target)
+    target, logits, inside = scene()
+    torch.testing.assert_close(corrected(target, logits, 0.0, inside)[0], target)
+
+
+def test_hard_targets_leave_the_inside_of_the_boxes_as_it_is(make_recipe: MakeRecipe) -> None:
+    """Cut at 0.5, a mask no longer tells what its boxes hold, where the student may correct the teacher."""
+    recipe = make_recipe(refinement__start=1.0, refinement__share=0.8, loss__hard_targets=True)
+    target, _, inside = scene()
+    module = StudentTraining(build_student(recipe.student, False, (64, 64)), recipe, 1, False)
+    seen: list[torch.Tensor] = []
+
+    def loss(logits: torch.Tensor, better: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(better)
+        return logits.flatten(1).mean(1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("boxpromptiml.training.module.segmentation_loss", loss)
+        batch = {"mask": (target * 255).round().to(torch.uint8), "index": torch.tensor([0])}
+        batch["tampered"] = torch.tensor([True])
+        module._refined(scene()[1], torch.zeros(1, 3, 16, 16), batch, 0.8)  # type: ignore[arg-type]
+    (better,) = seen
+    assert (better[inside][target[inside] < 0.5] > 0.1).any()
+    assert (better[~inside] == 0).all()
 
 
 def test_targets_tell_where_they_may_be_corrected(make_dataset: MakeDataset, make_recipe: MakeRecipe) -> None:

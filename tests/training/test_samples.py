@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.shards import write_shards
 from boxpromptiml.training import Recipe, Supervision
 from boxpromptiml.training.samples import gather_samples
 
@@ -132,3 +134,89 @@ def test_one_group_cannot_be_split(make_dataset: MakeDataset) -> None:
         change(folder, f"images/{i:02d}.png", group="same")
     with pytest.raises(DatasetError, match=r"set validation.fraction=0 to do without"):
         gather_samples([folder], Recipe(), "mask")
+
+
+@pytest.mark.parametrize(
+    ("supervision", "changes"), [("pseudo", {"pseudo": None}), ("mask", {"mask": None}), ("box", {"boxes": ()})]
+)
+def test_what_shards_lack_is_made_in_the_dataset_that_they_were_written_from(
+    make_dataset: MakeDataset, tmp_path: Path, supervision: Supervision, changes: dict[str, object]
+) -> None:
+    folder, shards = make_dataset(images=3), str(tmp_path / "shards")
+    for image in ("images/00.png", "images/01.png"):
+        change(folder, image, **changes)
+    with Dataset.open(folder) as dataset:
+        write_shards(dataset, shards)
+    with pytest.raises(DatasetError, match=r"written from, then run  boxpromptiml shard  again") as caught:
+        gather_samples([shards], Recipe(), supervision)
+    assert "pseudo-label" not in str(caught.value)
+    for image in ("images/00.png", "images/01.png", "images/02.png"):
+        change(folder, image, split="test")
+    with Dataset.open(folder) as dataset:
+        write_shards(dataset, str(tmp_path / "tests"))
+    with pytest.raises(DatasetError, match=r"no training images .*; assign them in the dataset that the shards were"):
+        gather_samples([str(tmp_path / "tests")], Recipe(), supervision)
+
+
+def test_the_remedy_is_for_the_dataset_that_lacks_something(make_dataset: MakeDataset) -> None:
+    whole, folder = make_dataset("authentic", images=3), make_dataset("unlabelled", images=3)
+    for image in ("images/00.png", "images/01.png"):
+        change(whole, image, label="authentic", boxes=(), mask=None, pseudo=None)
+        change(folder, image, pseudo=None)
+    with pytest.raises(DatasetError, match=r"boxpromptiml pseudo-label .*unlabelled$"):
+        gather_samples([whole, folder], Recipe(), "pseudo")
+    (folder / "images/02.png").unlink()
+    with pytest.raises(DatasetError, match=r"no such file; find out with  boxpromptiml validate .*unlabelled$"):
+        gather_samples([whole, folder], Recipe(), "mask")
+
+
+def test_a_dataset_that_is_given_twice_is_refused(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each copy would hold out images that the other one is trained on."""
+    folder = make_dataset(images=12, val=0, splits=False)
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    for other in (folder, "dataset", "./dataset/", tmp_path / "link", f"file://{folder}"):
+        with pytest.raises(DatasetError, match=r": is given twice; give each dataset once$"):
+            gather_samples([folder, other], Recipe(), "mask")
+    with pytest.raises(DatasetError, match=r"memory://store/shards/: is given twice"):
+        gather_samples(["memory://store/shards", "memory://store/shards/"], Recipe(), "mask")
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_file_that_is_trained_on_is_not_validated_with(
+    make_dataset: MakeDataset, tmp_path: Path, sharded: bool
+) -> None:
+    """Two datasets may name the same files, or have the same shards, and hold out others of them."""
+    folder, other = make_dataset(images=24, val=0, splits=False), tmp_path / "other"
+    if sharded:
+        with Dataset.open(folder) as dataset:
+            write_shards(dataset, str(tmp_path / "shards"))
+        folder = tmp_path / "shards"
+        shutil.copytree(folder, other)
+    else:
+        with Dataset.open(folder) as dataset, Dataset.create(other) as copy:
+            for record in dataset.records():
+                image = copy.relative(dataset.path(record.image))
+                mask = record.mask and copy.relative(dataset.path(record.mask))
+                copy.put(replace(record, image=image, mask=mask, pseudo=None, version=0))
+    with pytest.raises(
+        DatasetError, match=r"images/\d\d.png: is to be validated with, and is the same file as"
+    ) as caught:
+        gather_samples([folder, other], Recipe(), "mask")
+    assert "put both into the same split" in str(caught.value)
+    recipe = Recipe.model_validate({"validation": {"fraction": 0}})
+    assert len(gather_samples([folder, other], recipe, "mask").train) == 48  # nothing is validated with
+
+
+def test_validation_images_can_be_given(make_dataset: MakeDataset) -> None:
+    held = ["images/00.png", "images/02.png"]
+    drawn = make_dataset("drawn", images=12, val=0, splits=False)
+    samples = gather_samples([drawn], Recipe(), "mask", held)
+    assert [sample.name for sample in samples.val] == held
+    assert len(samples.train) == 10
+    split = make_dataset("split", images=12, val=3)
+    assert [s.name for s in gather_samples([split], Recipe(), "mask", held).val] == [
+        f"images/{i}.png" for i in (12, 13, 14)
+    ]

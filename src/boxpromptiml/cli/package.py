@@ -21,16 +21,23 @@ def package(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FOLDER", help="The new folder.", show_default="in the package, under its name"
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="The new folder; without it the model becomes one of the package, for `--name default` or `paper`.",
+            show_default="in the package, under its name",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the packaged model that is there already.")
+    ] = False,
     validation: Annotated[
         list[Path] | None,
         typer.Option(
             "--validation",
             metavar="DATASET",
-            help="Where threshold and calibration come from: the dataset that was trained on (of which the images that "
-            "the run held out are used), or the val split of another. Never test images.",
+            help="Where threshold and calibration come from: a dataset that was trained on (of which the images that "
+            "the run held out are used), or the val split of another; repeatable. Never test images.",
             show_default="where the run found its datasets",
         ),
     ] = None,
@@ -136,6 +143,7 @@ def package(
         run,
         name,
         output=output,
+        overwrite=overwrite,
         validation=validation or (),
         results=pairs,
         text=card_text,

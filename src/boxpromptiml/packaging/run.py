@@ -57,6 +57,7 @@ def package_model(
     name: str,
     *,
     output: str | Path | None = None,
+    overwrite: bool = False,
     validation: Sequence[str | Path] = (),
     results: Mapping[str, str | Path] | None = None,
     text: CardText | None = None,
@@ -78,6 +79,7 @@ def package_model(
         run: folder of `boxpromptiml train`; of one that is not finished, the best epoch so far.
         name: what the model is called.
         output: the new folder; None for the place of the packaged models, under the name.
+        overwrite: whether a packaged model that is there already is replaced.
         validation: where the datasets lie now, see `held_out`.
         results: by name, data sets to evaluate the finished model on, for the card.
         text: what only people know, for the card.
@@ -102,6 +104,11 @@ def package_model(
     target = Path(output) if output is not None else packaged_root() / name
     if target.exists() and not (target / CARD_NAME).is_file():
         raise ModelError(f"{target}: is in the way, and no packaged model; choose another --output")
+    if target.exists() and not overwrite:
+        raise ModelError(
+            f"{target}: a packaged model is there already; choose another place with --output, or replace it with "
+            "--overwrite"
+        )
     _, config = load_checkpoint(run)  # whole weights, or it is refused by the run's own name
     config.deciding(run, copies=copies, completion=completion, looks=looks)  # or it is refused, before hours of work
     supervision, recipe = supervision_of(run, config), recipe_of(run, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from typing import IO, Any, Protocol
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.files import try_lock, write_json, write_text
 from boxpromptiml.synthesis.config import SynthesisConfig
-from boxpromptiml.synthesis.photos import Photo
 from boxpromptiml.synthesis.pools import ObjectPool, PhotoPool
 from boxpromptiml.synthesis.postprocessing import Size
 
@@ -41,8 +39,8 @@ def settings_of(
         "seed": seed,
         "size": None if size is None else {"height": size[0], "width": size[1]},
         "split_by_source": dict(fractions or {}),
-        "photos": _pool(photos),
-        "objects": None if objects is None else _pool(objects),
+        "photos": photos.facts(),
+        "objects": None if objects is None else objects.facts(),
         "config": config.model_dump(mode="json"),
     }
 
@@ -149,7 +147,8 @@ class Journal:
             return
         recorded = {known.image for known in self._records.recorded()}
         lines: dict[str, str] = {}
-        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # Not at every character that Unicode calls the end of a line: names of photographs may hold them.
+        for line in self._path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 history = json.loads(line)
             except ValueError:
@@ -182,17 +181,6 @@ def _check(records: Records, settings: dict[str, Any]) -> None:
                 f"{records.root}: was synthesised with another {key}{short}; "
                 "give the same settings to go on, or choose another folder"
             )
-
-
-def _pool(pool: PhotoPool | ObjectPool) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for photo in pool.photos:
-        digest.update(_line([photo.id, photo.width, photo.height, _length(photo)]).encode())
-    return {"number": len(pool), "max_side": pool.max_side, "digest": digest.hexdigest()}
-
-
-def _length(photo: Photo) -> int:
-    return Path(photo.path).stat().st_size
 
 
 def _line(value: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -105,6 +107,16 @@ class _Pool(Generic[V]):
         pool = copy.copy(self)
         pool._fill([self.photos[i] for i in sorted(set(indices))], self.skipped, self._cache.limit)
         return pool
+
+    def facts(self) -> dict[str, Any]:
+        """What decides, with a seed, which pixels are drawn: number, longest side, and a digest of the photos' ids,
+        sizes and lengths, which does not depend on where they lie. As JSON values."""
+        digest = hashlib.sha256()
+        for photo in self.photos:
+            length = photo.path.stat().st_size if photo.read is None else None
+            line = json.dumps([photo.id, photo.width, photo.height, length], ensure_ascii=False, separators=(",", ":"))
+            digest.update(f"{line}\n".encode())
+        return {"number": len(self), "max_side": self.max_side, "digest": digest.hexdigest()}
 
 
 class PhotoPool(_Pool[NDArray[np.uint8]]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -18,8 +18,9 @@ from boxpromptiml.training.processes import is_main_process
 from boxpromptiml.training.recipe import Recipe, Supervision
 from boxpromptiml.training.recipe_file import dump_recipe
 from boxpromptiml.training.samples import Samples, gather_samples
-from boxpromptiml.training.state import LEARNT_FROM, StateFolder, identity
+from boxpromptiml.training.state import StateFolder, identity
 from boxpromptiml.training.summary import TrainingSummary
+from boxpromptiml.training.synthetic import SyntheticSource
 
 
 class Begun(NamedTuple):
@@ -29,17 +30,24 @@ class Begun(NamedTuple):
         states: of the run.
         recipe: with what the launcher says of processes.
         samples: its images.
+        source: of synthesised images; None if the recipe asks for none, or the run is complete.
         new: whether nothing of the run was there before.
     """
 
     states: StateFolder
     recipe: Recipe
     samples: Samples
+    source: SyntheticSource | None
     new: bool
 
 
 def begin(
-    folders: Sequence[str | Path], run: Path, recipe: Recipe | None, supervision: Supervision, resume: bool
+    folders: Sequence[str | Path],
+    run: Path,
+    recipe: Recipe | None,
+    supervision: Supervision,
+    resume: bool,
+    held: Collection[str] | None = None,
 ) -> Begun:
     """Check everything that can be checked, and make the run's folder unless the run is complete.
 
@@ -56,19 +64,20 @@ def begin(
         raise RecipeError("supervision by labels needs whole images; set input.fit to stretch")
     states = StateFolder(run, recipe.state.keep)
     check_machine(recipe)
-    samples = gather_samples(folders, recipe, supervision)
+    samples = gather_samples(folders, recipe, supervision, held)
     if recipe.validation.patience and not samples.val:
         raise RecipeError("validation.patience waits for better validation figures, and there are no such images")
     complete = resume and TrainingSummary.load(run) is not None
-    # What a complete run learnt from may be gone.
-    learnt_from = (states.read_identity() or {}).get(LEARNT_FROM) if complete else distillation_digest(recipe)
-    who = identity(recipe, supervision, len(samples.train), learnt_from)
+    # What a complete run learnt from, and made images of, may be gone.
+    source = None if complete else SyntheticSource.of(recipe, samples.train)
+    learnt_from = None if complete else distillation_digest(recipe)
+    who = identity(recipe, supervision, len(samples.train), learnt_from, {} if source is None else source.content())
     if is_main_process():
-        states.check(who, samples)
+        states.check(who, samples, complete)
     new = states.read_identity() is None
     if is_main_process() and not complete:
         _prepare(run, states, recipe, who, samples)
-    return Begun(states, recipe, samples, new)
+    return Begun(states, recipe, samples, source, new)
 
 
 def _recipe(run: Path, states: StateFolder, recipe: Recipe | None, resume: bool) -> Recipe:

@@ -59,11 +59,19 @@ class TrainingData(L.LightningDataModule):
         recipe: of the run.
         folder: the cache goes there.
         workers: loading processes.
+        source: of synthesised images; None if the recipe asks for none.
         epoch, start: where the run goes on: epoch, and batches of it that are done.
     """
 
     def __init__(
-        self, samples: Samples, recipe: Recipe, folder: Path, workers: int, epoch: int = 0, start: int = 0
+        self,
+        samples: Samples,
+        recipe: Recipe,
+        folder: Path,
+        workers: int,
+        source: SyntheticSource | None = None,
+        epoch: int = 0,
+        start: int = 0,
     ) -> None:
         super().__init__()
         self._samples = samples
@@ -72,7 +80,7 @@ class TrainingData(L.LightningDataModule):
         self._workers = workers
         self._epoch = epoch
         self._start = start
-        self._source = SyntheticSource.of(recipe, samples.train)
+        self._source = source
         self._loader: TimedLoader | None = None
 
     @property

@@ -24,9 +24,10 @@ class Batch(TypedDict):
     """A batch of B images.
 
     image: uint8 (B, 3, H, W), RGB. mask: uint8 (B, 1, H, W), probability x 255. index: int64 (B,), place in the list of
-    samples, beyond its end for synthesised images. tampered: bool (B,). weight: float32 (B,), 0 for padding.
-    error: what was wrong with an image that could not be loaded and is blank; empty if nothing was.
-    clean: as image, before colours, blur and compression; where it is asked for.
+    samples, beyond its end for synthesised images. tampered: bool (B,), the image's label; of a part of a training
+    image, whether the part is tampered, where the target tells. weight: float32 (B,), 0 for padding. error: what was
+    wrong with an image that could not be loaded and is blank; empty if nothing was. clean: as image, before colours,
+    blur and compression; where it is asked for.
     """
 
     image: Tensor
@@ -113,29 +114,31 @@ class TrainingImages(Dataset[Item]):
             picture, drawn, tampered = self._source.make(rng)
             values = np.asarray(drawn / 255, np.float32)
         elif self._augmentation.crop > 0 or spec.fit == "native":
-            tampered = samples[index].tampered
             # A random part of the image is cut out of all its pixels, whatever the spec says of decoding.
             sample = samples[index]
+            tampered = sample.tampered
             picture, values = sample.load_fitted(spec) if spec.fit == "native" else sample.load()
         else:
             return *self._resized[index], samples[index].tampered
         if spec.fit == "native":
-            return self._window(picture, values, rng)
-        picture, values = random_crop(picture, values, self._augmentation, rng)
+            return self._window(picture, values, tampered, rng)
+        part, within = random_crop(picture, values, self._augmentation, rng)
+        # Before it is resized: of a small region shrinking may leave too little to tell.
+        tampered = _marked(within) if _marked(values) else tampered
         height, width = spec.height, spec.width
-        target = quantised(resize_map(values, height, width))
-        return *_tensors(resize_image(picture, height, width), target), tampered
+        return *_tensors(resize_image(part, height, width), quantised(resize_map(within, height, width))), tampered
 
     def _window(
-        self, picture: np.ndarray[Any, Any], values: np.ndarray[Any, Any], rng: np.random.Generator
+        self, picture: np.ndarray[Any, Any], values: np.ndarray[Any, Any], tampered: bool, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor, bool]:
         """A window, and whether any of it is tampered: the network is not shown the rest of the image."""
         spec, config = self._resized.spec, self._augmentation
         picture, values = fitted(picture, values, spec)
         if rng.random() < config.zoom:
             picture, values = scaled(picture, values, float(np.exp(rng.uniform(*np.log(config.zoom_range)))))
+        whole = values.shape[0] <= spec.height and values.shape[1] <= spec.width
         picture, values = random_window(picture, values, spec, config.window_hits, rng)
-        return *_tensors(picture, quantised(values)), bool((values > 0.5).any())
+        return *_tensors(picture, quantised(values)), tampered if whole else _marked(values)
 
 
 class ValidationImages(Dataset[Item]):
@@ -155,6 +158,11 @@ class ValidationImages(Dataset[Item]):
         except BoxPromptError as error:
             return _blank(self._resized.spec, index, str(error))
         return image, mask, index, self._resized.samples[index].tampered, 1.0, "", None
+
+
+def _marked(values: np.ndarray[Any, Any]) -> bool:
+    """Whether a target, once it has 8 bits, is above 0.5 anywhere."""
+    return bool(np.rint(values.max() * 255) > 127)
 
 
 def _tensors(image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:

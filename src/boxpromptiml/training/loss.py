@@ -17,13 +17,21 @@ def targets(mask: Tensor, config: LossConfig) -> Tensor:
     return (values > THRESHOLD).float() if config.hard_targets else values
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, config: LossConfig, pixels: Tensor | None = None) -> Tensor:
+def segmentation_loss(
+    logits: Tensor,
+    target: Tensor,
+    config: LossConfig,
+    tampered: Tensor | None = None,
+    pixels: Tensor | None = None,
+) -> Tensor:
     """Loss of each image, (B,): binary cross-entropy on a soft target, and what else the recipe wants.
 
     Args:
         logits: (B, 1, H, W).
         target: the same shape, in [0, 1].
         config: weights.
+        tampered: whether anything in an image is, bool (B,), for ``image``; None: where its target is above 0.5. A
+            target does not always tell: the little that shrinking leaves of a small region, or an unsure teacher.
         pixels: how much each pixel's cross-entropy counts, (B, 1, H, W) in [0, 1]; None: all of it.
     """
     logits = logits.float()
@@ -37,7 +45,8 @@ def segmentation_loss(logits: Tensor, target: Tensor, config: LossConfig, pixels
         dice = (2 * overlap + 1) / (predicted.sum(1) + wanted.sum(1) + 1)
         losses = losses + config.dice * (1 - dice)
     if config.image:
-        losses = losses + config.image * image_label_loss(logits, (target > THRESHOLD).flatten(1).any(1), config)
+        labels = (target > THRESHOLD).flatten(1).any(1) if tampered is None else tampered
+        losses = losses + config.image * image_label_loss(logits, labels, config)
     return losses
 
 

@@ -143,7 +143,7 @@ class StudentTraining(L.LightningModule):
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         if isinstance(self.validation, LabelMetric):
             return image_label_loss(logits, batch["tampered"], self.recipe.loss)
-        return segmentation_loss(logits, targets(batch["mask"], self.recipe.loss), self.recipe.loss)
+        return segmentation_loss(logits, targets(batch["mask"], self.recipe.loss), self.recipe.loss, batch["tampered"])
 
     def _refined(self, logits: Tensor, image: Tensor, batch: Batch, share: float) -> Tensor:
         target = targets(batch["mask"], self.recipe.loss)
@@ -151,11 +151,12 @@ class StudentTraining(L.LightningModule):
         if self.average is not None:
             with torch.no_grad():
                 own = self.average.module.eval()(image)
-        better, weight = corrected(target, own, share)
+        # Of the mask as it is: cut at 0.5, it no longer tells the inside of the boxes from the outside.
+        better, weight = corrected(target, own, share, batch["mask"] > 0)
         # Beyond the dataset's images come synthesised ones, whose masks are exact.
         teachers = _spread(batch["index"] < self._images)
         better, weight = torch.where(teachers, better, target), torch.where(teachers, weight, torch.ones_like(weight))
-        return segmentation_loss(logits, better, self.recipe.loss, weight)
+        return segmentation_loss(logits, better, self.recipe.loss, batch["tampered"], weight)
 
     def on_validation_epoch_start(self) -> None:
         self.validation.reset()

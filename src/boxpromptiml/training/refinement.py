@@ -23,7 +23,7 @@ def mixing(config: RefinementConfig, progress: float) -> float:
     return config.share * min(1.0, (progress - config.start + 1e-9) / max(config.ramp, 1e-9))
 
 
-def corrected(target: Tensor, logits: Tensor, share: float) -> tuple[Tensor, Tensor]:
+def corrected(target: Tensor, logits: Tensor, share: float, inside: Tensor) -> tuple[Tensor, Tensor]:
     """Targets corrected by predictions, and how much each pixel counts.
 
     Inside the boxes of an image the student's ranking of the pixels is mixed with the teacher's mask: its logits are
@@ -31,16 +31,16 @@ def corrected(target: Tensor, logits: Tensor, share: float) -> tuple[Tensor, Ten
     the mixture is undecided a pixel counts less. Outside, the target is 0 and counts fully.
 
     Args:
-        target: teacher's masks (B, 1, H, W) in [0, 1]; exactly 0 outside the boxes, above 0 inside (see
-            `Sample.confined`).
+        target: teacher's masks (B, 1, H, W) in [0, 1], 0 outside the boxes.
         logits: of the student, the same shape; no gradient flows into them.
         share: of the student in the mixture, in [0, 1].
+        inside: which pixels are in a box, bool of the same shape: where a mask that is not cut is above 0 (see
+            `Sample.confined`).
 
     Returns:
         Targets in [0, 1] and weights in [0, 1], both (B, 1, H, W), with a weight of 1 everywhere outside the boxes.
     """
     with torch.no_grad():
-        inside = target > 0
         own = _with_area(logits.float(), target, inside)
         mixed = torch.where(inside, (1 - share) * target + share * own, torch.zeros_like(target))
         return mixed, torch.where(inside, (2 * mixed - 1).abs(), torch.ones_like(target))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from boxpromptiml.training.sampler import batches_per_epoch
 from boxpromptiml.training.samples import Samples
 from boxpromptiml.training.state import StateFolder
 from boxpromptiml.training.summary import TrainingSummary, summarise
+from boxpromptiml.training.synthetic import SyntheticSource
 
 LOG_NAME = "logs/metrics.csv"
 
@@ -45,6 +46,7 @@ def train(
     *,
     supervision: Supervision = "pseudo",
     resume: bool = False,
+    held: Collection[str] | None = None,
 ) -> TrainingSummary:
     """Train a student and leave a model folder in `run`.
 
@@ -61,6 +63,8 @@ def train(
         supervision: where targets come from: the teacher's soft masks, true masks, filled boxes, or image labels
             alone (multiple-instance learning).
         resume: go on from the newest state in `run`; start if there is none; return the summary if it is complete.
+        held: images to choose the epoch with in a dataset without a ``val`` split, as it names them; None: drawn by the
+            seed.
 
     Raises:
         DatasetError: a dataset cannot be used.
@@ -73,14 +77,14 @@ def train(
     run = Path(run)
     if supervision not in SUPERVISIONS:
         raise RecipeError(f"supervision {supervision!r} is not one of {', '.join(SUPERVISIONS)}")
-    begun = together(lambda: begin(folders, run, recipe, supervision, resume))
+    begun = together(lambda: begin(folders, run, recipe, supervision, resume, held))
     summary = TrainingSummary.load(run) if resume else None
     if summary is not None:
         return summary
     states, recipe, samples = begun.states, begun.recipe, begun.samples
     try:
         with _quiet():
-            _fit(run, states, recipe, supervision, samples, folders, resume)
+            _fit(run, states, recipe, supervision, samples, begun.source, folders, resume)
     except (ModelError, RecipeError, MissingExtraError):
         # A run that never began leaves nothing that would stand in the way of the corrected command.
         if begun.new and is_main_process() and states.latest()[0] is None:
@@ -95,6 +99,7 @@ def _fit(
     recipe: Recipe,
     supervision: Supervision,
     samples: Samples,
+    source: SyntheticSource | None,
     folders: Sequence[str | Path],
     resume: bool,
 ) -> None:
@@ -110,7 +115,9 @@ def _fit(
         if recorded["history"] and exhausted(recorded["history"], recorded["best"], recipe.validation.patience):
             return
     world = recipe.compute.devices * recipe.compute.nodes
-    data = TrainingData(samples, recipe, states.path, loading_workers(recipe), position["epoch"], position["batch"])
+    data = TrainingData(
+        samples, recipe, states.path, loading_workers(recipe), source, position["epoch"], position["batch"]
+    )
     batches = batches_per_epoch(data.images_per_epoch, recipe.data.batch_size, world)
     if batches == 0:
         raise RecipeError(f"{len(samples.train)} training images are too few for {world} processes")

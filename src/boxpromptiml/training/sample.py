@@ -34,6 +34,7 @@ class Sample:
         group: of images made from the same source photographs, where it is known: what is true of one tends to be true
             of all.
         digest: changes with everything that shapes image or target, as far as the dataset knows it.
+        bytes: length of the image's file; None if there is no such file.
 
     A tampered sample with neither mask nor boxes is for supervision by labels: its target says nothing.
     """
@@ -49,6 +50,7 @@ class Sample:
     confined: tuple[Box, ...] = ()
     group: str | None = None
     digest: str = ""
+    bytes: int | None = None
 
     @property
     def has_target(self) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,11 @@ import numpy as np
 from boxpromptiml.dataset import ImageRecord
 from boxpromptiml.dataset.splits import split_by_group
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.regions import Box
-from boxpromptiml.shards import Part, ShardHolder
+from boxpromptiml.shards import Part, ShardHolder, is_sharded
 from boxpromptiml.training.recipe import Recipe, Supervision
 from boxpromptiml.training.sample import Sample
-from boxpromptiml.training.sources import Located, holder_folder, located
+from boxpromptiml.training.sources import Located, holder_folder, located, refuse_repeated
+from boxpromptiml.training.usable import LeftOut, check_files, singly, usable
 
 # What a tampered image must have, and what to do where none has it. Labels are another matter (`_check_labels`).
 _REMEDIES: dict[Supervision, tuple[str, str]] = {
@@ -26,14 +25,7 @@ _REMEDIES: dict[Supervision, tuple[str, str]] = {
     "mask": ("true mask", "import masks, or train with  --supervision pseudo"),
     "box": ("box", "draw boxes, or derive them with  boxpromptiml boxes {folder} --from-masks"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A training or validation image that is not used, and why."""
-
-    name: str
-    reason: str
+_FOR_SHARDS = "in the dataset that the shards were written from, then run  boxpromptiml shard  again"
 
 
 @dataclass(slots=True)
@@ -70,7 +62,9 @@ class Samples:
         return dict(Counter(item.reason for item in self.left_out).most_common())
 
 
-def gather_samples(folders: Sequence[str | Path], recipe: Recipe, supervision: Supervision) -> Samples:
+def gather_samples(
+    folders: Sequence[str | Path], recipe: Recipe, supervision: Supervision, held: Collection[str] | None = None
+) -> Samples:
     """Read the records of one or several datasets, or of shards, and decide what is trained on.
 
     - Training: the ``train`` split; in a dataset without one, the images that are in no split.
@@ -80,31 +74,43 @@ def gather_samples(folders: Sequence[str | Path], recipe: Recipe, supervision: S
     - Authentic images have an empty target. Tampered ones without what the supervision needs are left out.
     - Supervision by labels reads neither masks nor boxes, and needs both kinds of images in both parts.
 
+    Args:
+        folders: the datasets.
+        recipe: of the run.
+        supervision: where targets come from.
+        held: images to validate with in a dataset without a ``val`` split, as it names them, in place of those that the
+            seed draws.
+
     Raises:
-        DatasetError: no dataset there, nothing to train on (with the remedy), or files that are missing.
+        DatasetError: no dataset there, one that is given twice, nothing to train on (with the remedy), a file that is
+            trained on and validated with, or files that are missing.
         StorageError: shards behind a URL that cannot be reached.
     """
+    refuse_repeated(folders)
     samples = Samples()
     limit = recipe.data.shard_cache_mb * 2**20
     holder = ShardHolder(holder_folder(folders, recipe.data), limit) if limit else None
     teachers: set[str] = set()
+    used: list[tuple[str | Path, list[Sample]]] = []
+    lacking: str | Path | None = None  # the first dataset with images that lack something
     for index, folder in enumerate(folders):
         prefix = f"{folder}: " if len(folders) > 1 else ""
         train, val = _parts(located(folder, holder), folder)
-        usable = list(_usable(train, supervision, recipe, prefix, samples.left_out))
+        trained = list(usable(train, supervision, recipe, prefix, samples.left_out))
+        validated: list[tuple[ImageRecord, Sample]] = []
         if not val and recipe.validation.fraction > 0:
-            held = _carve([record for record, _ in usable], recipe, index, folder)
-            val_pairs = [(record, sample) for record, sample in usable if record.image in held]
-            usable = [(record, sample) for record, sample in usable if record.image not in held]
-            samples.carved |= bool(val_pairs)
+            drawn = _carve([record for record, _ in trained], recipe, index, folder) if held is None else set(held)
+            validated = [(record, sample) for record, sample in trained if record.image in drawn]
+            trained = [(record, sample) for record, sample in trained if record.image not in drawn]
+            samples.carved |= bool(validated)
         elif recipe.validation.fraction > 0:
-            val_pairs = list(_usable(val, supervision, recipe, prefix, samples.left_out))
-        else:
-            val_pairs = []
-        samples.train += [sample for _, sample in usable]
+            validated = list(usable(val, supervision, recipe, prefix, samples.left_out))
+        used.append((folder, [sample for _, sample in [*trained, *validated]]))
+        lacking = folder if lacking is None and samples.left_out else lacking
+        samples.train += [sample for _, sample in trained]
         # Validation images are few, and spread over all shards where they were held out: each is asked for by itself.
-        samples.val += [_singly(sample) for _, sample in val_pairs]
-        teachers |= {record.pseudo.teacher for record, sample in usable if record.pseudo and sample.soft}
+        samples.val += [singly(sample) for _, sample in validated]
+        teachers |= {record.pseudo.teacher for record, sample in trained if record.pseudo and sample.soft}
     if any(isinstance(sample.path, Part) and sample.path.shard.remote for sample in samples.train):
         samples.holder = holder
     samples.teachers = tuple(sorted(teachers))
@@ -112,8 +118,11 @@ def gather_samples(folders: Sequence[str | Path], recipe: Recipe, supervision: S
     if supervision == "label":
         _check_labels(samples, where, recipe)
     else:
-        _check_targets(samples, where, supervision, recipe, folders[0])
-    _check_files(samples, folders[0])
+        _check_targets(samples, where, supervision, recipe, lacking or folders[0])
+    for folder, images in used:
+        check_files(images, folder)
+    if len(folders) > 1:
+        _check_apart(samples)
     samples.train = _thinned(samples.train, recipe)
     return samples
 
@@ -127,82 +136,9 @@ def _parts(images: Iterable[Located], folder: str | Path) -> tuple[list[Located]
         if not by_split:
             raise DatasetError(f"{folder}: the dataset has no images; add some with  boxpromptiml import")
         held = ", ".join(f"{len(found)} in {split}" for split, found in by_split.items())
-        raise DatasetError(f"{folder}: no training images ({held}); assign them with  boxpromptiml split {folder}")
+        remedy = _FOR_SHARDS if is_sharded(folder) else f"with  boxpromptiml split {folder}"
+        raise DatasetError(f"{folder}: no training images ({held}); assign them {remedy}")
     return train, by_split.get("val", [])
-
-
-def _usable(
-    images: Iterable[Located],
-    supervision: Supervision,
-    recipe: Recipe,
-    prefix: str,
-    left_out: list[LeftOut],
-) -> Iterator[tuple[ImageRecord, Sample]]:
-    for record, image, true, pseudo in images:
-        name = prefix + record.image
-        reason = _obstacle(record, supervision, recipe.data.skip_suspicious)
-        if reason is not None:
-            left_out.append(LeftOut(name, reason))
-            continue
-        mask = None
-        if record.label == "tampered":
-            mask = {"pseudo": pseudo, "mask": true}.get(supervision)
-        confined = record.boxes if recipe.refinement.start and supervision == "pseudo" and mask is not None else ()
-        sample = Sample(
-            name=name,
-            path=image,
-            width=record.width,
-            height=record.height,
-            tampered=record.label == "tampered",
-            mask=mask,
-            boxes=record.boxes if supervision == "box" else (),
-            soft=supervision == "pseudo" and mask is not None,
-            confined=confined,
-            group=None if record.group is None else prefix + record.group,
-            digest=_digest(record, supervision, image, confined),
-        )
-        yield record, sample
-
-
-def _obstacle(record: ImageRecord, supervision: Supervision, skip_suspicious: bool) -> str | None:
-    """Why an image cannot be used, or None."""
-    if record.label is None:
-        return "not labelled yet"
-    if record.label == "authentic":
-        return None
-    if supervision == "pseudo":
-        if record.pseudo is None:
-            return "no pseudo mask"
-        if record.review == "rejected":
-            return "pseudo mask rejected in review"
-        if skip_suspicious and record.pseudo.suspicious and record.review != "accepted":
-            return "suspicious pseudo mask"
-        return None
-    if supervision == "mask":
-        return "no true mask" if record.mask is None else None
-    return "no box" if supervision == "box" and not record.boxes else None
-
-
-def _digest(record: ImageRecord, supervision: Supervision, image: Path | Part, confined: Sequence[Box]) -> str:
-    target: object = None
-    if record.label == "tampered":
-        if supervision == "pseudo" and record.pseudo is not None:
-            target = [record.pseudo.path, record.pseudo.teacher, record.pseudo.settings]
-        else:
-            target = {"mask": record.mask, "box": record.boxes}.get(supervision)
-    content = [record.image, record.width, record.height, record.label, target]
-    if confined:
-        content.append(confined)  # the target follows them, and a pseudo mask outlives its boxes
-    if isinstance(image, Part):
-        content.append(image.shard.sha256)  # the order of an epoch follows the shards
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _singly(sample: Sample) -> Sample:
-    if not isinstance(sample.path, Part):
-        return sample
-    mask = sample.mask.singly() if isinstance(sample.mask, Part) else sample.mask
-    return replace(sample, path=sample.path.singly(), mask=mask)
 
 
 def _carve(records: Sequence[ImageRecord], recipe: Recipe, index: int, folder: str | Path) -> set[str]:
@@ -246,7 +182,7 @@ def _check_targets(samples: Samples, where: str, supervision: Supervision, recip
         raise DatasetError(
             f"{where}: no tampered training image with a {what}"
             + (f" (left out: {reasons})" if reasons else "")
-            + f"; {remedy.format(folder=folder)}"
+            + f"; {f'make them {_FOR_SHARDS}' if is_sharded(folder) else remedy.format(folder=folder)}"
         )
     if recipe.validation.fraction > 0 and not any(sample.tampered for sample in samples.val):
         raise DatasetError(
@@ -255,16 +191,23 @@ def _check_targets(samples: Samples, where: str, supervision: Supervision, recip
         )
 
 
-def _check_files(samples: Samples, folder: str | Path) -> None:
-    # Shards are complete, or have no index.
-    paths = [path for s in [*samples.train, *samples.val] for path in (s.path, s.mask) if isinstance(path, Path)]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DatasetError(
-            f"{missing[0]}: no such file"
-            + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
-            + f"; find out with  boxpromptiml validate {folder}"
-        )
+def _check_apart(samples: Samples) -> None:
+    """Refuse an image that one dataset has for training and another for validation: it would be known by heart."""
+    trained = {_content(sample): sample for sample in samples.train}
+    for sample in samples.val:
+        if (other := trained.get(_content(sample))) is not None:
+            raise DatasetError(
+                f"{sample.name}: is to be validated with, and is the same file as {other.name}, which is to be trained "
+                "on; put both into the same split, or leave one of the datasets out"
+            )
+
+
+def _content(sample: Sample) -> tuple[str | int, int]:
+    """What two names of the same file have in common."""
+    if isinstance(sample.path, Part):
+        return sample.path.shard.sha256, sample.path.start
+    found = os.stat(sample.path)
+    return found.st_dev, found.st_ino
 
 
 def _thinned(train: list[Sample], recipe: Recipe) -> list[Sample]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from boxpromptiml import storage
 from boxpromptiml.dataset import Dataset, ImageRecord
+from boxpromptiml.errors import DatasetError
 from boxpromptiml.shards import Part, ShardedDataset, ShardHolder, is_sharded
 from boxpromptiml.training.recipe import DataConfig
 
@@ -53,6 +56,24 @@ def check_place(place: str | Path) -> None:
         ShardedDataset.open(place)
     else:
         Dataset.open(place).close()
+
+
+def real_place(place: str | Path) -> str:
+    """The same for all spellings of a folder, as long as it is where it is."""
+    name = str(place)
+    return name.rstrip("/") if storage.is_url(name) else os.path.realpath(storage.local_path(name))
+
+
+def refuse_repeated(places: Sequence[str | Path]) -> None:
+    """Raise DatasetError for a data set that is given twice, by whatever spelling.
+
+    Each copy would hold out validation images of its own, which the other one is trained on.
+    """
+    seen: set[str] = set()
+    for place in places:
+        if real_place(place) in seen:
+            raise DatasetError(f"{place}: is given twice; give each dataset once")
+        seen.add(real_place(place))
 
 
 def holder_folder(places: Sequence[str | Path], config: DataConfig) -> Path:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 
 from boxpromptiml.errors import BoxPromptError, RecipeError
 from boxpromptiml.files import atomic_path, write_json, write_text
 from boxpromptiml.training.recipe import Recipe, Supervision
-from boxpromptiml.training.sample import Sample
 from boxpromptiml.training.samples import Samples
 
 FOLDER = "state"
-LEARNT_FROM = "SHA-256 of distillation.model"
+_IMAGES = "images.tsv"
+_LEARNT_FROM = "SHA-256 of distillation.model"
+_CONTENT = "what is in "  # before the name of a setting that names folders
 # Settings that do not change the result of an epoch; all others must be equal when a run is resumed.
 _FREE = (
     "data.workers",
@@ -98,13 +99,13 @@ class StateFolder:
 
     def write_identity(self, identity: Mapping[str, Any], samples: Samples) -> None:
         """Keep what a resumed run is compared with."""
-        write_text(self.path / "images.tsv", "".join(f"{line}\n" for line in _lines(samples)))
+        write_text(self.path / _IMAGES, "".join(f"{line.written()}\n" for line in _listed(samples)))
         write_json(self.path / "run.json", identity)
 
     def never_began(self) -> bool:
         """Whether a run was killed before it wrote its identity: what it left is not worth keeping."""
         return self.path.is_dir() and all(
-            path.name == "images.tsv" or path.name.startswith(".") for path in self.path.iterdir()
+            path.name == _IMAGES or path.name.startswith(".") for path in self.path.iterdir()
         )
 
     def read_identity(self) -> dict[str, Any] | None:
@@ -123,8 +124,14 @@ class StateFolder:
             raise RecipeError(f"{path}: damaged or of another version; train into another folder") from error
         return dict(identity)
 
-    def check(self, identity: Mapping[str, Any], samples: Samples) -> None:
-        """Raise RecipeError, naming the first difference, unless a run of that identity may go on here."""
+    def check(self, identity: Mapping[str, Any], samples: Samples, complete: bool = False) -> None:
+        """Raise RecipeError, naming the first difference, unless a run of that identity may go on here.
+
+        Args:
+            identity: of the run that would go on.
+            samples: its images.
+            complete: the run has ended: what it took from other models and folders does not matter any more.
+        """
         stored = self.read_identity()
         if stored is None:
             return
@@ -133,17 +140,20 @@ class StateFolder:
         recipe = Recipe.model_validate(stored["recipe"]).model_dump(mode="json")
         then, now = _flat(stored | {"recipe": recipe}), _flat(identity)
         for key in dict.fromkeys([*then, *now]):
-            if not key.startswith(_FREE) and then.get(key) != now.get(key):
+            if key.startswith(_FREE) or (complete and key.startswith((_LEARNT_FROM, _CONTENT))):
+                continue
+            if key.startswith(_CONTENT) and key not in then:  # a version that did not look into the folders
+                continue
+            if then.get(key) != now.get(key):
                 raise RecipeError(
                     f"{run}: cannot resume, {key} was {then.get(key)!r} and is now {now.get(key)!r}; "
                     "give the same as then, or train into another folder"
                 )
-        try:
-            old = (self.path / "images.tsv").read_text(encoding="utf-8").splitlines()
-        except OSError:
+        images = read_images(run)
+        if images is None:
             return
-        for before, after in zip_longest(old, _lines(samples)):
-            if before != after:
+        for before, after in zip_longest(images, _listed(samples)):
+            if before is None or after is None or not before.agrees(after):
                 raise RecipeError(
                     f"{run}: cannot resume, the dataset has changed: {_difference(before, after)}; "
                     "undo that, or train into another folder"
@@ -153,16 +163,75 @@ class StateFolder:
         return sorted(self.path.glob("state-*.pt"), reverse=True)
 
 
-def identity(recipe: Recipe, supervision: Supervision, images: int, learnt_from: str | None = None) -> dict[str, Any]:
+class Listed(NamedTuple):
+    """An image of a run.
+
+    Attributes:
+        part: train or val.
+        digest: see `Sample.digest`.
+        bytes: of its file; None in the list of a version that did not keep it.
+        name: as in `Sample.name`.
+    """
+
+    part: str
+    digest: str
+    bytes: int | None
+    name: str
+
+    @classmethod
+    def read(cls, line: str) -> Self:
+        """The way back from `written`."""
+        part, key, name = line.split("\t", 2)
+        digest, _, length = key.partition("-")
+        return cls(part, digest, int(length) if length else None, name.replace("\0", "\n"))
+
+    def written(self) -> str:
+        """As a line of the list."""
+        key = self.digest if self.bytes is None else f"{self.digest}-{self.bytes}"
+        name = self.name.replace("\n", "\0")  # which no file can have in its name
+        return f"{self.part}\t{key}\t{name}"
+
+    def agrees(self, other: Listed) -> bool:
+        """Whether nothing is known that tells the two apart."""
+        same = (self.part, self.digest, self.name) == (other.part, other.digest, other.name)
+        return same and (self.bytes is None or other.bytes is None or self.bytes == other.bytes)
+
+
+def read_images(run: Path) -> list[Listed] | None:
+    """The images of a run, those for training first; None if it does not say.
+
+    Raises:
+        RecipeError: the list is damaged.
+    """
+    path = run / FOLDER / _IMAGES
+    try:
+        text = path.read_bytes().decode("utf-8")
+        # Not at every character that Unicode calls the end of a line: names of files may hold them.
+        return [Listed.read(line) for line in text.split("\n") if line]
+    except OSError:
+        return None
+    except ValueError as error:
+        raise RecipeError(f"{path}: is damaged, so it is not known what the run was trained on") from error
+
+
+def identity(
+    recipe: Recipe,
+    supervision: Supervision,
+    images: int,
+    learnt_from: str | None = None,
+    content: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """What must not change between the start of a run and its resumption, apart from the images' list.
 
-    `learnt_from` is the SHA-256 of the weights of the recipe's `distillation.model`.
+    `learnt_from` is the SHA-256 of the weights of the recipe's `distillation.model`; `content` says by setting what is
+    in the folders that it names.
     """
     return {
         "supervision": supervision,
         "training images": images,
         "recipe": recipe.model_dump(mode="json"),
-        **({} if learnt_from is None else {LEARNT_FROM: learnt_from}),
+        **({} if learnt_from is None else {_LEARNT_FROM: learnt_from}),
+        **{f"{_CONTENT}{setting}": found for setting, found in (content or {}).items()},
     }
 
 
@@ -190,15 +259,16 @@ def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _lines(samples: Samples) -> list[str]:
-    def line(part: str, sample: Sample) -> str:
-        return f"{part}\t{sample.digest}\t{sample.name}"
+def _listed(samples: Samples) -> Iterator[Listed]:
+    for part, images in (("train", samples.train), ("val", samples.val)):
+        for sample in images:
+            yield Listed(part, sample.digest, sample.bytes, sample.name)
 
-    return [line("train", s) for s in samples.train] + [line("val", s) for s in samples.val]
 
-
-def _difference(before: str | None, after: str | None) -> str:
-    then, now = ((line or "\t\t").split("\t", 2) for line in (before, after))
-    if then[2] == now[2]:
-        return f"{now[2]} (its annotation or its part: {then[0]} then, {now[0]} now)"
-    return f"{then[2] or 'no image'} then, {now[2] or 'no image'} now"
+def _difference(before: Listed | None, after: Listed | None) -> str:
+    then, now = before.name if before else "no image", after.name if after else "no image"
+    if before is None or after is None or then != now:
+        return f"{then} then, {now} now"
+    if before._replace(bytes=None) == after._replace(bytes=None):
+        return f"{now} (its file: {before.bytes} bytes then, {after.bytes} now)"
+    return f"{now} (its annotation or its part: {before.part} then, {after.part} now)"

@@ -37,6 +37,8 @@ class SyntheticSource:
         objects = ObjectPool(settings.objects, max_side=side, cache_bytes=bytes_) if settings.objects else None
         self._synthesizer = Synthesizer(pool, objects, settings.config)
         self._authentic = settings.authentic
+        # Photographs of the data set itself are in the run's list of images.
+        self._given = {"photos": pool if settings.photos else None, "objects": objects}
 
     @classmethod
     def of(cls, recipe: Recipe, train: Sequence[Sample]) -> Self | None:
@@ -58,6 +60,11 @@ class SyntheticSource:
                     "from; give photographs in synthesis.photos"
                 )
         return cls([*photos, *map(Path, given)], recipe)
+
+    def content(self) -> dict[str, str]:
+        """By setting, what its folders hold: with a photograph more, other images are made."""
+        facts = {name: pool.facts() for name, pool in self._given.items() if pool is not None}
+        return {f"synthesis.{name}": f"{fact['number']} files ({fact['digest'][:16]})" for name, fact in facts.items()}
 
     def make(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
         """Image, uint8 (h, w, 3), mask, uint8 (h, w) 0 or 255, and whether the image is tampered."""

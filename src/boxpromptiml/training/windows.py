@@ -51,14 +51,28 @@ def random_window(
 
 def middle_window(image: Array8, target: ArrayF, spec: PreprocessingSpec) -> tuple[Array8, ArrayF]:
     """The window around the middle of what is tampered, or of an authentic image; always the same."""
-    y, x = (int(places.mean()) if places.size else side // 2 for places, side in _marked(target))
-    top = min(max(0, y - spec.height // 2), max(0, target.shape[0] - spec.height)) // _BLOCK * _BLOCK
-    left = min(max(0, x - spec.width // 2), max(0, target.shape[1] - spec.width)) // _BLOCK * _BLOCK
-    return _cut(image, target, top, left, spec)
+    y, x = _middle(target)
+    return _cut(image, target, _around(y, spec.height, target.shape[0]), _around(x, spec.width, target.shape[1]), spec)
 
 
-def _marked(target: ArrayF) -> list[tuple[NDArray[np.intp], int]]:
-    return list(zip(np.nonzero(target > 0.5), target.shape, strict=True))
+def _middle(target: ArrayF) -> tuple[int, int]:
+    """The tampered pixel nearest to the mean of all: between two regions, or in a ring, the mean itself is none.
+
+    Where no pixel is sure enough, of those that come nearest to it; in an authentic image the middle.
+    """
+    highest = target.max()
+    if highest == 0:
+        return target.shape[0] // 2, target.shape[1] // 2
+    rows, columns = np.nonzero(target > 0.5 if highest > 0.5 else target == highest)
+    nearest = ((rows - int(rows.mean())) ** 2 + (columns - int(columns.mean())) ** 2).argmin()
+    return int(rows[nearest]), int(columns[nearest])
+
+
+def _around(wanted: int, window: int, size: int) -> int:
+    """Where a window begins along one side, at a whole block, so that the wanted pixel is in its middle or near it."""
+    start = min(max(0, wanted - window // 2), max(0, size - window)) // _BLOCK * _BLOCK
+    # As far as the last pixels, over the edge by less than a block, as in `_start`.
+    return start if wanted < start + window else start + _BLOCK
 
 
 def _start(size: int, window: int, draw: float, wanted: int | None) -> int:

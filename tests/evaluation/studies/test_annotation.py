@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from boxpromptiml.dataset import Dataset
 from boxpromptiml.evaluation.studies import BoxErrors
 from boxpromptiml.evaluation.studies.annotation import annotate, label_and_measure, read_quality
 from boxpromptiml.evaluation.studies.snapshot import snapshot_training
+from boxpromptiml.evaluation.studies.worker import _held_out
 from boxpromptiml.images import open_mask
 from boxpromptiml.teachers import load_teacher
 from boxpromptiml.training import Recipe
+from boxpromptiml.training.samples import gather_samples
 
 PERFECT = BoxErrors(0, 0)
 
@@ -75,3 +78,30 @@ def test_the_users_masks_are_the_truth_for_every_quality(source: Path) -> None:
             assert before.mask is not None
             assert after.mask is not None
             np.testing.assert_array_equal(open_mask(truth.path(before.mask)), open_mask(derived.path(after.mask)))
+
+
+def test_epochs_are_chosen_by_the_same_images_whatever_is_overlooked(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Where there is no val split, they are drawn with labels balanced: by the true ones, for each seed."""
+    data = make_dataset(images=60, test=False)
+    with Dataset.open(data) as dataset:
+        dataset.put([replace(record, split=None, group=None) for record in dataset.records()])
+    source = snapshot_training(tmp_path / "out/datasets/train", data, Recipe(), ["mask"]).folder
+    annotate(source, source.parent / "base", PERFECT, seed=0)
+    annotate(source, source.parent / "missing", BoxErrors(0, 0, missing=0.5), seed=0)
+    drawn = {}
+    for seed in (0, 1):
+        recipe = Recipe(seed=seed)
+        drawn[seed] = [sample.name for sample in gather_samples([source], recipe, "mask").val]
+        held = _held_out(str(source), recipe)
+        for name in ("base", "missing"):
+            samples = gather_samples([source.parent / name], recipe, "box", held)
+            assert [sample.name for sample in samples.val] == drawn[seed]
+            assert len(samples.train) == 60 - len(drawn[seed])
+    assert drawn[0] != drawn[1]
+
+
+def test_a_val_split_is_left_as_it_is(source: Path) -> None:
+    assert _held_out(str(source), Recipe()) is None
+    assert _held_out(None, Recipe()) is None

@@ -12,6 +12,7 @@ from boxpromptiml.evaluation.studies import (
     SUPERVISION,
     WHOLE,
     BoxErrors,
+    Measure,
     Plan,
     Variant,
     ablation,
@@ -19,6 +20,8 @@ from boxpromptiml.evaluation.studies import (
     make_plan,
     training,
 )
+from boxpromptiml.evaluation.studies.folder import StudyFolder
+from boxpromptiml.evaluation.studies.jobs import training_job
 from boxpromptiml.evaluation.studies.plan import first_difference, slug
 from boxpromptiml.training import SUPERVISIONS, Recipe, load_recipe
 
@@ -171,3 +174,15 @@ def test_the_first_difference_is_named(then: dict[str, int], now: dict[str, int]
 @pytest.mark.parametrize(("text", "name"), [("CoMoFoD small", "comofod-small"), ("../", "data"), ("ä", "data")])
 def test_names_are_fit_for_files(text: str, name: str) -> None:
     assert slug(text) == name
+
+
+def test_students_of_boxes_with_errors_are_told_where_the_true_labels_are(recipe_file: Path, tmp_path: Path) -> None:
+    plan = make_plan("boxes", boxes(BoxErrors(), {"missing": [0.5]}), "base", recipe_file=recipe_file, seeds=(0,))
+    folder = StudyFolder(tmp_path)
+    jobs = [training_job(folder, run, {}, Measure(), 1) for run in plan.runs]
+    truth = str(folder.dataset("train"))
+    assert {job.name: job.content["truth"] for job in jobs} == {
+        "mask-seed0": None,
+        "base-seed0": truth,
+        "missing-0.5-seed0": truth,
+    }

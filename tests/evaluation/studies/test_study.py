@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from boxpromptiml.cli.main import app
+from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError, RecipeError
 from boxpromptiml.evaluation.studies import (
     SUPERVISION,
@@ -21,7 +25,11 @@ from boxpromptiml.evaluation.studies import (
     run_study,
 )
 from boxpromptiml.evaluation.studies.folder import StudyFolder
+from boxpromptiml.evaluation.studies.plan import Plan
+from boxpromptiml.evaluation.studies.snapshot import snapshot_training
+from boxpromptiml.evaluation.studies.study import check_sources
 from boxpromptiml.files import sha256_of
+from boxpromptiml.training import Recipe
 
 MakeDataset = Callable[..., Path]
 pytestmark = pytest.mark.slow
@@ -182,6 +190,64 @@ def test_a_folder_that_holds_something_else_is_left_alone(
     prepare(tmp_path / "out")
     with pytest.raises(DatasetError, match=message):
         run_study(supervision(recipe_file, "mask"), make_dataset(), tmp_path / "out", Measure())
+
+
+@pytest.mark.parametrize(
+    ("splits", "options"),
+    [
+        (("train", "val"), ["--within", "train", "--val", "0", "--test", "0.2"]),
+        ((None, "val"), ["--only-unassigned", "--val", "0", "--test", "0.2"]),
+        ((None, None), ["--test", "0.2"]),
+    ],
+)
+def test_without_test_images_it_says_the_command_that_makes_some(
+    make_dataset: MakeDataset, splits: tuple[str | None, ...], options: list[str]
+) -> None:
+    data = make_dataset(test=False)
+    with Dataset.open(data) as dataset:
+        dataset.put([replace(r, split=splits[i % 2], group=None) for i, r in enumerate(list(dataset.records()))])
+        val = {record.image for record in dataset.records(split="val")}
+    with pytest.raises(DatasetError, match="make one with  boxpromptiml split ") as caught:
+        check_sources(data, ())
+    arguments = str(caught.value).partition("with  boxpromptiml ")[2].partition(",")[0].split()
+    assert arguments == ["split", str(data), *options]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    check_sources(data, ())
+    with Dataset.open(data) as dataset:
+        assert val <= {record.image for record in dataset.records(split="val")}
+
+
+def test_a_box_study_that_an_earlier_version_began_is_not_mixed_with_another_draw(
+    make_dataset: MakeDataset, recipe_file: Path, tmp_path: Path
+) -> None:
+    """It chose the epoch by other images where boxes were missing and the dataset has no val split."""
+    options = {"seed": 0, "teacher": {"name": "box"}}
+
+    def plan(**levels: list[float]) -> Plan:
+        variants = boxes(BoxErrors(0, 0), levels)
+        return make_plan("boxes", variants, "base", yardstick="mask", recipe_file=recipe_file, options=options)
+
+    for name, splits, levels, refused in (
+        ("drawn", False, {"missing": [0.5]}, True),
+        ("split", True, {"missing": [0.5]}, False),
+        ("complete", False, {"loosen": [0.5]}, False),
+    ):
+        data, folder = make_dataset(name), StudyFolder(tmp_path / f"{name}-study")
+        if not splits:
+            with Dataset.open(data) as dataset:
+                dataset.put([replace(r, split="train") for r in dataset.records(split="val")])
+        train = snapshot_training(folder.dataset("train"), data, Recipe(), ["mask"])
+        folder.write(plan(**levels), train, {})
+        folder.agree(plan(**levels))
+        stored = json.loads((folder.path / "study.json").read_text())
+        assert stored.pop("held_out") == "by true labels"
+        (folder.path / "study.json").write_text(json.dumps(stored))
+        if not refused:
+            folder.agree(plan(**levels))
+            continue
+        with pytest.raises(RecipeError, match=r"an earlier version chose epochs .*; choose another --out") as caught:
+            folder.agree(plan(**levels))
+        assert "\n" not in str(caught.value)
 
 
 def test_paths_are_checked_first(make_dataset: MakeDataset, recipe_file: Path, tmp_path: Path) -> None:

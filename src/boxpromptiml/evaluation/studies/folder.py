@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from boxpromptiml import __version__
+from boxpromptiml.dataset import Dataset
 from boxpromptiml.errors import DatasetError, RecipeError
 from boxpromptiml.evaluation.studies.plan import Plan, Run, comparable, first_difference
 from boxpromptiml.evaluation.studies.snapshot import Snapshot
@@ -21,6 +22,7 @@ from boxpromptiml.training import Recipe
 STUDY_NAME = "study.json"
 FAILURE_NAME = "failure.json"
 _LOCK = ".lock"
+_HELD_OUT = "held_out"  # in ``study.json``: by which labels validation images are drawn
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,21 @@ class StudyFolder:
             raise RecipeError(
                 f"{self.path}: holds another study ({difference}); give the same as then, or choose another --out"
             )
+        self._check_held_out(plan, stored)
+
+    def _check_held_out(self, plan: Plan, stored: Mapping[str, Any]) -> None:
+        """Refuse to go on with variants of which an earlier version drew validation images by labels with errors."""
+        recipe = plan.base
+        errors = [variant["boxes"] for variant in stored["variants"].values() if variant.get("boxes")]
+        changed = recipe.data.skip_suspicious or any(boxes["missing"] for boxes in errors)
+        if _HELD_OUT in stored or not errors or not changed or not recipe.validation.fraction:
+            return
+        with Dataset.open(self.dataset("train")) as dataset:
+            if not dataset.count(split="val"):
+                raise RecipeError(
+                    f"{self.path}: an earlier version chose epochs by other images where boxes are missing, and its "
+                    "runs cannot be compared with new ones; choose another --out"
+                )
 
     def write(self, plan: Plan, train: Snapshot, tests: Mapping[str, Snapshot]) -> None:
         """Store what the study is now, with what it was before."""
@@ -183,6 +200,7 @@ class StudyFolder:
                 **stored.get("variants", {}),
                 **{variant.name: variant.to_json() for variant in plan.variants},
             },
+            **({_HELD_OUT: "by true labels"} if plan.kind == "boxes" else {}),
             "seeds": sorted({*stored.get("seeds", []), *plan.seeds}),
             "boxpromptiml": __version__,
         }

@@ -85,6 +85,7 @@ def training_job(folder: StudyFolder, run: Run, tests: dict[str, Snapshot], meas
         content={
             "folder": str(place.path.absolute()),
             "dataset": str(folder.dataset(run.variant.dataset).absolute()),
+            "truth": None if run.variant.boxes is None else str(folder.dataset("train").absolute()),
             "supervision": run.variant.supervision,
             "recipe": run.recipe.model_dump(mode="json"),
             "tests": {name: str(test.folder.absolute()) for name, test in tests.items()},

@@ -142,12 +142,19 @@ def check_sources(dataset: Path, tests: Sequence[Path]) -> None:
     with Dataset.open(dataset) as opened:
         if not opened.count(split="test") and not tests:
             raise DatasetError(
-                f"{dataset}: no image is in the test split; make one with  boxpromptiml split {dataset} --test 0.2, "
-                "or name other test sets with --test"
+                f"{dataset}: no image is in the test split; make one with  boxpromptiml split {dataset} "
+                f"{_split_options(opened)}, or name other test sets with --test"
             )
     for test in tests:
         if not test.exists():
             raise DatasetError(f"{test}: no such test set; check --test")
+
+
+def _split_options(dataset: Dataset) -> str:
+    """How `boxpromptiml split` makes a test split, and leaves the splits that are there."""
+    if dataset.count(split="train"):
+        return "--within train --val 0 --test 0.2"
+    return "--only-unassigned --val 0 --test 0.2" if dataset.count(split="val") else "--test 0.2"
 
 
 def check_weights(plan: Plan) -> None:

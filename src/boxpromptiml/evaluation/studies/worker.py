@@ -25,7 +25,8 @@ def run(path: Path, job: dict[str, Any]) -> int:
 
     Args:
         path: the run's folder.
-        job: ``dataset``, ``supervision``, ``recipe``, ``tests`` (folder by name), ``preset``, ``mode``, ``threads``.
+        job: ``dataset``, ``truth`` (the dataset that it was derived from with errors, or None), ``supervision``,
+            ``recipe``, ``tests`` (folder by name), ``preset``, ``mode``, ``threads``.
 
     Returns:
         0, or 143 if the training was interrupted and saved its state.
@@ -69,14 +70,27 @@ def _train(folder: RunFolder, job: dict[str, Any], recipe: Recipe) -> None:
 
     if folder.model.exists() and not (folder.model / "state" / "run.json").is_file():
         shutil.rmtree(folder.model)  # killed before there was anything to resume
+    held = _held_out(job["truth"], recipe)
     try:
-        train(job["dataset"], folder.model, recipe, supervision=job["supervision"], resume=True)
+        train(job["dataset"], folder.model, recipe, supervision=job["supervision"], resume=True, held=held)
     except RecipeError as error:
         if not folder.model.exists():
             raise
         print(f"{error}; this run starts anew", file=sys.stderr)
         shutil.rmtree(folder.model)
-        train(job["dataset"], folder.model, recipe, supervision=job["supervision"], resume=True)
+        train(job["dataset"], folder.model, recipe, supervision=job["supervision"], resume=True, held=held)
+
+
+def _held_out(truth: str | None, recipe: Recipe) -> list[str] | None:
+    """Images to choose the epoch with, by the true labels; None where the dataset's own tell.
+
+    They are drawn so that labels are balanced: by the labels of an annotator who overlooks things, others would be. All
+    derived datasets lie beside each other, so that their names for the images are the same.
+    """
+    from boxpromptiml.training.samples import gather_samples
+
+    samples = None if truth is None else gather_samples([truth], recipe, "mask")
+    return None if samples is None or not samples.carved else [sample.name for sample in samples.val]
 
 
 def _evaluate(folder: RunFolder, job: dict[str, Any]) -> None:
