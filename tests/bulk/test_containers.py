@@ -55,6 +55,52 @@ def test_an_archive_cannot_write_elsewhere(tmp_path: Path) -> None:
     assert [image.relative for image in images_of(str(tmp_path / "a.tar"))] == ["a/etc/x", "a/abs/y"]
 
 
+def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Appending to an archive leaves the member that was there; outputs are called by the name."""
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, data in (("1.png", b"one"), ("1.png", b"two"), ("2.png", b"three"), ("1.png", b"four")):
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            archive.addfile(header, io.BytesIO(data))
+
+    found = images_of(str(path))
+
+    assert [(image.name.partition("#")[2], image.read()) for image in found] == [
+        ("1.png", b"one"),
+        ("1.png (2)", b"two"),
+        ("2.png", b"three"),
+        ("1.png (3)", b"four"),
+    ]
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_links_in_an_archive_are_seen(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("link.png", "link.json"):
+            header = tarfile.TarInfo(name)
+            header.type, header.linkname = kind, "deep/1.png"
+            archive.addfile(header)
+
+    (link,) = images_of(str(path))
+
+    assert (link.name, link.relative) == (f"{path}#link.png", "a/link")
+    with pytest.raises(ImageError, match=r"is a link to deep/1\.png in the archive; not read"):
+        link.read()
+
+
+@pytest.mark.parametrize("members", [{}, {"notes.txt": b"none"}])
+def test_an_archive_without_images_is_an_error(tmp_path: Path, members: dict[str, bytes]) -> None:
+    (tmp_path / "a.tar").write_bytes(tar_of(members))
+
+    (only,) = images_of(str(tmp_path / "a.tar"))
+
+    assert only.name == str(tmp_path / "a.tar")
+    with pytest.raises(ImageError, match="no image in this archive"):
+        only.read()
+
+
 @pytest.mark.parametrize("cut", [700, 512 * 3, 512 * 4, 512 * 4 + 100])
 def test_what_a_damaged_archive_has_lost_is_said(tmp_path: Path, cut: int) -> None:
     """Python's own reader takes a damaged header for the end."""
@@ -122,6 +168,13 @@ def test_paths_in_a_table(tmp_path: Path, make_photo: Callable[..., bytes]) -> N
     named = images_of(path, columns=Columns("path", "key"))
     assert [image.name for image in named] == ["k1", "k2"]
     assert named[0].read() == make_photo(1)
+
+
+def test_a_row_without_an_id_is_called_by_its_number(tmp_path: Path) -> None:
+    path = str(tmp_path / "t.parquet")
+    pq.write_table(pa.table({"image": [b"1", b"2", b"3"], "id": [None, "k", None]}), path, row_group_size=1)
+
+    assert [image.name for image in images_of(path, columns=Columns(id="id"))] == [f"{path}#0", "k", f"{path}#2"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -55,6 +56,46 @@ def test_a_name_with_brackets_that_exists_is_no_glob(tree: Path) -> None:
     (tree / "a[1].jpg").write_bytes(b"")
 
     assert [image.name for image in expand_inputs(["a[1].jpg"])] == ["a[1].jpg"]
+
+
+def test_an_empty_name_of_the_output_folder_is_refused() -> None:
+    with pytest.raises(InputError, match="the name of the output folder is empty"):
+        list(expand_inputs(["a.jpg"], out=""))
+
+
+def test_a_file_by_its_url_is_the_file(tree: Path) -> None:
+    (tree / "a b.png").write_bytes(b"")
+    (tree / "a b.txt").write_text("b.png\n")
+    url = (tree / "a b.png").as_uri()
+
+    assert [image.name for image in expand_inputs([url, str(tree / "a b.png")])] == [url]
+    assert [image.name for image in expand_inputs([(tree / "a b.txt").as_uri()])] == [str(tree / "b.png")]
+
+
+def test_compressed_archives_in_a_folder_are_found(tree: Path) -> None:
+    make(tree / "data", "a.tar.gz", "b.TGZ", "c.tar", "d.json.gz")
+
+    found = expand_inputs(["data"])
+
+    assert [(source.kind, source.name) for source in found] == [
+        ("tar", "data/a.tar.gz"),
+        ("tar", "data/b.TGZ"),
+        ("tar", "data/c.tar"),
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names on Windows")
+def test_two_colons_in_a_name_make_no_url(tree: Path) -> None:
+    make(tree / "scans", "scan::1.png")
+
+    assert [image.name for image in expand_inputs(["scans"])] == ["scans/scan::1.png"]
+    assert [image.name for image in expand_inputs(["-"], lines=["scan::1.png"])] == ["scan::1.png"]
+
+
+def test_a_star_in_a_signature_makes_no_glob() -> None:
+    url = "https://host.invalid/a.jpg?signature=x*y"
+
+    assert list(expand_inputs([url])) == [Source("image", url, "a")]
 
 
 def make(folder: Path, *names: str) -> None:
@@ -269,6 +310,7 @@ def test_a_line_with_a_kind_of_url_that_nobody_knows_costs_that_line_alone() -> 
         (["empty"], "empty: no images there"),
         (["*.gif"], r"\*\.gif: no images there"),
         (["-"], "standard input: no paths there"),
+        (["a.jpg", ""], r"an input has an empty name; the working folder is called \."),
     ],
 )
 def test_wrong_usage(inputs: list[str], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 import threading
 import time
 from collections.abc import Iterable
@@ -11,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from boxpromptiml import rle
 from boxpromptiml.bulk import (
+    Columns,
+    InputError,
     InputImage,
     Operator,
     Outputs,
@@ -220,6 +225,42 @@ def test_equal_names_do_not_overwrite_each_other(localizer: Localizer, tmp_path:
         mask = open_mask(out / line["mask"])
         assert mask.shape == (line["height"], line["width"])
         assert mask.max() == (255 if line["verdict"] == "tampered" else 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "message"),
+    [
+        ({"x": [1, 2]}, Columns(), r"t\.parquet: which of its columns holds the images\?"),
+        ({"image": [b"1", b"2"]}, Columns(image="jpg"), r"t\.parquet: has no column jpg"),
+        ({"image": [b"1", b"2"], "id": ["a", "a"]}, Columns(id="id"), r"t\.parquet: row 1: the id a was there before"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_ends_the_run_before_it_begins(
+    localizer: Localizer, photos: Path, tmp_path: Path, content: dict[str, Any], columns: Columns, message: str
+) -> None:
+    """It is not damaged, and another option mends it."""
+    pq.write_table(pa.table(content), tmp_path / "t.parquet")
+    out = tmp_path / "out"
+
+    with pytest.raises(InputError, match=message):
+        run(localizer, expand_inputs([str(photos), str(tmp_path / "t.parquet")]), out, columns=columns)
+    assert saved_lines(out) == []
+
+
+def test_members_of_one_name_have_an_answer_each(localizer: Localizer, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for i in range(2):
+            Image.fromarray(np.full((40, 40 + i, 3), 90, np.uint8)).save(tmp_path / "1.png")
+            archive.add(tmp_path / "1.png", "1.png")
+
+    sources = list(expand_inputs([str(tmp_path / "a.tar")]))
+    run(localizer, sources, tmp_path / "out")
+    again = run(localizer, sources, tmp_path / "out")
+
+    lines = saved_lines(tmp_path / "out")
+    assert [(line["image"].partition("#")[2], line["width"]) for line in lines] == [("1.png", 40), ("1.png (2)", 41)]
+    assert [Image.open(tmp_path / "out" / line["mask"]).width for line in lines] == [40, 41]
+    assert [skipped for _, skipped in again] == [True, True]
 
 
 def test_a_stopped_run_leaves_whole_lines(localizer: Localizer, photos: Path, tmp_path: Path) -> None:

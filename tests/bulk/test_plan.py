@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxpromptiml.bulk import Columns, Source, expand_inputs
+from boxpromptiml.bulk import Columns, InputError, Source, expand_inputs
 from boxpromptiml.bulk.plan import Plan, make_plan, shard_images
 
 
@@ -59,13 +60,28 @@ def test_containers_keep_their_place_between_files(tmp_path: Path) -> None:
         ["a", "b"],
         [f"{table}#0", f"{table}#1"],
         [f"{table}#2"],
-        [],
+        [str(tmp_path / "a.tar")],
         ["c", "d"],
         ["e"],
     ]
     assert [shard.images for shard in plan.shards] == [2, 2, 1, None, 2, 1]
     assert plan.images is None
     assert [shard.part for shard in plan.shards][:2] == ["part-000000.parquet", "part-000001.parquet"]
+
+
+def test_ids_must_tell_the_rows_of_all_tables_apart(tmp_path: Path) -> None:
+    """Shards do not know of each other: two rows of one name would pass unnoticed."""
+    sources = []
+    for name, ids in (("one", ["a", None, "b", None]), ("two", ["c", "b"])):
+        pq.write_table(pa.table({"id": ids, "image": [b"x"] * len(ids)}), tmp_path / name, row_group_size=1)
+        sources.append(Source("parquet", str(tmp_path / name), name))
+    columns = Columns(id="id")
+
+    assert make_plan(sources[:1], tmp_path / "alone", shard_images=2, columns=columns).images == 4
+    with pytest.raises(
+        InputError, match=r"two: row 1: the id b was there before, .* choose another --id-column than id"
+    ):
+        make_plan(sources, tmp_path / "plan", shard_images=2, columns=columns)
 
 
 def test_the_digest_tells_inputs_apart(tmp_path: Path) -> None:

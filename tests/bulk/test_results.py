@@ -53,6 +53,16 @@ def test_finish_keeps_order_and_other_images(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "results.jsonl").read_text().splitlines()[2])["score"] == 0.9
 
 
+def test_finish_writes_an_image_that_is_named_twice_once(tmp_path: Path) -> None:
+    results = ResultsFile.open(tmp_path)
+    results.append(line("b"))
+    results.append(line("a"))
+
+    results.finish(["a", "b", "a"])
+
+    assert images(tmp_path) == ["a", "b"]
+
+
 def test_finish_leaves_an_ordered_file_as_it_is(tmp_path: Path) -> None:
     results = ResultsFile.open(tmp_path)
     results.append(line("a"))

@@ -40,6 +40,11 @@ def memory() -> Any:
         ("zip://x.jpg::s3://bucket/a.zip", True, ".zip"),
         ("C:\\photos\\a.jpg", False, ".jpg"),
         ("what?.jpg", False, ".jpg"),
+        ("a/b.TAR.gz", False, ".tar.gz"),
+        ("https://host/b.tar.gz?x", True, ".tar.gz"),
+        ("notes.gz", False, ".gz"),
+        ("scan::1.png", False, ".png"),
+        ("simplecache::s3://bucket/b.jpg", True, ".jpg"),
         ("s3://bucket/folder/", True, ""),
     ],
 )
@@ -79,6 +84,23 @@ def test_lists_folders_and_stores_alike(tmp_path: Path, memory: Any) -> None:
     assert storage.matches("memory://store/*.jpg") == ["memory:///store/b-.jpg", "memory:///store/b.jpg"]
     assert storage.read_image_bytes("memory://store/a.png") == PNG
     assert storage.read_image_bytes(f"file://{tmp_path}/a.png") == PNG
+
+
+def test_urls_of_files_are_decoded(tmp_path: Path) -> None:
+    (tmp_path / "a b.png").write_bytes(PNG)
+    (tmp_path / "100%25.png").write_bytes(PNG)
+
+    assert storage.read_image_bytes((tmp_path / "a b.png").as_uri()) == PNG
+    assert storage.is_file((tmp_path / "a b.png").as_uri())
+    assert storage.read_image_bytes(f"file://{tmp_path}/100%25.png") == PNG, "as it is spelled, if only that is there"
+    assert storage.local_path("file:///new%20folder") == Path("/new folder")
+    assert storage.local_path("a%20b.png") == Path("a%20b.png")
+    assert storage.folder_of("file:///a%20b/c.txt") == "/a b"
+
+
+def test_an_output_folder_has_a_name() -> None:
+    with pytest.raises(StorageError, match="the name of the output folder is empty"):
+        OutputFolder("")
 
 
 def test_links_to_folders_are_told_from_folders(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from boxpromptiml import storage
 from boxpromptiml.bulk.inputs import InputError, Source
+from boxpromptiml.bulk.seen import Seen
 from boxpromptiml.errors import BoxPromptError, ImageError, MissingExtraError
 from boxpromptiml.images import IMAGE_SUFFIXES
 
@@ -17,6 +19,7 @@ from boxpromptiml.images import IMAGE_SUFFIXES
 _BYTES_COLUMNS = ("image", "bytes", "image_bytes", "content", "jpg", "jpeg", "png", "webp", "data")
 _PATH_COLUMNS = ("path", "file", "file_name", "filename", "image_path", "url", "uri", "image_url")
 _ROWS_AT_ONCE = 16
+_IDS_AT_ONCE = 4096
 _BUFFER = 1 << 20
 _MEMBER_BYTES = 1 << 30
 
@@ -25,8 +28,8 @@ class InputImage(NamedTuple):
     """One image to look at.
 
     Attributes:
-        name: its path or URL; ``ARCHIVE#MEMBER`` for a member of an archive; for bytes in a table ``TABLE#ROW``,
-            counted from 0, or the row's id.
+        name: its path or URL; ``ARCHIVE#MEMBER`` for a member of an archive, with `` (2)`` behind it for the second one
+            of that name; for bytes in a table ``TABLE#ROW``, counted from 0, or the row's id.
         relative: where its outputs go below the output folder, without suffix.
         data: its encoded bytes, where reading the container has brought them.
         error: why there are none, where the container is at fault.
@@ -54,7 +57,7 @@ class Columns:
 
     Attributes:
         image: encoded bytes, a struct ``{bytes, path}``, or paths and URLs; None looks for one of the usual names.
-        id: what an image is called in the results; None calls it ``TABLE#ROW``.
+        id: what an image is called in the results; None calls it ``TABLE#ROW``, as does a row without an id.
     """
 
     image: str | None = None
@@ -79,7 +82,7 @@ def read_source(
     """Yield the images of a source; containers are streamed, a few images at a time.
 
     A container that turns out to be damaged yields what comes before the damage, and an image of the container's own
-    name with the error.
+    name with the error; so does an archive without any image. A link in an archive is an image with an error.
 
     Args:
         source: what to read.
@@ -97,6 +100,7 @@ def read_source(
 
 def _members(source: Source, base: str) -> Iterator[InputImage]:
     last = None
+    counts: Counter[str] = Counter()
     try:
         for member in storage.tar_members(source.name, base):
             path = PurePosixPath(member.name)
@@ -106,12 +110,20 @@ def _members(source: Source, base: str) -> Iterator[InputImage]:
             if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
                 continue
             last = member.name.rpartition(".")[0]
-            name = f"{source.name}#{member.name}"
-            relative = "/".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
-            if member.size > _MEMBER_BYTES:
+            # Appending to an archive may repeat a name; results are told apart by it.
+            counts[member.name] += 1
+            again = f" ({counts[member.name]})" if counts[member.name] > 1 else ""
+            name = f"{source.name}#{member.name}{again}"
+            parts = [part for part in path.with_suffix("").parts if part not in ("/", "..", ".")]
+            relative = "/".join([source.relative, *parts])
+            if member.link:
+                yield InputImage(name, relative, error=f"is a link to {member.link} in the archive; not read")
+            elif member.size > _MEMBER_BYTES:
                 yield InputImage(name, relative, error=f"has {member.size} bytes, over the limit of 1 GiB")
-                continue
-            yield InputImage(name, f"{source.relative}/{relative}", member.stream.read())
+            else:
+                yield InputImage(name, relative, member.stream.read())
+        if not counts:
+            yield InputImage(source.name, source.relative, error="no image in this archive")
     except Exception as error:
         yield _broken(source, "archive", error)
 
@@ -153,6 +165,55 @@ def table_parts(source: Source, columns: Columns, rows: int, base: str = "") -> 
             start, first, count = group + 1, first + count, 0
 
 
+def check_tables(sources: Iterable[Source], columns: Columns) -> None:
+    """Find out before a run whether all tables among the sources have the columns, and ids that tell rows apart.
+
+    A table that is damaged, or is not there, passes: reading it says so.
+
+    Raises:
+        InputError: a column is missing, or an id is there twice.
+        MissingExtraError: there are tables, and pyarrow is not installed.
+    """
+    with Seen() as seen:
+        for source in sources:
+            if source.kind != "parquet":
+                continue
+            parquet = _parquet()
+            try:
+                with closing(storage.open_stream(source.name)) as stream:
+                    schema = parquet.read_schema(stream)
+            except Exception:
+                continue
+            _image_column(source.name, schema, columns)
+            check_ids(source, columns, seen)
+
+
+def check_ids(source: Source, columns: Columns, seen: Seen) -> None:
+    """Read the ids of a table, if a column of them is named, and refuse those that were there before.
+
+    Raises:
+        InputError: an id is there twice.
+    """
+    if columns.id is None:
+        return
+    row = 0
+    try:
+        with closing(storage.open_stream(source.name)) as stream:
+            table = _parquet().ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
+            for batch in table.iter_batches(_IDS_AT_ONCE, columns=[columns.id]):
+                for value in batch.column(columns.id).to_pylist():
+                    if value is not None and not seen.is_new(str(value)):
+                        raise InputError(
+                            f"{source.name}: row {row}: the id {value} was there before, and results are told apart by "
+                            f"it; choose another --id-column than {columns.id}, or none: rows are then called TABLE#ROW"
+                        )
+                    row += 1
+    except InputError:
+        raise
+    except Exception:
+        return  # damaged: reading its images says so
+
+
 def _image_column(name: str, schema: Any, columns: Columns) -> str:
     for wanted in (columns.image, columns.id):
         if wanted is not None and wanted not in schema.names:
@@ -178,7 +239,8 @@ def _rows(source: Source, base: str, columns: Columns, groups: RowGroups | None)
             for batch in table.iter_batches(_ROWS_AT_ONCE, row_groups=chosen, columns=wanted):
                 names = None if columns.id is None else batch.column(columns.id)
                 for i, value in enumerate(batch.column(image)):
-                    name = f"{source.name}#{number}" if names is None else str(names[i].as_py())
+                    key = None if names is None else names[i].as_py()
+                    name = f"{source.name}#{number}" if key is None else str(key)
                     yield _cell(value.as_py(), name, f"{source.relative}/{number:08d}", source.name)
                     number += 1
     except Exception as error:

@@ -86,7 +86,7 @@ def _files_of(folder: str, entries: list[storage.Entry], suffixes: frozenset[str
     for name, is_folder, is_link in entries:
         place = _inside(folder, name)
         if not is_folder:
-            suffix = os.path.splitext(name)[1].lower()
+            suffix = storage.suffix_of(name)
             if suffix not in suffixes:
                 continue
             if suffix in UNREAD_SUFFIXES:

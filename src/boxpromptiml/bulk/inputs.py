@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import json
 import os
-import sqlite3
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,14 +14,17 @@ from typing import Literal, NamedTuple
 from boxpromptiml import storage
 from boxpromptiml.bulk.folders import LeftOut, files_below
 from boxpromptiml.bulk.names import RESULTS_NAME, RUN_NAME, is_result
+from boxpromptiml.bulk.seen import Seen
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
-TAR_SUFFIXES = frozenset({".tar", ".tgz"})
+TAR_SUFFIXES = frozenset({".tar", ".tar.gz", ".tgz"})
 TABLE_SUFFIXES = frozenset({".parquet"})
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
 MANIFEST_SUFFIXES = frozenset({".jsonl"})
+
+_WEB = re.compile("https?://", re.IGNORECASE)
 
 Kind = Literal["image", "tar", "parquet"]
 _KINDS: dict[str, Kind | Literal["list"]] = {
@@ -76,26 +78,28 @@ def expand_inputs(
 
     Raises:
         InputError: a name that leads nowhere, a folder, glob or list without images, a folder that is a dataset, or no
-            input at all.
+            input at all; an empty name.
         StorageError: a URL that cannot be reached, or that needs a package which is not installed.
         MissingExtraError: a URL, and fsspec is not installed.
     """
     if not inputs:
         raise InputError("no input: name files, folders, quoted globs, lists, or - for a list on standard input")
-    seen = _Seen()
+    # Paths would take them for the working folder: an unset variable in a script is more likely.
+    if not all(name.strip() for name in inputs):
+        raise InputError("an input has an empty name; the working folder is called .")
+    if out is not None and not out.strip():
+        raise InputError("the name of the output folder is empty; the working folder is called .")
     left_out = LeftOut() if left_out is None else left_out
-    try:
+    with Seen() as seen:
         for name in inputs:
             empty, here = True, LeftOut()
             for source in _from_lines(lines or ()) if name == "-" else _expanded(name, out, here):
                 empty = False
-                if seen.is_new(source.name):
+                if seen.is_new(_identity(source.name)):
                     yield source
             if empty:
                 raise InputError(_nothing(name, here))
             left_out.add(here)
-    finally:
-        seen.close()
 
 
 def _nothing(name: str, left_out: LeftOut) -> str:
@@ -109,30 +113,19 @@ def _nothing(name: str, left_out: LeftOut) -> str:
     return text
 
 
-class _Seen:
-    """Which names have been met, in a database that SQLite keeps in a temporary file once it has grown."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._database.execute("BEGIN")
-
-    def is_new(self, name: str) -> bool:
-        """Whether a name is met for the first time."""
-        key = name if storage.is_url(name) else os.path.normpath(name.removeprefix("file://"))
-        digest = hashlib.blake2b(os.fsencode(key), digest_size=16).digest()
-        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
-
-    def close(self) -> None:
-        self._database.close()
+def _identity(name: str) -> str:
+    """What a name has in common with its other spellings."""
+    if storage.is_url(name):
+        return name
+    # No Path of every name: their parts stay in memory.
+    return os.path.normpath(str(storage.local_path(name)) if name.startswith("file://") else name)
 
 
 def _expanded(name: str, out: str | None, left_out: LeftOut) -> Iterator[Source]:
     is_url = storage.is_url(name)
     if is_url:
         storage.check_driver(name)  # or every image would be told of it
-    if is_url and "*" in name:
+    if is_url and "*" in _place_of(name):
         yield from _from_glob_of_urls(name, out, left_out)
     elif is_url and _kind(name) is not None:
         yield from _from_file(name)  # taken at its word: asking a store for every name would cost a round trip
@@ -147,8 +140,12 @@ def _expanded(name: str, out: str | None, left_out: LeftOut) -> Iterator[Source]
 
 
 def _kind(name: str) -> Kind | Literal["list"] | None:
-    kind = _KINDS.get(storage.suffix_of(name))
-    return "tar" if kind is None and name.lower().endswith(".tar.gz") else kind
+    return _KINDS.get(storage.suffix_of(name))
+
+
+def _place_of(url: str) -> str:
+    """A URL without what a web address asks behind ``?``, where a signature may hold any character."""
+    return url.partition("?")[0] if _WEB.search(url) else url
 
 
 def _source(name: str, relative: str | None = None) -> Source:

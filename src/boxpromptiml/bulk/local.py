@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns, InputImage, read_source
+from boxpromptiml.bulk.containers import ANY_COLUMNS, Columns, InputImage, check_tables, read_source
 from boxpromptiml.bulk.inputs import Source
 from boxpromptiml.bulk.names import PICTURES
 from boxpromptiml.bulk.operator import Failed, Operator
@@ -84,9 +84,12 @@ def localize_images(
         ``(line, skipped)`` per image, in the order of the inputs.
 
     Raises:
+        InputError: a table without the columns, or with ids that do not tell its rows apart; nothing is done yet.
         ModelError: the network failed.
         BoxPromptError: an output file cannot be written.
     """
+    sources = list(sources)
+    check_tables(sources, columns)
     workers = workers or usable_cores()
     operator = Operator(
         localizer, threshold=threshold, max_pixels=max_pixels, previews=outputs.overlays, detail=detail, tta=tta

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from boxpromptiml import storage
-from boxpromptiml.bulk.containers import Columns, InputImage, RowGroups, read_source, table_parts
+from boxpromptiml.bulk.containers import Columns, InputImage, RowGroups, check_ids, read_source, table_parts
 from boxpromptiml.bulk.inputs import Source
 from boxpromptiml.bulk.names import part_name
+from boxpromptiml.bulk.seen import Seen
 
 PLAN_FOLDER = "_plan"
 _SHARDS_A_FILE = 1000
@@ -71,13 +72,14 @@ def make_plan(sources: Iterable[Source], folder: Path, *, shard_images: int, col
     archive is one shard, for it is read in one go.
 
     Raises:
-        InputError: a table that is none.
+        InputError: a table that is none, or whose ids do not tell its rows apart.
         StorageError: a container that cannot be opened.
     """
     (folder / PLAN_FOLDER).mkdir(parents=True)
     plan, digest = Plan(), hashlib.sha256()
     place = 0
-    for line, images in _lines(sources, shard_images, columns):
+    seen = Seen()
+    for line, images in _lines(sources, shard_images, columns, seen):
         index = len(plan.shards)
         file = f"{PLAN_FOLDER}/{index // _SHARDS_A_FILE:05d}.jsonl"
         place = 0 if index % _SHARDS_A_FILE == 0 else place
@@ -87,12 +89,13 @@ def make_plan(sources: Iterable[Source], folder: Path, *, shard_images: int, col
         plan.shards.append(Shard(index, file, place, place + len(raw), images))
         place += len(raw)
         digest.update(raw)
+    seen.close()
     plan.digest = digest.hexdigest()
     return plan
 
 
 def _lines(
-    sources: Iterable[Source], shard_images: int, columns: Columns
+    sources: Iterable[Source], shard_images: int, columns: Columns, seen: Seen
 ) -> Iterator[tuple[dict[str, Any], int | None]]:
     names: list[str] = []
     for source in sources:
@@ -111,6 +114,7 @@ def _lines(
         else:
             for groups in table_parts(source, columns, shard_images):
                 yield {"parquet": source.name, "bytes": size, "groups": list(groups)}, groups.rows
+            check_ids(source, columns, seen)
     if names:
         yield {"images": names}, len(names)
 

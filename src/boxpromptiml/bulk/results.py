@@ -203,9 +203,10 @@ class ResultsFile:
         self._end += len(raw)
 
     def finish(self, images: Iterable[str]) -> None:
-        """Close the file, its lines in order: results of other images first, then those of `images`, one each."""
+        """Close the file, its lines in order: results of other images first, then those of `images`, one each
+        however often it is named."""
         assert self._stream is not None
-        order = [image for image in images if image in self._entries]
+        order = list(dict.fromkeys(image for image in images if image in self._entries))
         own = set(order)
         order = [image for image in self._entries if image not in own] + order
         offset = 0

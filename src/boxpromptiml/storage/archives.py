@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Iterator
 from typing import IO, NamedTuple, Self
@@ -18,13 +19,15 @@ class Member(NamedTuple):
         name: as the archive has it.
         size: bytes.
         offset: where its bytes begin in the archive; meaningless in a compressed one.
-        stream: its bytes, until the next member is asked for.
+        stream: its bytes, until the next member is asked for; none of a link.
+        link: what it stands for, of a hard or symbolic link; empty for a file.
     """
 
     name: str
     size: int
     offset: int
     stream: IO[bytes]
+    link: str = ""
 
 
 class _Header(tarfile.TarInfo):
@@ -41,7 +44,7 @@ class _Header(tarfile.TarInfo):
 
 
 def tar_members(name: str, base: str = "") -> Iterator[Member]:
-    """Yield the regular files of an archive, compressed or not, in one pass over any network.
+    """Yield the regular files and the links of an archive, compressed or not, in one pass over any network.
 
     Args:
         name: path or URL.
@@ -61,4 +64,6 @@ def tar_members(name: str, base: str = "") -> Iterator[Member]:
                 content = archive.extractfile(member)
                 assert content is not None
                 yield Member(member.name, member.size, member.offset_data, content)
+            elif member.issym() or member.islnk():
+                yield Member(member.name, 0, member.offset_data, io.BytesIO(), member.linkname)
             archive.members.clear()  # type: ignore[attr-defined]  # or it remembers every header

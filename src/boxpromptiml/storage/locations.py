@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,7 +18,9 @@ from boxpromptiml.images import read_image_file
 from boxpromptiml.storage.drivers import driver_of, scheme_of
 from boxpromptiml.storage.errors import StorageError, one_line
 
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")  # two letters at the least: C:\ is a drive
+# Two letters at the least: C:\ is a drive. A chain (simplecache::s3://...) ends in a URL: scan::1.png is a file's name.
+_URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
+_FILE = "file://"
 _log = logging.getLogger("boxpromptiml.storage")
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; doubled from one try to the next
@@ -33,24 +36,38 @@ class Entry(NamedTuple):
 
 def is_url(name: str) -> bool:
     """Whether a name is a URL rather than a path of this machine. ``file://`` is a path written as a URL."""
-    return bool(_URL.match(name)) and not name.startswith("file://")
+    return bool(_URL.match(name)) and not name.startswith(_FILE)
 
 
 def local_path(name: str, base: str | Path = "") -> Path:
-    """The path behind a name that is no URL; relative ones are relative to `base`."""
-    return Path(base, name.removeprefix("file://"))
+    """The path behind a name that is no URL; relative ones are relative to `base`.
+
+    What ``file://`` leads to is decoded (``%20`` is a blank), unless only the name as it is spelled is there.
+    """
+    if not name.startswith(_FILE):
+        return Path(base, name)
+    spelled = name.removeprefix(_FILE)
+    decoded = os.fsdecode(urllib.parse.unquote_to_bytes(os.fsencode(spelled)))
+    path, raw = Path(base, decoded), Path(base, spelled)
+    return raw if path != raw and ("\0" in decoded or (os.path.lexists(raw) and not os.path.lexists(path))) else path
 
 
 def suffix_of(name: str) -> str:
-    """Suffix of a name's last part, lower case, without what a web address may ask behind ``?``."""
+    """Suffix of a name's last part, lower case, without what a web address may ask behind ``?``; ``.tar.gz`` is one."""
     if is_url(name):
         name = name.partition("?")[0].partition("#")[0]
-    return os.path.splitext(name)[1].lower()
+    stem, suffix = os.path.splitext(name.lower())
+    return ".tar.gz" if suffix == ".gz" and stem.endswith(".tar") else suffix
 
 
 def folder_of(name: str) -> str:
     """The folder that a file lies in; empty for a bare name."""
-    return name.rpartition("/")[0] if is_url(name) else os.path.dirname(name.removeprefix("file://"))
+    return name.rpartition("/")[0] if is_url(name) else os.path.dirname(_spelled(name))
+
+
+def _spelled(name: str) -> str:
+    # What is no URL stays as it was written.
+    return str(local_path(name)) if name.startswith(_FILE) else name
 
 
 def joined(folder: str, name: str) -> str:

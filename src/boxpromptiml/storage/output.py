@@ -29,7 +29,12 @@ class OutputFolder:
         Args:
             name: path or URL.
             base: folder that a relative path is relative to; empty for the working folder.
+
+        Raises:
+            StorageError: the name is empty.
         """
+        if not name.strip():
+            raise StorageError("the name of the output folder is empty; the working folder is called .")
         self.name = name
         self._url = name.rstrip("/") if storage.is_url(name) else None
         self._path = storage.local_path(name, base)
