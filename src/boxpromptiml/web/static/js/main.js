@@ -23,13 +23,22 @@ const GENERAL = [
 class Page {
   #api = new Api();
   #session = null;
-  #view = null; // what mount() returned
+  #view = null; // what mount() returned; it may still be on its way to its first image
   #name = null;
   #turn = 0; // a view that comes late, after another was asked for, is not shown
+  #leaving = Promise.resolve(); // the last view has let go of everything
   #main = document.getElementById("view");
   #links = new Map();
   #live = document.getElementById("announcements");
   #router = new Router(Object.keys(VIEWS), (name, params) => this.#show(name, params));
+
+  constructor() {
+    // The address is the views': the link goes there without one of its own.
+    document.querySelector(".skip-link").addEventListener("click", (event) => {
+      event.preventDefault();
+      this.#main.focus();
+    });
+  }
 
   async start() {
     this.#frame();
@@ -101,6 +110,7 @@ class Page {
       this.#router.replace(name, params); // what was stored on leaving may have written the view's own address
     }
     await this.#leave();
+    if (turn !== this.#turn) return;
     this.#name = name;
     for (const [key, link] of this.#links) {
       if (key === name) link.setAttribute("aria-current", "page");
@@ -109,15 +119,36 @@ class Page {
     try {
       const [module, session] = await Promise.all([VIEWS[name].load(), this.#freshSession()]);
       if (turn !== this.#turn) return;
-      fill(this.#main);
-      this.#main.className = `view view-${name}`;
-      const context = { api: this.#api, session, router: this.#router, announce: this.announce };
-      this.#view = await module.mount(this.#main, context);
+      await this.#mount(name, module, session);
     } catch (error) {
-      if (turn !== this.#turn) return;
-      console.error(error);
-      this.#fail(`${VIEWS[name].title} can't be shown`, error, () => this.#show(name, params));
+      if (turn === this.#turn) this.#broken(name, error);
     }
+  }
+
+  /**
+   * A view listens to keys from the moment it is made. So it is known at once, and can be ended before its first image
+   * is there.
+   */
+  async #mount(name, module, session) {
+    fill(this.#main);
+    this.#main.inert = false;
+    this.#main.className = `view view-${name}`;
+    const view = module.mount(this.#main, { api: this.#api, session, router: this.#router, announce: this.announce });
+    this.#view = view;
+    try {
+      await view.started;
+    } catch (error) {
+      // What goes wrong with a view that was left is of no interest.
+      if (this.#view !== view) return;
+      const turn = this.#turn;
+      await this.#leave();
+      if (turn === this.#turn) this.#broken(name, error);
+    }
+  }
+
+  #broken(name, error) {
+    console.error(error);
+    this.#fail(`${VIEWS[name].title} can't be shown`, error, () => this.#show(name, this.#router.current.params));
   }
 
   /** What the server can do may have changed since the page was opened; without an answer the last one stands. */
@@ -130,13 +161,20 @@ class Page {
     return this.#session;
   }
 
-  async #leave() {
+  /** End the present view. Resolves when it has ended, also for those who ask while it is at it. */
+  #leave() {
     const view = this.#view;
     this.#view = null;
-    await view?.unmount();
+    if (view) {
+      // It is seen until the next one comes, but takes nothing any more.
+      this.#main.inert = true;
+      this.#leaving = Promise.resolve(view.unmount()).catch((error) => console.error(error));
+    }
+    return this.#leaving;
   }
 
   #fail(title, error, again) {
+    this.#main.inert = false;
     fill(
       this.#main,
       h(

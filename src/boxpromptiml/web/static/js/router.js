@@ -13,7 +13,8 @@ export class Router {
 
   /** Begin; an address that names no view shows `initial`. */
   start(initial) {
-    if (this.#start === null) addEventListener("hashchange", () => this.#changed());
+    // `#place` is a place in the page, as everywhere: what is shown stays.
+    if (this.#start === null) addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && this.#changed());
     this.#start = initial;
     this.#changed();
   }

@@ -1,18 +1,19 @@
 // The boxes as a list, and the selected one as four numbers.
 
 import { button, fill, h } from "../dom.js";
+import { pressing } from "./pressing.js";
 
 const SIDES = ["Left", "Top", "Right", "Bottom"];
 
 export class BoxList {
   onSelect = () => {}; // (index)
   onEdit = () => {}; // (index, box)
-  onRemove = () => {}; // (index)
+  onRemove = () => {}; // the selected one
   onAdd = () => {};
   #annotation = null;
   #inputs;
 
-  constructor() {
+  constructor(stage) {
     this.list = h("ul", {
       class: "box-list", role: "listbox", tabindex: "0", "aria-label": "Boxes", onKeydown: (event) => this.#key(event),
     });
@@ -27,7 +28,7 @@ export class BoxList {
       { class: "box-numbers", role: "group", "aria-label": "Selected box" },
       this.#inputs.map((input, i) => h("label", {}, h("span", { text: SIDES[i], "aria-hidden": "true" }), input)),
     );
-    this.remove = button({ icon: "trash", label: "Delete box", keys: "Del", class: "quiet danger", onClick: () => this.onRemove(this.#annotation.selected) });
+    this.remove = button({ icon: "trash", label: "Delete box", keys: "Del", class: "quiet danger", ...pressing(stage, () => this.onRemove()) });
     this.add = button({ icon: "plus", label: "New box in the middle of the view", keys: "B", class: "quiet", onClick: () => this.onAdd() });
     this.title = h("h3", { text: "Boxes" });
     this.element = h(

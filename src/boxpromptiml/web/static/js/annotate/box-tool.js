@@ -44,13 +44,14 @@ export class BoxTool {
     if (!this.#annotation || !this.enabled) return;
     const hit = point.event.shiftKey ? null : this.#hit(point);
     const box = hit && this.#annotation.boxes[hit.index];
-    this.#gesture = { from: point, hit, original: box, box: null, dead: DEAD[point.type] ?? 3 };
+    this.#gesture = { from: point, to: point, hit, original: box, box: null, dead: DEAD[point.type] ?? 3 };
     this.#pointer = point.type === "touch" ? null : point;
   }
 
   move(point) {
     const gesture = this.#gesture;
     if (!gesture) return;
+    gesture.to = point;
     this.#pointer = point.type === "touch" ? null : point;
     const { from, hit, original } = gesture;
     if (!gesture.box && Math.hypot(point.sx - from.sx, point.sy - from.sy) < gesture.dead) return;
@@ -106,16 +107,11 @@ export class BoxTool {
   }
 
   /** A box drawn all outside of the image would become a line of pixels at its border. */
-  #reachesImage({ hit, from, box }) {
+  #reachesImage({ hit, from, to, box }) {
     if (hit) return true;
     const { width, height } = this.#annotation;
-    const to = this.#lastPoint ?? from;
     const apart = (a, b, size) => (a <= 0 && b <= 0) || (a >= size && b >= size);
     return box !== null && !apart(from.x, to.x, width) && !apart(from.y, to.y, height);
-  }
-
-  get #lastPoint() {
-    return this.#pointer;
   }
 
   #draw(ctx, viewport) {

@@ -9,9 +9,12 @@ import { STATE_NAMES } from "./image-list.js";
 const SIDE = 300;
 const GUARD_MS = 600; // a key or click that was on its way when the question came up is no answer to it
 
-/** Ask which content shall stay; resolves to it. `picture`: an ImageBitmap of the image, or null. */
-export function askConflict({ image, width, height, mine, theirs, picture }) {
-  return ask("conflict", "Somebody else changed this image", (choose) => {
+/**
+ * Ask which content shall stay; resolves to it, or to null where `signal` took the question back. `picture`: an
+ * ImageBitmap of the image, or null.
+ */
+export function askConflict({ image, width, height, mine, theirs, picture }, signal) {
+  return ask("conflict", "Somebody else changed this image", signal, (choose) => {
     const version = (title, content, text) =>
       h(
         "section",
@@ -31,10 +34,10 @@ export function askConflict({ image, width, height, mine, theirs, picture }) {
   });
 }
 
-/** Tell that a change was refused for good; resolves to "retry" or "discard". */
-export function askFailed({ image, message }) {
-  return ask("failed", "A change could not be saved", (choose) => [
-    h("p", { class: "conflict-name", text: `${image}: ${message}.` }),
+/** Tell that a change was refused for good, and why; resolves to "retry", "discard", or null as `askConflict`. */
+export function askFailed(text, signal) {
+  return ask("failed", "A change could not be saved", signal, (choose) => [
+    h("p", { class: "conflict-name", text: `${text}.` }),
     h(
       "footer",
       {},
@@ -50,8 +53,9 @@ export function askFailed({ image, message }) {
  *
  * @param content `(choose) -> children`; `choose(value)` answers the question.
  */
-function ask(name, title, content) {
+function ask(name, title, signal, content) {
   return new Promise((resolve) => {
+    if (signal.aborted) return void resolve(null);
     const heading = h("h2", { id: `${name}-title`, text: title, tabindex: "-1", autofocus: true });
     const choose = (value) => {
       dialog.close();
@@ -71,6 +75,7 @@ function ask(name, title, content) {
       if (guarded || (event.repeat && ["Enter", " "].includes(event.key))) event.preventDefault();
     });
     dialog.addEventListener("cancel", (event) => event.preventDefault());
+    signal.addEventListener("abort", () => choose(null), { once: true });
     document.body.append(dialog);
     dialog.showModal();
     heading.focus();
@@ -95,7 +100,11 @@ function drawn({ boxes }, width, height, picture) {
   const scale = SIDE / Math.max(width, height);
   const canvas = h("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)), "aria-hidden": "true" });
   const ctx = canvas.getContext("2d");
-  if (picture) ctx.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  try {
+    if (picture) ctx.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  } catch {
+    // It was closed in the meantime. The boxes say what there is to choose from, also without it.
+  }
   for (const [x0, y0, x1, y1] of boxes) {
     for (const [style, line] of [["rgb(0 0 0 / 65%)", 4], [palette().box, 2]]) {
       ctx.strokeStyle = style;

@@ -2,6 +2,7 @@
 
 import { button, fill, h, icon } from "../dom.js";
 import { STATE_NAMES } from "./image-list.js";
+import { pressing } from "./pressing.js";
 
 const MASKS = { accepted: "mask accepted", stale: "mask of other boxes" };
 const SAVE_ICONS = { saved: "check", saving: "cloud", offline: "offline", elsewhere: "offline" };
@@ -17,8 +18,9 @@ export class Layout {
 
   /** @param run `(command)`: a button was pressed. */
   constructor({ list, stage, panels, run }) {
+    const press = (name) => pressing(stage, () => run(name));
     const tool = (name, iconName, label, keys, more = {}) =>
-      button({ icon: iconName, label, keys, class: "quiet", onClick: () => run(name), ...more });
+      button({ icon: iconName, label, keys, class: "quiet", ...press(name), ...more });
     this.name = h("h1", { class: "image-name" });
     this.badge = h("span", { class: "badge" });
     this.maskBadge = h("span", { class: "badge mask-badge", hidden: true });
@@ -33,15 +35,15 @@ export class Layout {
     this.toast = h("div", { class: "toast", hidden: true });
     this.notice = h("div", { class: "stage-notice", hidden: true });
     const action = (name, iconName, text, key, classes = "") =>
-      button({ icon: iconName, text, class: classes, keys: key, label: text, onClick: () => run(name), "data-run": name }, key && h("kbd", { text: key, "aria-hidden": "true" }));
+      button({ icon: iconName, text, class: classes, keys: key, label: text, ...press(name), "data-run": name }, key && h("kbd", { text: key, "aria-hidden": "true" }));
     this.actions = h(
       "div",
       { class: "actions", role: "toolbar", "aria-label": "Decide" },
-      button({ icon: "previous", label: "Previous image", keys: "P", "data-run": "previous", onClick: () => run("previous") }),
+      button({ icon: "previous", label: "Previous image", keys: "P", "data-run": "previous", ...press("previous") }),
       action("skip", "skip", "Skip", "S"),
       action("authentic", "check", "Authentic", "A", "act-authentic"),
       action("acceptAndNext", "box", "Tampered, next", "⏎", "primary"),
-      button({ icon: "next", label: "Next image", keys: "N", "data-run": "next", onClick: () => run("next") }),
+      button({ icon: "next", label: "Next image", keys: "N", "data-run": "next", ...press("next") }),
       action("nextUnlabelled", "jump", "Next unlabelled", "J", "act-jump"),
     );
     this.main = h(

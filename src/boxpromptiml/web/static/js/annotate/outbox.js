@@ -15,6 +15,7 @@ export class Outbox {
   onSaved = () => {}; // (record)
   onConflict = () => {}; // (image, mine, record): then `resolve`
   onFailed = () => {}; // (image, error, content): then `retry` or `discard`
+  onAdopted = () => {}; // (image): what another page left behind is to be saved from here
   #api;
   #journal;
   #entries = new Map(); // image -> {image, base, before, content, seconds, dirty, frozen, due, held, kept}
@@ -29,15 +30,17 @@ export class Outbox {
     this.#journal = journal;
   }
 
-  /** Take over what earlier pages could not send. Returns how many changes that are. */
+  /** Take over what other pages could not send before they ended. */
   async recover() {
-    const entries = await this.#journal.adopt((image) => this.#entries.has(image));
-    for (const entry of entries) {
+    let found = false;
+    const adopted = (entry) => {
+      found = true;
       if (entry.frozen) entry.frozen.uncertain = true;
       this.#entries.set(entry.image, { ...entry, due: 0, held: null });
-    }
-    this.#schedule();
-    return entries.length;
+      this.onAdopted(entry.image);
+    };
+    await this.#journal.adopt((image) => this.#entries.has(image), adopted);
+    if (found) this.#schedule();
   }
 
   /** What is newer than the server's record, or null. */
@@ -61,8 +64,13 @@ export class Outbox {
    */
   change(record, content, seconds) {
     const { image } = record;
-    const fresh = { image, base: record.version, before: contentOf(record), seconds: 0, frozen: null, held: null };
+    const before = contentOf(record);
+    const fresh = { image, base: record.version, before, seconds: 0, frozen: null, held: null };
     const entry = this.#entries.get(image) ?? fresh;
+    // What the record says has arrived: nobody is asked later about another page's copy of it.
+    if (entry === fresh) this.#journal.forget(image, (other) => sameContent(other.content, before));
+    // A refusal was about what was said before.
+    if (entry.held === "failed" && !sameContent(entry.content, content)) entry.held = null;
     entry.content = content;
     entry.seconds += seconds;
     entry.dirty = true;
@@ -195,6 +203,7 @@ export class Outbox {
       return false;
     }
     this.#reached();
+    if (this.#isGone(entry)) return true;
     const theirs = error.status === 409 ? error.data?.record : null;
     if (theirs && sameContent(theirs, entry.content)) {
       this.#confirmed(entry, theirs, { settled: true });
@@ -205,10 +214,20 @@ export class Outbox {
       entry.held = "conflict";
       this.onConflict(entry.image, entry.content, theirs);
     } else {
-      entry.held = "failed";
-      this.onFailed(entry.image, error, entry.content);
+      this.#rejected(entry, error);
     }
     return true;
+  }
+
+  /** Refused for good. What came after it may be welcome; only where there is nothing newer a person is asked. */
+  #rejected(entry, error) {
+    const refused = contentOf(entry.frozen);
+    this.#thaw(entry);
+    entry.dirty = true;
+    this.#keep(entry);
+    if (!sameContent(refused, entry.content)) return;
+    entry.held = "failed";
+    this.onFailed(entry.image, error, entry.content);
   }
 
   #reached() {
@@ -217,8 +236,7 @@ export class Outbox {
   }
 
   #confirmed(entry, record, { settled = false } = {}) {
-    // Discarded while it was on its way.
-    if (this.#entries.get(entry.image) !== entry) return;
+    if (this.#isGone(entry)) return;
     entry.frozen = null;
     entry.base = record.version;
     entry.before = contentOf(record);
@@ -230,10 +248,15 @@ export class Outbox {
 
   /** The same change, to be made on another version. */
   #rebase(entry, record) {
-    // Seconds of a request whose answer was lost may have been counted: not again.
-    if (entry.frozen && !entry.frozen.uncertain) entry.seconds += entry.frozen.add_seconds;
-    Object.assign(entry, { frozen: null, base: record.version, before: contentOf(record), dirty: true, due: 0 });
+    this.#thaw(entry);
+    Object.assign(entry, { base: record.version, before: contentOf(record), dirty: true, due: 0 });
     this.#keep(entry);
+  }
+
+  /** A request goes out no more. Seconds of one whose answer was lost may have been counted: not again. */
+  #thaw(entry) {
+    if (entry.frozen && !entry.frozen.uncertain) entry.seconds += entry.frozen.add_seconds;
+    entry.frozen = null;
   }
 
   #freeze(entry) {
@@ -249,7 +272,13 @@ export class Outbox {
     return this.#api.save(image, change, { keepalive, signal: AbortSignal.timeout(TIMEOUT_MS) });
   }
 
+  /** Whether it was discarded, which may be while it is on its way. */
+  #isGone(entry) {
+    return this.#entries.get(entry.image) !== entry;
+  }
+
   #keep(entry) {
+    if (this.#isGone(entry)) return;
     const { image, base, before, content, seconds, dirty, frozen } = entry;
     entry.kept = this.#journal.write({ image, base, before, content, seconds, dirty, frozen });
   }

@@ -37,7 +37,7 @@ export class PictureStore {
           throw new DOMException("the picture was given up", "AbortError");
         }
         entry.bitmap = bitmap;
-        this.#makeRoom();
+        this.#makeRoom(entry); // whoever waits for it is going to draw it
         return bitmap;
       },
       (error) => {
@@ -79,12 +79,13 @@ export class PictureStore {
     this.#held.set(name, entry);
   }
 
-  #makeRoom() {
+  #makeRoom(fresh = null) {
     let used = 0;
     for (const { bitmap } of this.#held.values()) used += bitmap ? bitmap.width * bitmap.height * 4 : 0;
-    for (const [name, { bitmap, image }] of this.#held) {
+    for (const [name, entry] of this.#held) {
+      const { bitmap, image } = entry;
       if (used <= this.#room) return;
-      if (!bitmap || this.#keep.has(image)) continue;
+      if (!bitmap || entry === fresh || this.#keep.has(image)) continue;
       this.#held.delete(name);
       used -= bitmap.width * bitmap.height * 4;
       bitmap.close();

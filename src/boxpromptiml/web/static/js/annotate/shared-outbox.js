@@ -3,17 +3,34 @@
 import { Journal } from "./journal.js";
 import { Outbox } from "./outbox.js";
 
+const RECOVER_MS = 5000; // how often it is looked whether another page has ended
+
 let outbox = null;
+let ready = null;
 
 /** The outbox; made, and told what earlier pages left behind, when it is first asked for. */
 export async function sharedOutbox(api, session) {
-  if (outbox) return outbox;
+  ready ??= begin(api, session);
+  await ready;
+  return outbox;
+}
+
+async function begin(api, session) {
   const journal = new Journal(session.id ?? session.name);
   outbox = new Outbox(api, journal);
   addEventListener("online", () => outbox.wake());
   addEventListener("beforeunload", (event) => outbox.kept || event.preventDefault());
-  addEventListener("pagehide", () => outbox.sendBeforeLeaving());
-  document.addEventListener("visibilitychange", () => (document.hidden ? outbox.flush() : outbox.wake()));
+  addEventListener("pagehide", () => {
+    outbox.sendBeforeLeaving();
+    journal.leave();
+  });
+  addEventListener("pageshow", (event) => event.persisted && journal.comeBack());
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return outbox.flush();
+    outbox.wake();
+    return outbox.recover();
+  });
+  // Hidden pages leave it to the one that is looked at.
+  setInterval(() => document.hidden || outbox.recover(), RECOVER_MS);
   await outbox.recover();
-  return outbox;
 }

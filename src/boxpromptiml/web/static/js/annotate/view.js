@@ -3,6 +3,7 @@
 import { debounce, fill, h, isTyping } from "../dom.js";
 import { Stage } from "../canvas/stage.js";
 import { Ahead, RecordStore } from "./ahead.js";
+import { sameContent } from "./annotation.js";
 import { Assist } from "./assist.js";
 import { BoxList } from "./box-list.js";
 import { BoxTool } from "./box-tool.js";
@@ -18,9 +19,9 @@ import { Workbench } from "./workbench.js";
 const STATS_DELAY_MS = 700;
 const STATS_EVERY_MS = 60_000; // others may work on the same dataset
 
-export async function mount(root, context) {
+export function mount(root, context) {
   const view = new AnnotateView(root, context);
-  await view.start(context.router.current.params);
+  view.started = view.start(context.router.current.params);
   return view;
 }
 
@@ -30,7 +31,10 @@ class AnnotateView {
   #context;
   #parts = {};
   #bench;
+  #wanted = null; // the image of the address
+  #listed = false; // the list is there: images can be opened
   #asking = Promise.resolve(); // one dialog at a time
+  #leave = new AbortController();
   #statsTimer = 0;
 
   constructor(root, context) {
@@ -39,6 +43,7 @@ class AnnotateView {
   }
 
   async start({ image }) {
+    this.#wanted = image ?? null;
     const { api, session } = this.#context;
     const stage = new Stage({ label: "Picture" });
     // In the order in which they are painted: suggestion, mask, boxes.
@@ -46,12 +51,14 @@ class AnnotateView {
     const records = new RecordStore(api);
     const pictures = new PictureStore(api);
     const list = new ImageList(api);
-    const boxList = new BoxList();
+    const boxList = new BoxList(stage);
     const statsPanel = new StatsPanel();
     const layout = new Layout({
       list: list.element, stage, panels: [boxList.element, assist.element, statsPanel.element], run: (name) => this.#run(name),
     });
+    this.#parts = { stage, assist, pictures, list };
     const outbox = await sharedOutbox(api, session);
+    if (this.#left) return;
     const stats = { refreshSoon: debounce(() => this.#refreshStats(), STATS_DELAY_MS) };
     this.#parts = {
       stage, assist, records, pictures, list, boxList, layout, statsPanel, stats, outbox, context: this.#context,
@@ -62,38 +69,52 @@ class AnnotateView {
     outbox.onState = (state) => this.#saveState(state);
     outbox.onConflict = (...args) => this.#queue(() => this.#conflict(...args));
     outbox.onFailed = (...args) => this.#queue(() => this.#failed(...args));
+    outbox.onAdopted = (image) => this.#bench.adopted(image);
     outbox.remind();
     document.addEventListener("keydown", this.#keydown);
     fill(this.#root, layout.element);
     this.#statsTimer = setInterval(() => !document.hidden && this.#refreshStats(), STATS_EVERY_MS);
     this.#refreshStats();
     await list.start();
-    await this.#openFirst(image);
+    this.#listed = true;
+    if (!this.#left) await this.#openFirst();
   }
 
   navigate({ image }) {
-    if (image) this.#bench.open(image);
+    if (!image) return;
+    this.#wanted = image;
+    if (this.#listed) this.#bench.open(image);
   }
 
+  /** Keys, timers and answers reach nothing here any more; resolves when what was drawn is where others look for it. */
   async unmount() {
-    const { stage, list, pictures, outbox, stats, assist } = this.#parts;
+    this.#leave.abort();
     document.removeEventListener("keydown", this.#keydown);
     clearInterval(this.#statsTimer);
-    stats.refreshSoon.cancel();
-    this.#bench.close();
+    const { stage, list, pictures, outbox, stats, assist } = this.#parts;
     assist.open(null);
-    for (const name of ["onState", "onSaved", "onConflict", "onFailed"]) outbox[name] = () => {};
-    // What other views show must be what was drawn here.
-    await outbox.settled(1500);
+    if (this.#bench) {
+      stats.refreshSoon.cancel();
+      this.#bench.close();
+      for (const name of ["onState", "onSaved", "onConflict", "onFailed", "onAdopted"]) outbox[name] = () => {};
+      // What other views show must be what was drawn here.
+      await outbox.settled(1500);
+    }
     stage.destroy();
     list.destroy();
     pictures.clear();
   }
 
+  /** Whether another view is shown by now, or going to be. */
+  get #left() {
+    return this.#leave.signal.aborted;
+  }
+
   /** The image of the address, else the first to be done, else the first of all. */
-  async #openFirst(image) {
+  async #openFirst() {
     const { api, session, announce } = this.#context;
-    const first = image ?? (await api.next(null, { state: "todo" })) ?? (await api.next(null, {}));
+    const first = this.#wanted ?? (await api.next(null, { state: "todo" })) ?? (await api.next(null, {}));
+    if (this.#left || this.#bench.image) return;
     if (first) {
       await this.#bench.open(first);
     } else {
@@ -155,30 +176,43 @@ class AnnotateView {
     if (["offline", "elsewhere"].includes(before) && state.state === "saved") this.#context.announce("The server is back. Everything is saved.");
   }
 
+  /** One question after the other. What goes wrong with one must not keep the next from being asked. */
   #queue(ask) {
-    this.#asking = this.#asking.then(ask);
+    this.#asking = this.#asking
+      .then(() => this.#left || ask()) // who comes back later is asked then
+      .catch((error) => {
+        console.error(error);
+        this.#bench.say(`Not saved yet: ${error.message}.`);
+      });
   }
 
   async #conflict(image, mine, theirs) {
     const { pictures, outbox } = this.#parts;
     const picture = await pictures.load(image, "view").catch(() => null);
     const ours = outbox.pending(image) ?? mine;
-    const stays = await askConflict({ image, width: theirs.width, height: theirs.height, mine: ours, theirs, picture });
+    const question = { image, width: theirs.width, height: theirs.height, mine: ours, theirs, picture };
+    const stays = await askConflict(question, this.#leave.signal);
+    if (stays === null) return;
     outbox.resolve(image, theirs, stays);
     if (stays !== ours) await this.#bench.reload(image);
   }
 
   async #failed(image, error, content) {
     const { outbox, layout } = this.#parts;
+    const newest = outbox.pending(image);
+    // It was given up, or something newer is to be sent: what was refused is no longer the question.
+    if (!newest || !sameContent(newest, content)) return undefined;
+    const text = error.message.startsWith(image) ? error.message : `${image}: ${error.message}`;
     if (error.status === 400 && content.label === "authentic") {
       // It contradicts a true mask. Nothing was drawn that could be lost, and it would be refused again.
-      const text = error.message.startsWith(image) ? error.message : `${image}: ${error.message}`;
       await this.#bench.withdrawAuthentic(image);
       this.#bench.say(`Not saved. ${text}.`);
       layout.showToast(`Not saved. ${text}.`, { action: "Show", onAction: () => this.#bench.open(image), lasting: 10_000 });
       return undefined;
     }
-    if ((await askFailed({ image, message: error.message })) === "retry") return outbox.retry(image);
+    const choice = await askFailed(text, this.#leave.signal);
+    if (choice === null) return undefined;
+    if (choice === "retry") return outbox.retry(image);
     outbox.discard(image);
     return this.#bench.reload(image);
   }

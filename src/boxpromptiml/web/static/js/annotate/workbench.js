@@ -19,6 +19,7 @@ export class Workbench {
   #previous = null;
   #visits = new Map(); // image -> {annotation, version}, for undo after coming back
   #turn = 0;
+  #closed = false; // another view is shown: answers that come late open nothing, and say nothing
   #stepping = Promise.resolve();
   #maskNote = ""; // what the last change did to an accepted mask
   #decided = false; // about the image in sight: the next one is on its way
@@ -65,6 +66,8 @@ export class Workbench {
 
   close() {
     this.#leave();
+    this.#closed = true;
+    this.annotation = null;
     this.#turn += 1;
     this.#unwatch();
     this.#sharpener.close();
@@ -74,7 +77,7 @@ export class Workbench {
 
   /** Show an image, ready to draw on as soon as its record and any picture of it are there. */
   async open(image) {
-    if (image === this.image && this.annotation) return;
+    if (this.#closed || (image === this.image && this.annotation)) return;
     this.#leave();
     const turn = ++this.#turn;
     const { records, ahead, stage, tool, assist, layout, context, list } = this.#parts;
@@ -96,7 +99,9 @@ export class Workbench {
       if (!wanted()) return;
       await this.#showPicture(record, wanted);
       if (!wanted()) return;
-      this.#begin(record);
+      // What was saved while the picture came is newer.
+      const known = records.ready(image);
+      this.#begin(known?.version > record.version ? known : record);
       this.#prepare();
       if (aged) this.#refresh(image, wanted);
     } catch (error) {
@@ -396,7 +401,13 @@ export class Workbench {
     const { records, list } = this.#parts;
     list.refresh();
     const record = await records.reload(image).catch(() => null);
-    if (record && image === this.image) this.#begin(record);
+    if (record && image === this.image && !this.#closed) this.#begin(record);
+  }
+
+  /** A change that another page left behind is to be saved from here: it is shown, so that the next one goes on from it. */
+  adopted(image) {
+    this.#parts.list.refresh();
+    if (image === this.image && this.annotation) this.#begin(this.#record);
   }
 
   #offerUndo(text, image) {
@@ -414,6 +425,7 @@ export class Workbench {
 
   /** Tell something to those who see and to those who hear. */
   say(text) {
+    if (this.#closed) return;
     this.#parts.layout.showToast(text);
     this.#parts.context.announce(text);
   }

@@ -50,6 +50,7 @@ export class Stage {
     on(window, "keydown", (event) => this.#spaceKey(event, true));
     on(window, "keyup", (event) => this.#spaceKey(event, false));
     on(window, "blur", () => this.#releaseSpace());
+    this.#watchDensity();
   }
 
   /** Let go of everything outside the element. */
@@ -163,6 +164,16 @@ export class Stage {
     this.onViewChange();
   }
 
+  /** On a screen of another density as many CSS pixels are more or fewer of the canvas. */
+  #watchDensity() {
+    const same = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+    const changed = () => {
+      this.#resize();
+      this.#watchDensity();
+    };
+    same.addEventListener("change", changed, { once: true, signal: this.#abort.signal });
+  }
+
   #draw() {
     const ctx = this.canvas.getContext("2d", { alpha: true });
     const { viewport } = this;
@@ -206,6 +217,8 @@ export class Stage {
   }
 
   #down(event) {
+    // First of all: a field that loses the focus may change what is shown, which would end a gesture that has begun.
+    this.element.focus({ preventScroll: true });
     const point = this.#point(event);
     this.#pointers.set(event.pointerId, point);
     try {
