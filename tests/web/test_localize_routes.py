@@ -175,6 +175,30 @@ def test_memory_is_bounded_and_the_oldest_go_first() -> None:
     assert tiny.get(tiny.add(answer("too large"))) is not None, "the newest is kept whatever its size"
 
 
+def test_whether_a_browser_shows_the_photo_as_it_is(client: TestClient, tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/></rdf:RDF></x:xmpmeta>'
+    )
+    picture = Image.fromarray(np.full((48, 64, 3), 120, np.uint8))
+    files: list[tuple[str, Image.Image, dict[str, Any], bool]] = [
+        ("plain.jpg", picture, {}, True),
+        ("turned.jpg", picture, {"exif": turned}, True),
+        ("xmp.jpg", picture, {"xmp": xmp}, False),
+        ("plain.webp", picture, {}, True),
+        ("turned.webp", picture, {"exif": turned}, False),
+        ("plain.png", picture, {}, True),
+        ("alpha.png", picture.convert("RGBA"), {}, False),
+        ("scan.tif", picture, {}, False),
+    ]
+    for name, image, options, shown in files:
+        image.save(tmp_path / name, **options)
+        answer = client.post("/api/localize", params={"name": name}, content=(tmp_path / name).read_bytes())
+        assert answer.json()["as_it_is"] == shown, name
+
+
 SPECK = Box(300, 200, 305, 205)  # lost in the cells of the whole, 10 x 7.5 pixels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -156,7 +157,9 @@ def test_a_record_says_everything(client: TestClient) -> None:
         "has_mask": True,
         "pseudo": None,
     }
-    assert client.get("/api/record?image=b.jpg").json()["pseudo"] == {
+    pseudo = client.get("/api/record?image=b.jpg").json()["pseudo"]
+    assert re.fullmatch("[0-9a-f]{16}", pseudo.pop("id"))
+    assert pseudo == {
         "teacher": "grabcut",
         "flags": [["leaks"]],
         "qualities": [None],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from PIL import Image, ImageFile
@@ -62,6 +63,18 @@ def browser_type(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> t
     with open_file(path) as stream, open_picture(stream, path, max_pixels) as picture:
         turn = orientation_of(picture)
         return _browser_type(picture, turn), turned_size(picture.size, turn)
+
+
+def encoded_browser_type(
+    data: bytes, name: str | Path = "<bytes>", *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> str | None:
+    """The media type under which a browser shows an encoded image exactly as it is read here; see `browser_type`.
+
+    Raises:
+        ImageError: as `encoded_size`.
+    """
+    with open_picture(io.BytesIO(data), name, max_pixels) as picture:
+        return _browser_type(picture, orientation_of(picture))
 
 
 def _browser_type(picture: ImageFile.ImageFile, turn: int) -> str | None:

@@ -12,9 +12,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images import encode_png
+from boxpromptiml.images.shrinking import encoded_browser_type
 from boxpromptiml.runtime import Localization, Localizer
 from boxpromptiml.runtime.overlay import encode_overlay
 from boxpromptiml.web.answers import Answer, Answers, look_at, map_base64
+from boxpromptiml.web.lanes import Visitor
 from boxpromptiml.web.settings import WebState
 
 # More wait for a photo to be decoded, see `answers`.
@@ -55,15 +57,23 @@ def router(state: WebState) -> APIRouter:
 
     @routes.post("/api/localize")
     async def localize(
+        request: Request,
         data: Annotated[bytes, Depends(_body)],
         threshold: Threshold = None,
         name: Name = "photo",
         detail: Annotated[bool, Query(description="Look at tiles of the photo at its own size too.")] = False,
         tta: Annotated[bool, Query(description="Look four times, mirrored, and average.")] = False,
     ) -> dict[str, Any]:
-        return await lane.run(looked_at, data, threshold, name, detail, tta)
+        visitor = Visitor(request)
+        return await lane.run_for(visitor, looked_at, visitor, data, threshold, name, detail, tta)
 
-    def looked_at(data: bytes, threshold: float | None, name: str, detail: bool, tta: bool) -> dict[str, Any]:
+    def looked_at(
+        visitor: Visitor, data: bytes, threshold: float | None, name: str, detail: bool, tta: bool
+    ) -> dict[str, Any]:
+        def check() -> None:
+            state.check_serving()
+            visitor.check()
+
         localizer, settings = localizer_of(state), state.settings
         if detail and not settings.max_tiles:
             raise HttpError(422, "detail: this server looks at no tiles (--max-tiles 0)")
@@ -77,9 +87,17 @@ def router(state: WebState) -> APIRouter:
             tta=tta,
             max_tiles=settings.max_tiles,
             detail_seconds=settings.detail_seconds,
-            check=state.check_serving,
+            check=check,
         )
-        return {"id": answers.add(answer), "name": name, **_summary(found), "map": map_base64(answer.map)}
+        check()  # an answer that nobody has the id of would only push others out
+        return {
+            "id": answers.add(answer),
+            "name": name,
+            **_summary(found),
+            "map": map_base64(answer.map),
+            # Whether a browser shows the file as the model saw it; if not, there is preview.jpg.
+            "as_it_is": encoded_browser_type(data, name, max_pixels=settings.max_pixels) is not None,
+        }
 
     @routes.get("/api/localize/{key}/result.json")
     def result(key: str, threshold: Threshold = None) -> Response:

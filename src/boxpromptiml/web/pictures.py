@@ -19,6 +19,7 @@ from boxpromptiml.errors import ImageError
 from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images.shrinking import browser_type, open_shrunk
 from boxpromptiml.machine import usable_cores
+from boxpromptiml.web.lanes import Visitor
 from boxpromptiml.web.picture_store import Disk, Memory, OneAtATime, kept
 from boxpromptiml.web.records import Image as ImageName
 from boxpromptiml.web.records import find_record
@@ -154,7 +155,8 @@ def router(state: WebState) -> APIRouter:
     async def picture(request: Request, image: ImageName, size: Size = "view") -> Response:
         known = request.headers.get("if-none-match")
         lane = few if size == "thumb" else large
-        return await lane.run(pictures.answer, image, size, known)
+        # Lists are scrolled past, and images stepped over, faster than their pictures are made.
+        return await lane.run_for(Visitor(request), pictures.answer, image, size, known)
 
     return routes
 

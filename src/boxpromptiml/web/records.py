@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
-from boxpromptiml.dataset import Dataset, ImageRecord, Label, Order, ReviewState, State
+from boxpromptiml.dataset import Dataset, ImageRecord, Label, Order, PseudoMask, ReviewState, State
 from boxpromptiml.errors import ConflictError, ImageError
 from boxpromptiml.http.errors import HttpError, error_response
 from boxpromptiml.images import open_mask
@@ -80,6 +81,12 @@ def require_writable(state: WebState) -> Dataset:
     return dataset_of(state)
 
 
+def mask_id(pseudo: PseudoMask) -> str:
+    """What tells a pseudo mask from others of the same image."""
+    # The name of its file is of one mask only, whose pixels never change.
+    return hashlib.sha256(pseudo.path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def record_json(record: ImageRecord) -> dict[str, Any]:
     """A record as the page sees it."""
     pseudo = record.pseudo
@@ -101,6 +108,7 @@ def record_json(record: ImageRecord) -> dict[str, Any]:
         "pseudo": None
         if pseudo is None
         else {
+            "id": mask_id(pseudo),
             "teacher": pseudo.teacher,
             "flags": pseudo.flags,
             "qualities": pseudo.qualities,

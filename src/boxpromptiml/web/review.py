@@ -17,11 +17,12 @@ from boxpromptiml.errors import ConflictError, DatasetError, ImageError
 from boxpromptiml.http.errors import HttpError
 from boxpromptiml.images import encode_png, open_mask
 from boxpromptiml.images.painted import decode_grey_png
-from boxpromptiml.pseudolabels import Job, Verdict, store_correction, store_verdict
+from boxpromptiml.pseudolabels import Job, Verdict, is_stale, store_correction, store_verdict
+from boxpromptiml.pseudolabels.files import PERSON
 from boxpromptiml.regions import Box
 from boxpromptiml.teachers import Point
 from boxpromptiml.web.preview import Boxes, ImageName, Points, TeacherName, checked_teacher, pool_of
-from boxpromptiml.web.records import Image, check_name, conflict, find_record, record_json, require_writable
+from boxpromptiml.web.records import Image, check_name, conflict, find_record, mask_id, record_json, require_writable
 from boxpromptiml.web.settings import WebState
 from boxpromptiml.web.teacher_pool import TeacherPool, UnavailableError
 
@@ -33,12 +34,16 @@ Version = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)]
 
 
 class ReviewRequest(BaseModel):
-    """A verdict on the pseudo mask of the version that the person saw."""
+    """A verdict on the pseudo mask of the version that the person saw.
+
+    With `mask`, the `id` of that mask, a request may be sent again after its answer was lost.
+    """
 
     model_config = ConfigDict(extra="forbid")
     image: ImageName
     version: Version
     verdict: Verdict | None
+    mask: Annotated[str | None, Field(max_length=64)] = None
 
 
 class RelabelRequest(BaseModel):
@@ -93,6 +98,10 @@ def router(state: WebState) -> APIRouter:
         try:
             return record_json(store_verdict(dataset, body.image, body.verdict, expected_version=body.version))
         except ConflictError as error:
+            stored = find_record(state, body.image)
+            # Its answer was lost, or somebody else said the same of the same mask.
+            if stored.pseudo is not None and (stored.review, mask_id(stored.pseudo)) == (body.verdict, body.mask):
+                return record_json(stored)
             return conflict(state, body.image, error)
 
     @routes.post("/api/relabel", response_model=None)
@@ -104,6 +113,8 @@ def router(state: WebState) -> APIRouter:
         record = find_record(state, body.image)
         try:
             if record.version != body.version:
+                if _is_made(dataset, pool, record, body):  # by this very request, whose answer was lost
+                    return record_json(record)
                 raise ConflictError(f"{body.image}: somebody else changed it; load it again and redo")
             return record_json(_relabelled(dataset, pool, record, body))
         except ConflictError as error:
@@ -123,9 +134,35 @@ def router(state: WebState) -> APIRouter:
         try:
             return record_json(store_correction(dataset, image, mask, expected_version=version))
         except ConflictError as error:
+            stored = find_record(state, image)
+            if _is_stored(dataset, stored, mask):  # by this very request, whose answer was lost
+                return record_json(stored)
             return conflict(state, image, error)
 
     return routes
+
+
+def _is_stored(dataset: Dataset, record: ImageRecord, mask: np.ndarray[Any, np.dtype[np.uint8]]) -> bool:
+    """Whether a painted mask is what the record says already, accepted, and of the boxes that it has now."""
+    pseudo = record.pseudo
+    if pseudo is None or pseudo.teacher != PERSON or record.review != "accepted" or is_stale(record):
+        return False
+    try:
+        return np.array_equal(open_mask(dataset.path(pseudo.path)), mask)
+    except ImageError:
+        return False
+
+
+def _is_made(dataset: Dataset, pool: TeacherPool, record: ImageRecord, body: RelabelRequest) -> bool:
+    """Whether the record has the mask that a request asks for, of the boxes and points in it, and no verdict yet."""
+    pseudo = record.pseudo
+    if body.boxes is None or body.points is None:
+        return False  # it means those that were there: nobody knows them any more
+    if pseudo is None or record.review is not None or record.boxes != tuple(Box(*box) for box in body.boxes):
+        return False
+    job = Job(dataset.root, pool.teacher(checked_teacher(pool, body.teacher, points=bool(body.points))))
+    settings = job.settings(record, [Point(*point) for point in body.points])
+    return (pseudo.teacher, pseudo.settings) == (job.teacher.name, settings)
 
 
 def _relabelled(dataset: Dataset, pool: TeacherPool, record: ImageRecord, body: RelabelRequest) -> ImageRecord:

@@ -7,9 +7,7 @@ import logging
 import os
 import socket
 import sys
-import threading
 import time
-import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -18,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from boxpromptiml.http.server import Server, base_address, listen
+from boxpromptiml.web.door import Door
 from boxpromptiml.web.settings import WebSettings, WebState
 
 # Requests that are under way when the server is told to stop get so long, and what is still computed as long again.
@@ -57,17 +56,16 @@ def serve(
         timeout_keep_alive=_IDLE_SECONDS,
     )
     port = taken.getsockname()[1]
+    door = Door(address(settings, port, local=True), secret=settings.token is not None)
 
     def started() -> None:
         print(f"{address(settings, port)}  (Ctrl-C stops it)", flush=True)
         if open_browser and _has_browser():
-            # Some browsers keep the call until they are closed.
-            place = address(settings, port, local=True)
-            threading.Thread(target=webbrowser.open, args=[place], daemon=True).start()
+            door.open()
 
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     with taken:
-        _PageServer(config, started, getattr(app.state, "web", None)).run(sockets=[taken])
+        _PageServer(config, started, door.close, getattr(app.state, "web", None)).run(sockets=[taken])
 
 
 class _PageServer(Server):
@@ -76,11 +74,19 @@ class _PageServer(Server):
     Args:
         config: of uvicorn.
         started: called once it answers.
+        ending: called once it is told to stop.
         state: of the app, if it computes anything.
     """
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None], state: WebState | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        started: Callable[[], None],
+        ending: Callable[[], None],
+        state: WebState | None,
+    ) -> None:
         super().__init__(config, started)
+        self._ending = ending
         self._state = state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -91,6 +97,7 @@ class _PageServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what is under way."""
+        self._ending()
         if self._state is not None:
             self._state.stop()
         await super().shutdown(sockets)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.regions import Box, boxes_from_mask, loosened
 from boxpromptiml.runtime import Localization, Localizer
 from boxpromptiml.web.answers import map_base64
 from boxpromptiml.web.byte_cache import ByteCache
+from boxpromptiml.web.lanes import Visitor
 from boxpromptiml.web.localize import localizer_of
+from boxpromptiml.web.picture_store import OneAtATime
 from boxpromptiml.web.records import Image, find_record
 from boxpromptiml.web.settings import WebState
 
@@ -39,6 +41,7 @@ class Suggestions:
         self._localizer = localizer
         self._max_pixels = max_pixels
         self._kept: ByteCache[Localization] = ByteCache(limit)
+        self._running = OneAtATime()
 
     def get(self, record: ImageRecord) -> Localization:
         """The student's answer for an image of the dataset, at the model's threshold.
@@ -54,11 +57,12 @@ class Suggestions:
             key = image, stat.st_mtime_ns, stat.st_size
         except OSError:  # reading it says what is wrong
             key = image, 0, 0
-        kept = self._kept.get(key)
-        if kept is None:
-            # Copies, here and below: a mask, made when it is first asked for, has every pixel, and is not kept.
-            kept = replace(self._localizer.localize(path, max_pixels=self._max_pixels))
-            self._kept.put(key, kept, kept.map.nbytes + sum(len(region.rle["counts"]) for region in kept.regions))
+        with self._running.of(image):
+            kept = self._kept.get(key)
+            if kept is None:
+                # Copies, here and below: a mask, made when it is first asked for, has every pixel, and is not kept.
+                kept = replace(self._localizer.localize(path, max_pixels=self._max_pixels))
+                self._kept.put(key, kept, kept.map.nbytes + sum(len(region.rle["counts"]) for region in kept.regions))
         return replace(kept)
 
 
@@ -79,8 +83,9 @@ def router(state: WebState) -> APIRouter:
     lane = state.lane("suggestions", _AT_ONCE)
 
     @routes.get("/api/suggestion")
-    async def suggestion(image: Image) -> dict[str, Any]:
-        return await lane.run(suggested, image)
+    async def suggestion(image: Image, request: Request) -> dict[str, Any]:
+        # Who goes through images quickly has given most of them up before they are looked at.
+        return await lane.run_for(Visitor(request), suggested, image)
 
     def suggested(image: str) -> dict[str, Any]:
         localizer_of(state)

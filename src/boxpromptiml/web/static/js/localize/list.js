@@ -5,6 +5,13 @@ import { VERDICTS, verdictOf } from "./panel.js";
 
 const STATES = { waiting: "waits", asking: "…", failed: "failed" };
 
+/** Scroll the list alone, by as little as need be: the page stays where a person has put it. */
+function bringIntoView(list, item) {
+  if (!item) return;
+  const [outer, inner] = [list.getBoundingClientRect(), item.getBoundingClientRect()];
+  list.scrollTop += Math.min(0, inner.top - outer.top) + Math.max(0, inner.bottom - outer.bottom);
+}
+
 /** `update(photos, selected, threshold)` shows them. @param onSelect, onRemove called with the photo. */
 export function photoList(onSelect, onRemove) {
   const element = h("ul", { class: "photos", "aria-label": "Photos" });
@@ -26,6 +33,7 @@ export function photoList(onSelect, onRemove) {
       button({ icon: "close", label: `Remove ${name}`, class: "quiet small", "data-remove": photo.id, onClick: () => onRemove(photo) }),
     );
   };
+  let shown = null; // the photo that was brought into view
   const update = (photos, selected, threshold) => {
     const focused = element.contains(document.activeElement) ? document.activeElement : null;
     const place = [...element.children].indexOf(focused?.closest("li"));
@@ -34,9 +42,10 @@ export function photoList(onSelect, onRemove) {
       const name = focused.dataset.photo ? "data-photo" : "data-remove";
       // Where the photo is gone, the one that has taken its place.
       const same = element.querySelector(`[${name}="${focused.getAttribute(name)}"]`);
-      (same ?? [...element.children].slice(0, place + 1).at(-1)?.querySelector(`[${name}]`))?.focus();
+      (same ?? [...element.children].slice(0, place + 1).at(-1)?.querySelector(`[${name}]`))?.focus({ preventScroll: true });
     }
-    if (photos.length > 1) element.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+    if (selected !== shown) bringIntoView(element, element.children[photos.indexOf(selected)]);
+    shown = selected;
   };
   return { element, update };
 }

@@ -17,6 +17,18 @@ class Photo {
     this.field = null;
     this.error = null;
     this.passes = null; // how the answer was looked for
+    this.abort = new AbortController(); // of what is asked about it now
+  }
+
+  /** Whether the answer that is there was looked for in this way. */
+  isAnswered({ detail, tta }) {
+    return this.passes?.detail === detail && this.passes.tta === tta;
+  }
+
+  /** Nobody waits any more for what is being asked; from now on something else may be. */
+  giveUp() {
+    this.abort.abort();
+    this.abort = new AbortController();
   }
 }
 
@@ -51,11 +63,19 @@ export class Photos {
   setPasses(passes, first) {
     this.#passes = passes;
     this.#first = first;
-    for (const photo of this.list) if (photo.state !== "asking") this.retry(photo);
+    for (const photo of this.list) {
+      photo.giveUp();
+      photo.error = null;
+      // Who takes it back has the answer already.
+      photo.state = photo.isAnswered(passes) ? "done" : "waiting";
+      this.onChange(photo);
+    }
+    this.#work();
   }
 
   remove(photo) {
     this.list = this.list.filter((other) => other !== photo);
+    photo.giveUp();
   }
 
   /** Ask again about a photo that failed. */
@@ -86,7 +106,7 @@ export class Photos {
     } catch (error) {
       if (error.status !== 404) throw error;
       // The server keeps answers for as long as it has room, and forgets them when it starts anew.
-      await this.#ask(photo, photo.passes);
+      await this.#ask(photo, photo.passes, photo.abort.signal);
       return this.#api.request(address(), { query: { threshold }, signal });
     }
   }
@@ -100,20 +120,21 @@ export class Photos {
       const photo = waiting.includes(this.#first) ? this.#first : waiting[0];
       photo.state = "asking";
       this.onChange(photo);
+      const { signal } = photo.abort;
       try {
-        const passes = this.#passes;
-        await this.#ask(photo, passes);
-        photo.state = passes === this.#passes ? "done" : "waiting"; // it has been asked for in another way since
+        await this.#ask(photo, this.#passes, signal);
+        photo.state = "done";
       } catch (error) {
+        if (signal.aborted) continue; // it is gone, or waits to be asked about in another way
         photo.state = "failed";
         photo.error = error;
       }
-      if (this.list.includes(photo)) this.onChange(photo);
+      this.onChange(photo);
     }
     this.#busy = false;
   }
 
-  async #ask(photo, passes) {
+  async #ask(photo, passes, signal) {
     const { file, name } = photo;
     if (file.size > this.#limit) {
       const size = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
@@ -125,15 +146,17 @@ export class Photos {
     } catch {
       throw new ApiError(415, `${name}: can't be read; a folder is no photo`);
     }
-    photo.answer = await this.#api.json("/api/localize", {
+    const answer = await this.#api.json("/api/localize", {
       method: "POST",
       query: { name: name.slice(0, 255), detail: passes.detail || null, tta: passes.tta || null },
       body: content,
       headers: { "Content-Type": "application/octet-stream" },
+      signal,
     });
-    photo.passes = passes;
-    const bytes = Uint8Array.from(atob(photo.answer.map), (character) => character.charCodeAt(0));
-    photo.field = { ...(await decodeGrey(new Blob([bytes], { type: "image/png" }))), smooth: true };
-    delete photo.answer.map;
+    const { map, ...rest } = answer;
+    const bytes = Uint8Array.from(atob(map), (character) => character.charCodeAt(0));
+    const field = { ...(await decodeGrey(new Blob([bytes], { type: "image/png" }))), smooth: true };
+    signal.throwIfAborted(); // an answer to what was asked before is none
+    Object.assign(photo, { answer: rest, field, passes });
   }
 }

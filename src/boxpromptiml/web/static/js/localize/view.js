@@ -154,16 +154,23 @@ class LocalizeView {
       if (bitmap) this.#stage.setImage(bitmap, bitmap.width, bitmap.height);
       return;
     }
-    const { width, height } = photo.answer;
-    if (bitmap?.width !== width || bitmap.height !== height) {
+    const { width, height, as_it_is: asItIs } = photo.answer;
+    // The same size is not enough: a picture may be turned upside down, or hide what is under its transparency.
+    if (!asItIs || bitmap?.width !== width || bitmap.height !== height) {
       try {
         bitmap = await createImageBitmap((await this.#photos.file(photo, "preview.jpg")).blob);
       } catch (error) {
-        if (photo === this.#photo) this.#say("warning", error.message);
+        if (photo !== this.#photo || error.name === "AbortError") return;
+        this.#stage.setImage(null, 1, 1); // the browser's own would be taken for what the model saw
+        this.#complain(error);
         return;
       }
     }
-    if (photo === this.#photo) this.#stage.setImage(bitmap, width, height);
+    if (photo !== this.#photo) return;
+    this.#stage.setImage(bitmap, width, height);
+    // Not before: no map lies over another picture than its own.
+    this.#heat.field = this.#mask.field = photo.field;
+    this.#draw();
   }
 
   #update() {
@@ -180,7 +187,6 @@ class LocalizeView {
       const { width, height, seconds, model, detail, tta } = photo.answer;
       const how = [detail && "looked at closely", tta && "mirrored too"].filter(Boolean).join(" ");
       this.message.hidden = true;
-      this.#heat.field = this.#mask.field = photo.field;
       this.about.textContent = `${[`${width} × ${height} pixels`, how, `${seconds.toFixed(2)} s`].filter(Boolean).join(", ")}, model ${[this.#model.name, model].filter(Boolean).join(" ")}. ${privacy()}`;
       this.#follow();
     }
@@ -262,7 +268,7 @@ class LocalizeView {
     try {
       saveFile(await this.#photos.file(this.#photo, file, this.#controls.threshold));
     } catch (error) {
-      this.#complain(error);
+      if (error.name !== "AbortError") this.#complain(error); // the photo was removed, or is looked at in another way
     }
   }
 

@@ -11,13 +11,12 @@ const PREVIEW = [0, 190, 230];
 
 export class ReviewCanvas {
   tool = "look";
-  onHeld = () => {}; // a tool was used while they are held
   mask = new Overlay();
   preview = new Overlay();
   #image = null;
   #pictures;
-  #held = false;
-  #idle = { down: () => this.onHeld(), cursor: () => "wait" }; // in the place of a tool that is held
+  #holds = new Set(); // functions that say why nothing can be changed now
+  #idle = { down: () => this.refuse(), cursor: () => "wait" }; // in the place of a tool that is held
 
   constructor(api, announce) {
     this.#pictures = new PictureStore(api);
@@ -42,12 +41,24 @@ export class ReviewCanvas {
 
   /** While held, no tool changes anything; the image can still be zoomed and moved. */
   get held() {
-    return this.#held;
+    return this.#holds.size > 0;
   }
 
-  set held(held) {
-    this.#held = held;
+  /** Hold the tools; `why` is called where one is used all the same. Returns what lets them go again. */
+  hold(why) {
+    const own = () => why();
+    this.#holds.add(own);
     this.setTool(this.tool);
+    return () => {
+      if (this.#holds.delete(own)) this.setTool(this.tool);
+    };
+  }
+
+  /** Say why nothing can be changed now. Returns whether that is so. */
+  refuse() {
+    const [why] = this.#holds;
+    why?.();
+    return this.held;
   }
 
   setTool(name) {
@@ -60,7 +71,7 @@ export class ReviewCanvas {
     this.brush.layer.visible = name === "brush" || name === "eraser";
     this.brush.value = name === "eraser" ? 0 : 255;
     const tools = { look: this.look, box: this.box, include: this.point, exclude: this.point, brush: this.brush, eraser: this.brush };
-    this.stage.tool = this.#held && name !== "look" ? this.#idle : tools[name];
+    this.stage.tool = this.held && name !== "look" ? this.#idle : tools[name];
     this.stage.invalidate();
   }
 
@@ -69,12 +80,24 @@ export class ReviewCanvas {
     return this.tool === "box" || this.brush.layer.visible;
   }
 
-  /** Show the picture of a record; the one before stays until it is there. */
-  async showPicture({ image, width, height }, wanted) {
-    this.#image = image;
+  /** The picture of an image, to be shown. */
+  loadPicture(image) {
     this.#pictures.keep(image);
-    const bitmap = await this.#pictures.load(image, "view");
-    if (wanted()) this.stage.setImage(bitmap, width, height);
+    return this.#pictures.load(image, "view");
+  }
+
+  showPicture(bitmap, { image, width, height }) {
+    this.#image = image;
+    this.stage.setImage(bitmap, width, height);
+  }
+
+  /** Show nothing at all. */
+  clear() {
+    this.#image = null;
+    this.setTool(this.tool); // what is half drawn goes too
+    this.stage.setImage(null, 1, 1);
+    this.showPreview(null);
+    this.showMask(null);
   }
 
   prefetch(image) {

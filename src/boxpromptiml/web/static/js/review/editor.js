@@ -54,7 +54,7 @@ export class Editor {
       discard: () => this.discard(),
       teacher: (name) => this.#setTeacher(name),
       remake: () => this.remake(),
-      removeBox: (index) => (this.canvas.held ? this.canvas.onHeld() : this.#prompted(this.prompts.removeBox(index))),
+      removeBox: (index) => this.canvas.refuse() || this.#prompted(this.prompts.removeBox(index)),
       selectBox: (index) => this.#selectBox(index),
     };
     this.panel = new Panel(this.#on, { teachers: session.teachers, teacher: this.#teacher, readOnly: session.read_only });
@@ -91,15 +91,27 @@ export class Editor {
     return `${this.record.review ?? "open"}. ${reasons.join(" ") || "Nothing is suspicious."}`;
   }
 
-  clear() {
+  /** Show nothing but the name of an image that is not there to be seen, if any. */
+  clear(name = "") {
+    delete this.canvas.stage.element.dataset.ready;
     this.record = this.painted = this.prompts = null;
+    this.#previewer.drop();
+    this.canvas.clear();
+    this.panel.showNothing(name);
+    this.#refresh();
+  }
+
+  /** Nothing is changed any more until the returned function is called: it would be lost. `why` in words. */
+  hold(why) {
+    return this.canvas.hold(() => this.#tell(why));
   }
 
   /** Show a record with its picture and mask. */
   async show(record, wanted = () => true) {
     const { dataset } = this.canvas.stage.element;
     delete dataset.ready;
-    const [values] = await Promise.all([this.#masks.take(record), this.canvas.showPicture(record, wanted)]);
+    // The image before stays until all of this one is there: no picture is seen under another's mask.
+    const [values, picture] = await Promise.all([this.#masks.take(record), this.canvas.loadPicture(record.image)]);
     if (!wanted()) return;
     // Another teacher is chosen for one image; it would be a surprise on the next.
     if (record.image !== this.record?.image) this.#chooseTeacher(this.#usualTeacher);
@@ -107,6 +119,7 @@ export class Editor {
     this.painted = new PaintedMask(values, record.width, record.height);
     this.prompts = new Prompts(record.boxes, record.width, record.height);
     this.#previewer.drop();
+    this.canvas.showPicture(picture, record);
     this.canvas.showMask(this.painted);
     this.#usualSize(record);
     this.panel.showRecord(record);
@@ -166,14 +179,13 @@ export class Editor {
 
   /** Have the teacher make the mask again, with the boxes and clicks as they are. Returns whether it did. */
   async remake() {
-    if (!this.prompts?.boxes.length || this.#session.read_only || !this.#teacher || this.busy) return false;
+    if (!this.prompts?.boxes.length || this.#session.read_only || !this.#teacher || this.busy || this.canvas.refuse()) return false;
     if (this.painted.changed && (await askReplace()) !== "go") return false;
     const { boxes, points } = this.prompts;
     this.#frame.say(`${this.#teacher} makes the mask …`);
     const what = `${this.#teacher} is making the mask`;
     // Its mask takes the place of all that could be drawn until then.
-    this.canvas.onHeld = () => this.#tell(`${what}: go on when it is there`);
-    this.canvas.held = true;
+    const release = this.hold(`${what}: go on when it is there`);
     const made = this.#changing(what, async (version) => {
       const { image } = this.record;
       const body = { image, version, teacher: this.#teacher, boxes, points };
@@ -183,7 +195,7 @@ export class Editor {
       this.#announce(`Mask made by ${this.#teacher}. ${this.summary}`);
       return record;
     });
-    return made.finally(() => (this.canvas.held = false));
+    return made.finally(release);
   }
 
   /** One change of the record, with nothing else beside it. Returns whether it was made. */
@@ -266,6 +278,7 @@ export class Editor {
   }
 
   #addPoint(x, y) {
+    if (!this.prompts) return; // no image is there
     const positive = this.canvas.tool === "include";
     if (!this.prompts.boxes.length) this.#tell("Draw a box first: clicks belong to a box");
     else if (positive && !this.prompts.covers(x, y)) this.#tell("What belongs to the manipulation lies in a box: enlarge the box, or draw another");
@@ -308,7 +321,7 @@ export class Editor {
   }
 
   #undo(forward = false) {
-    if (this.busy) return; // a stroke that is on its way to the server cannot be taken back
+    if (this.busy || this.canvas.refuse()) return; // a stroke that is on its way to the server cannot be taken back
     const painting = this.canvas.tool === "brush" || this.canvas.tool === "eraser";
     for (const what of painting ? [this.painted, this.prompts] : [this.prompts, this.painted]) {
       if (!what || !(forward ? what.redo() : what.undo())) continue;

@@ -8,6 +8,8 @@ const TOAST = 5000; // ms
 /** @param on callbacks: filter, accept, reject, undo, previous, next. */
 export class Frame {
   #toasted = 0;
+  #waiting = false;
+  #seen = false;
 
   constructor(on, { readOnly }) {
     this.filters = h("div", { class: "filters", role: "group", "aria-label": "Which masks" });
@@ -30,6 +32,7 @@ export class Frame {
       button({ icon: "next", label: "Next mask", keys: "→", "data-action": "next", onClick: on.next }),
       !readOnly && this.undo,
     );
+    this.#showAble();
     this.note = h("div", { class: "toast", hidden: true });
     this.message = h("div", { class: "stage-message", role: "status", hidden: true });
   }
@@ -45,7 +48,10 @@ export class Frame {
     this.undo.disabled = !queue.canUndo;
   }
 
-  showPlace({ position, total }) {
+  /** @param place null while it is not known. */
+  showPlace(place) {
+    if (place === null) return void (this.place.textContent = "");
+    const { position, total } = place;
     this.place.textContent = position === null ? "not among these" : `${(position + 1).toLocaleString()} of ${total.toLocaleString()}`;
   }
 
@@ -55,10 +61,20 @@ export class Frame {
 
   /** While a mask is made or stored no verdict can be given. */
   setWaiting(waiting) {
-    for (const control of [this.accept, this.reject, this.undo]) {
-      // Not `disabled`, which would take the focus from whoever pressed it.
-      control.setAttribute("aria-disabled", String(waiting));
-    }
+    this.#waiting = waiting;
+    this.#showAble();
+  }
+
+  /** Where no image is seen there is nothing to judge. */
+  setSeen(seen) {
+    this.#seen = seen;
+    this.#showAble();
+  }
+
+  #showAble() {
+    // Not `disabled`, which would take the focus from whoever pressed it.
+    for (const control of [this.accept, this.reject]) control.setAttribute("aria-disabled", String(this.#waiting || !this.#seen));
+    this.undo.setAttribute("aria-disabled", String(this.#waiting));
   }
 
   /** A line that goes away by itself. */

@@ -91,6 +91,12 @@ export class Panel {
     );
   }
 
+  /** No record: the name of an image that is not there, if any. */
+  showNothing(name) {
+    this.name.textContent = name;
+    for (const part of [this.badges, this.reasons, this.boxes]) fill(part);
+  }
+
   /** Another record, or the same one after a change. */
   showRecord(record) {
     const [text, kind] = REVIEWS[record.review];

@@ -55,8 +55,9 @@ export class ReviewQueue {
 
   /** Store a verdict; returns the record. A conflict is an ApiError 409 with `data.record`. */
   async judge(record, verdict) {
-    const { image, version, review } = record;
-    const now = await this.#api.post("/api/review", { image, version, verdict });
+    const { image, version, review, pseudo } = record;
+    // With the mask that was seen: sent again because its answer was lost, it is no conflict.
+    const now = await this.#api.post("/api/review", { image, version, verdict, mask: pseudo.id });
     if (review !== verdict) this.remember(image, review, now.review);
     return now;
   }
@@ -75,6 +76,12 @@ export class ReviewQueue {
   async undo() {
     const last = this.#verdicts.at(-1);
     const { version, review, ...record } = await this.#api.record(last.image);
+    if (review === last.before) {
+      // Taken back already: the answer was lost.
+      this.#verdicts.pop();
+      this.#count(last.after, last.before);
+      return { ...record, version, review, undone: true };
+    }
     if (review !== last.after) {
       this.#verdicts.pop();
       return { ...record, version, review, undone: false };

@@ -3,34 +3,16 @@
 import { button, fill, h, isTyping } from "../dom.js";
 import { Editor } from "./editor.js";
 import { Frame, nothingHere } from "./frame.js";
+import { meaningOf, SHORTCUTS } from "./keys.js";
 import { tellConflict } from "./questions.js";
 import { FILTERS, ReviewQueue } from "./queue.js";
 
-const SHORTCUTS = [
-  { keys: "A Enter", text: "accept (with strokes: store them as your mask)" },
-  { keys: "R", text: "reject" },
-  { keys: "U", text: "take the last verdict back" },
-  { keys: "→ N PageDown", text: "next mask" },
-  { keys: "← P PageUp", text: "previous mask" },
-  { keys: "V B", text: "look; draw boxes" },
-  { keys: "I X", text: "click what belongs, what does not" },
-  { keys: "D E", text: "brush, eraser" },
-  { keys: "[ ]", text: "smaller, larger brush" },
-  { keys: "Ctrl+Z Ctrl+Shift+Z", text: "undo, redo a stroke, box or click" },
-  { keys: "Delete", text: "remove the selected box" },
-  { keys: "S", text: "store my mask" },
-  { keys: "T", text: "make the mask again with the teacher" },
-  { keys: "M", text: "fill, outline, mask alone" },
-  { keys: "H G", text: "mask, boxes on or off" },
-  { keys: ", .", text: "less, more opacity" },
-  { keys: "↑ ↓ ← → Enter", text: "on the image, with a drawing tool: move, press, lift" },
-  { keys: "+ - 0 1", text: "zoom in, out, fit, 100 %" },
-];
+const LOADING = "Another image is being loaded";
 
-export async function mount(root, context) {
+export function mount(root, context) {
   const view = new ReviewView(root, context);
-  await view.start(context.router.current.params);
   return {
+    started: view.start(context.router.current.params),
     shortcuts: SHORTCUTS,
     navigate: (params) => view.navigate(params),
     mayLeave: () => view.mayLeave(),
@@ -47,6 +29,7 @@ class ReviewView {
   #frame;
   #root;
   #readOnly;
+  #image = null; // the one that is wanted: seen, on its way, or one that could not be loaded
   #turn = 0; // an answer about an image that was left is not shown
   #busy = false;
   #going = false;
@@ -120,15 +103,23 @@ class ReviewView {
   }
 
   /** Show an image; null for the first one of the filter. */
-  async #open(image) {
+  #open(image) {
+    return this.#held(() => this.#load(image));
+  }
+
+  async #load(image) {
     const turn = ++this.#turn;
     const wanted = () => turn === this.#turn;
     try {
       const name = image ?? (await this.#queue.first());
       if (!wanted()) return;
       if (name === null) return void this.#showNothing();
-      const record = await this.#api.record(name);
-      if (wanted()) await this.#show(record);
+      try {
+        const record = await this.#api.record(name);
+        if (wanted()) await this.#show(record);
+      } catch (error) {
+        if (wanted()) this.#showMissing(name, error);
+      }
     } catch (error) {
       if (wanted()) this.#fail(error, () => this.#open(image));
     }
@@ -140,17 +131,44 @@ class ReviewView {
     const wanted = () => turn === this.#turn;
     if (!this.layout.isConnected) fill(this.#root, this.layout);
     this.#frame.hush();
+    this.#image = record.image;
     this.#write(record.image);
     try {
-      await this.#editor.show(record, wanted);
+      await this.#held(() => this.#editor.show(record, wanted));
       if (!wanted()) return;
+      this.#frame.setSeen(true);
       this.#announce(`${record.image}. ${this.#editor.summary}`);
     } catch (error) {
-      if (wanted()) this.#fail(error, () => this.#open(record.image));
+      if (wanted()) this.#showMissing(record.image, error);
       return;
     }
     // Not waited for: a person may go on as soon as the mask is seen.
     this.#around(record, wanted).catch((error) => wanted() && this.#fail(error));
+  }
+
+  /** An image that cannot be shown: nothing of the one before is left that could be taken for it, or judged. */
+  #showMissing(image, error) {
+    if (this.#left) return;
+    const turn = ++this.#turn;
+    if (!this.layout.isConnected) fill(this.#root, this.layout);
+    this.#image = image;
+    this.#editor.clear(image);
+    this.#frame.setSeen(false);
+    this.#frame.showPlace(null);
+    this.#write(image);
+    this.#fail(error, () => this.#open(image));
+    // What is wrong has been said; without its place one can go on as well.
+    this.#around({ image }, () => turn === this.#turn).catch(() => {});
+  }
+
+  /** While another image is on its way nothing is drawn on the one that is seen: it would be lost with it. */
+  async #held(work) {
+    const release = this.#editor.hold(`${LOADING}: go on when it is there`);
+    try {
+      return await work();
+    } finally {
+      release();
+    }
   }
 
   /** What is around the image: its place, counts that others may have changed, and the next one, fetched ahead. */
@@ -168,7 +186,9 @@ class ReviewView {
   #showNothing() {
     if (this.#left) return;
     this.#turn += 1;
+    this.#image = null;
     this.#editor.clear();
+    this.#frame.setSeen(false);
     this.#write(null);
     this.#frame.showCounts(this.#queue);
     const page = nothingHere(this.#queue, (name) => this.setFilter(name));
@@ -182,19 +202,18 @@ class ReviewView {
     return this.#abort.signal.aborted;
   }
 
-  #write(image = this.#editor.record?.image) {
+  #write(image = this.#editor.record?.image ?? this.#image) {
     if (this.#left) return;
     const { filter } = this.#queue;
     this.#router.replace("review", { review: filter === "open" ? null : filter, image });
   }
 
   async go(direction) {
-    const { record } = this.#editor;
-    if (!record || this.#busy || this.#going) return;
+    if (this.#image === null || this.#busy || this.#going) return;
     this.#going = true;
     try {
       // Asked first: what is stored on leaving may move the image to another place among the others.
-      const next = await this.#queue.beside(record.image, direction);
+      const next = await this.#beside(this.#image, direction);
       if (!(await this.#mayLeave())) return;
       if (next !== null) await this.#open(next);
       else this.#announce("There is no other mask among these");
@@ -205,33 +224,48 @@ class ReviewView {
     }
   }
 
+  /** The image beside another one; the first one where the dataset does not know that. */
+  async #beside(image, direction) {
+    try {
+      return await this.#queue.beside(image, direction);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      return this.#queue.first();
+    }
+  }
+
   async judge(verdict) {
-    const { record } = this.#editor;
-    if (!record?.pseudo && !this.#editor.painted?.changed) return;
     if (this.#readOnly || this.#busy || this.#waits()) return;
+    const { record } = this.#editor;
+    if (!record) return void this.#tell("No mask is seen: there is nothing to judge");
+    if (!record.pseudo && !this.#editor.painted.changed) return;
     await this.#working(async () => {
       const next = await this.#queue.beside(record.image, 1);
-      if (verdict === "accepted" && this.#editor.painted?.changed) {
+      const painted = verdict === "accepted" && this.#editor.painted.changed;
+      if (painted) {
         if (!(await this.#editor.store())) return;
         if (this.#editor.changed) return this.#tell("Your mask is stored, but not what was changed since");
       } else {
         if (!(await this.#mayLeave())) return;
         // Nobody judges a mask that was not there when the key was pressed.
         if (this.#editor.record.version !== record.version) return this.#tell("This mask is new: look at it, then decide");
-        await this.#queue.judge(record, verdict);
       }
-      this.#announce(verdict === "accepted" ? "Accepted" : "Rejected");
-      this.#frame.showCounts(this.#queue);
-      if (next !== null) await this.#open(next);
-      else if (this.#queue.filter === verdict) await this.#open(record.image);
-      else this.#showNothing();
+      await this.#held(async () => {
+        if (!painted) await this.#queue.judge(record, verdict);
+        this.#announce(verdict === "accepted" ? "Accepted" : "Rejected");
+        this.#frame.showCounts(this.#queue);
+        if (next !== null) await this.#open(next);
+        else if (this.#queue.filter === verdict) await this.#open(record.image);
+        else this.#showNothing();
+      });
     });
   }
 
   /** Whether a verdict has to wait, said in words: nobody accepts a mask that they have not seen yet. */
   #waits() {
-    if (!this.#editor.busy) return false;
-    this.#tell(`${this.#doing}: decide when it is there`);
+    const { busy, canvas } = this.#editor;
+    if (!busy && !canvas.held && !this.#going) return false;
+    this.#tell(`${busy ? this.#doing : LOADING}: decide when it is there`);
     return true;
   }
 
@@ -249,9 +283,12 @@ class ReviewView {
   async undo() {
     if (!this.#queue.canUndo || this.#busy || this.#waits() || !(await this.#mayLeave())) return;
     await this.#working(async () => {
-      const record = await this.#queue.undo();
-      this.#frame.actions.append(this.#frame.undo);
-      await this.#show(record);
+      const record = await this.#held(async () => {
+        const undone = await this.#queue.undo();
+        this.#frame.actions.append(this.#frame.undo);
+        await this.#show(undone);
+        return undone;
+      });
       this.#announce(record.undone ? "Verdict taken back" : "Somebody else has judged this mask since; theirs stands");
     });
   }
@@ -297,15 +334,13 @@ class ReviewView {
   #key(event) {
     if (isTyping(event) || document.querySelector("dialog[open]") || event.altKey) return;
     if (this.#editor.handleKey(event)) return void event.preventDefault();
-    if (event.ctrlKey || event.metaKey) return;
-    const onControl = event.target.matches("button, a, input, summary");
-    if (event.key.startsWith("Arrow") && event.target.matches("input")) return;
-    if (event.key === "Enter" && onControl) return;
     const does = {
-      a: () => this.judge("accepted"), Enter: () => this.judge("accepted"), r: () => this.judge("rejected"), u: () => this.undo(),
-      n: () => this.go(1), ArrowRight: () => this.go(1), p: () => this.go(-1), ArrowLeft: () => this.go(-1),
-      PageDown: () => this.go(1), PageUp: () => this.go(-1),
-    }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+      accept: () => this.judge("accepted"),
+      reject: () => this.judge("rejected"),
+      undo: () => this.undo(),
+      next: () => this.go(1),
+      previous: () => this.go(-1),
+    }[meaningOf(event)];
     if (!does || event.repeat) return;
     event.preventDefault();
     does();
