@@ -22,6 +22,7 @@ from boxpromptiml.images import (
     decode_photo,
     decode_picture,
     encode_png,
+    image_size,
     mask_is_coloured,
     open_image,
     open_mask,
@@ -137,6 +138,46 @@ def test_pixels_that_are_not_those_of_the_checksum_are_refused() -> None:
 
     with pytest.raises(ImageError, match=r"damaged or truncated PNG file \(the checksum of its pixels is wrong\)"):
         decode_mask(data)
+
+
+def behind_pixels(png: bytes, *chunks: bytes) -> bytes:
+    end = png.index(b"IEND") - 4
+    return png[:end] + b"".join(chunks) + png[end:]
+
+
+TOO_LONG = chunk(b"zTXt", b"notes\0\0" + zlib.compress(b"." * 2_000_000))
+TOO_MANY = [chunk(b"tEXt", b"%d\0" % number + b"." * 900_000) for number in range(75)]
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("text", [[TOO_LONG], TOO_MANY], ids=["too long", "too many"])
+def test_text_behind_the_pixels_that_pillow_refuses_is_no_damage(
+    tmp_path: Path, read: Callable[[Path], object], text: list[bytes]
+) -> None:
+    path = tmp_path / "file.png"
+    path.write_bytes(behind_pixels(PNGS["mask"], *text))
+    read(path)
+
+    np.testing.assert_array_equal(open_mask(path), decode_mask(PNGS["mask"]))
+    png = PNGS["mask"]
+    start, end = png.index(b"IDAT") - 4, png.index(b"IEND") - 8
+    half = chunk(b"IDAT", png[start + 8 : (start + end) // 2])
+    path.write_bytes(behind_pixels(png[:start] + half + png[end + 4 :], *text))
+    with pytest.raises(ImageError, match="damaged or truncated PNG"):
+        open_mask(path)
+
+
+def test_a_chunk_behind_the_pixels_may_have_a_name_that_pillow_passes_over(tmp_path: Path) -> None:
+    """What follows it counts, for its size as for its pixels."""
+    png = PNGS["turned"]
+    start = png.index(b"eXIf") - 4
+    length = 12 + struct.unpack(">I", png[start : start + 4])[0]
+    exif = png[start : start + length]
+    path = tmp_path / "file.png"
+    path.write_bytes(behind_pixels(png[:start] + png[start + length :], chunk(b"pr1v", b"?"), exif))
+
+    height, width = open_image(path).shape[:2]
+    assert image_size(path) == (width, height) == (50, 60)
 
 
 @settings(deadline=None, max_examples=200)

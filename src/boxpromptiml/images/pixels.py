@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from boxpromptiml.errors import ImageError
 from boxpromptiml.images.opening import PILLOW_LIMIT
 from boxpromptiml.images.orientation import MOVES, orientation_of
-from boxpromptiml.images.png_chunks import check_pixels
+from boxpromptiml.images.png_chunks import check_pixels, text_behind_passed_over
 
 _STRIP_PIXELS = 1 << 16  # a strip fits into a core's cache
 
@@ -38,14 +39,15 @@ def load(picture: Image.Image, name: str | Path) -> int:
         raise ImageError(name, "has floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
     if picture.mode in ("LAB", "HSV"):
         raise ImageError(name, f"has {picture.mode} colours; save it as RGB")
-    if isinstance(picture, PngImageFile):
-        check_pixels(picture)
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and picture.width * picture.height > limit:
-        with PILLOW_LIMIT.lifted():
+    lifted = limit is not None and picture.width * picture.height > limit
+    with PILLOW_LIMIT.lifted() if lifted else nullcontext():
+        if isinstance(picture, PngImageFile):
+            check_pixels(picture)
+            with text_behind_passed_over(picture):
+                picture.load()
+        else:
             picture.load()
-    else:
-        picture.load()
     picture.info.pop("transparency", None)  # or Pillow warns that it gets lost
     # Not before: decoding a PNG also reads what it says behind its pixels.
     return orientation_of(picture)

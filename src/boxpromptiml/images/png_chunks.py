@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from PIL.PngImagePlugin import PngImageFile, PngStream
@@ -13,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile, PngStream
 _HEAD = struct.Struct(">I4s")
 # In which Pillow finds EXIF or XMP.
 _METADATA = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
+_NAME = re.compile(rb"\w{4}")  # of a chunk, by Pillow's rule, which is wider than the standard's
 _BLOCK = 1 << 18  # bytes; fits into a core's cache
 
 
@@ -34,6 +37,25 @@ def check_pixels(picture: PngImageFile) -> None:
             length -= len(block)
         if stream.read(4) != found.to_bytes(4, "big"):
             raise ValueError("the checksum of its pixels is wrong")
+
+
+@contextmanager
+def text_behind_passed_over(picture: PngImageFile) -> Iterator[None]:
+    """While a PNG is decoded, text behind its pixels beyond Pillow's limits is left unread, and is no error.
+
+    An error of the pixels, which Pillow raises after it has read what is behind them, stays one.
+    """
+    read_on = picture.load_end
+
+    def load_end() -> None:
+        with suppress(ValueError):
+            read_on()
+
+    picture.load_end = load_end  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del picture.load_end  # or the picture, whose method is in there, would not be freed with its last user
 
 
 def info_behind_pixels(picture: PngImageFile) -> dict[Any, Any]:
@@ -63,6 +85,6 @@ def _chunks_from_pixels(picture: PngImageFile) -> Iterator[tuple[bytes, IO[bytes
         stream.seek(place)
         length, name = _HEAD.unpack(stream.read(_HEAD.size))
         place += _HEAD.size + length + 4
-        if name == b"IEND" or not name.isalpha() or place - 4 > end:
+        if name == b"IEND" or not _NAME.fullmatch(name) or place - 4 > end:
             return
         yield name, stream, length
