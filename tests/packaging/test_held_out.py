@@ -166,6 +166,25 @@ def test_training_images_in_a_val_split_are_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_what_an_earlier_version_was_trained_on_is_known_by_name(
+    make_data: MakeData, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    """Its list knows nothing of the files, and what it does know changes when images are annotated anew."""
+    data = make_data("data", authentic=0)
+    run, config = make_run([data])
+    forget_lengths(run)
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    shutil.copyfile(copy / "mask.png", copy / "other.png")
+    with Dataset.open(copy) as dataset:
+        dataset.put([replace(r, mask="other.png", split="val") for r in dataset.records()])
+    with pytest.raises(DatasetError, match=r"data0\d.png: the run was trained on it"):
+        held_out(run, config, [copy])
+    for path in copy.glob("data*.png"):  # other images, as the run's own show
+        path.write_bytes(path.read_bytes() + b"?")
+    assert files(run, config, copy) == files_of(copy)
+
+
 def test_the_val_split_of_another_dataset_is_used_beside_what_was_held_out(
     make_data: MakeData, make_run: Callable[..., Run]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,14 +94,35 @@ class _Part:
             return False
         if line.bytes is None:
             return sample.digest == line.digest
-        return sample.bytes == line.bytes and not self._differs(image, sample, line.bytes)
-
-    def _differs(self, image: str, sample: Sample, length: int) -> bool:
-        """Whether the run's file is still there and another one, of the same name and length by chance."""
-        there = Path(self.folder, image)
-        if not isinstance(sample.path, Path) or not there.is_file() or there.stat().st_size != length:
+        if sample.bytes != line.bytes:
             return False
-        return not there.samefile(sample.path) and there.read_bytes() != sample.path.read_bytes()
+        there = self._file(image)
+        # Another one, of the same name and length by chance, or the run's own that was replaced since.
+        return there is None or there.stat().st_size != line.bytes or _same_file(there, sample)
+
+    def trained_on(self, image: str, sample: Sample) -> bool:
+        """Whether the run may have been trained on an image.
+
+        Lists of earlier versions know nothing of the files: there the name is enough, but where the run's own file is
+        another one. The digest, of images that were annotated anew, would call them others.
+        """
+        line = self.train.get(image)
+        if line is None or line.bytes is not None:
+            return line is not None and self.has(image, sample)
+        there = self._file(image)
+        return there is None or _same_file(there, sample)
+
+    def _file(self, image: str) -> Path | None:
+        """The run's own file, if it is still there."""
+        path = Path(self.folder, image)
+        return path if path.is_file() else None
+
+
+def _same_file(there: Path, sample: Sample) -> bool:
+    """Whether a sample is a file, or a copy of it; samples in shards are taken for it."""
+    if not isinstance(sample.path, Path):
+        return True
+    return there.samefile(sample.path) or filecmp.cmp(there, sample.path, shallow=False)
 
 
 def _parts(listed: Sequence[Listed], folders: Sequence[str]) -> list[_Part]:
@@ -146,7 +168,7 @@ def _refuse_trained_on(val: _Pairs, own: _Part | None, parts: Sequence[_Part]) -
     if own is not None:
         seen = [sample for record, sample in val if record.image in own.train]
     else:
-        seen = [s for r, s in val if any(r.image in part.train and part.has(r.image, s) for part in parts)]
+        seen = [s for r, s in val if any(part.trained_on(r.image, s) for part in parts)]
     if seen:
         raise DatasetError(
             f"{seen[0].name}: the run was trained on it ({len(seen)} such images among {len(val)} for validation); "
