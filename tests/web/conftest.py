@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxpromptiml.dataset import Dataset, ImageRecord
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -34,6 +36,8 @@ _FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
 ]
 _START_SECONDS = 120
+_WIDTH, _HEIGHT = 640, 480  # of the photos on a desk
+_MARGIN = 24  # around a picture that is fitted
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -247,3 +251,115 @@ def shot() -> Callable[[Page, str], None]:
             page.screenshot(path=str(Path(folder, f"{name}.png")))
 
     return take
+
+
+class Desk:
+    """A person at the page: points at image pixels, presses keys, looks at what the page says.
+
+    Args:
+        page: of the browser.
+        folder: the dataset's; read directly, never through the server.
+        wait: the fixture `wait_until`.
+    """
+
+    def __init__(self, page: Page, folder: Path, wait: Callable[..., Any]) -> None:
+        self.page, self.folder, self._wait = page, folder, wait
+
+    def open(self, address: str, image: str | None = None) -> None:
+        self.page.goto(f"{address}/#/annotate" + (f"?image={image}" if image else ""))
+        self.ready(image)
+
+    def tab(self) -> Desk:
+        """One more page of the same browser."""
+        return Desk(self.page.context.new_page(), self.folder, self._wait)
+
+    def ready(self, image: str | None = None) -> None:
+        """Wait until one can draw."""
+        self.page.wait_for_selector(
+            f'.annotate .stage[data-ready="{image}"]' if image else ".annotate .stage[data-ready]"
+        )
+
+    @property
+    def image(self) -> str | None:
+        return self.page.locator(".stage").get_attribute("data-ready")
+
+    def screen(self, x: float, y: float, scale: float | None = None) -> tuple[float, float]:
+        """Where an image pixel's corner lies on the screen: the whole image is fitted, or shown at a scale."""
+        frame = self.page.locator(".stage").bounding_box()
+        assert frame is not None
+        fitting = min((frame["width"] - 2 * _MARGIN) / _WIDTH, (frame["height"] - 2 * _MARGIN) / _HEIGHT)
+        scale = scale or fitting
+        left = frame["x"] + (frame["width"] - _WIDTH * scale) / 2
+        top = frame["y"] + (frame["height"] - _HEIGHT * scale) / 2
+        return left + x * scale, top + y * scale
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], scale: float | None = None) -> None:
+        mouse = self.page.mouse
+        mouse.move(*self.screen(*start, scale))
+        mouse.down()
+        mouse.move(*self.screen(*end, scale), steps=4)
+        mouse.up()
+
+    def click(self, x: float, y: float) -> None:
+        self.page.mouse.click(*self.screen(x, y))
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def saved(self) -> None:
+        self.becomes("saved")
+
+    def becomes(self, state: str) -> None:
+        """Wait until the page says that of what was changed."""
+        self._wait(lambda: self.state == state, what=f"the page says {self.state}, not {state}")
+
+    @property
+    def state(self) -> str | None:
+        return self.page.locator(".save-state").get_attribute("data-state")
+
+    @property
+    def listed(self) -> list[str | None]:
+        """The boxes as the page lists them."""
+        options = self.page.locator(".box-list [role=option]")
+        return [options.nth(i).get_attribute("aria-label") for i in range(options.count())]
+
+    def record(self, image: str | None = None) -> ImageRecord:
+        with Dataset.open(self.folder) as dataset:
+            return dataset.get(image or "photo-000.jpg")
+
+    def boxes(self, image: str | None = None) -> list[tuple[int, ...]]:
+        return [tuple(box) for box in self.record(image).boxes]
+
+    def stores(self, *boxes: tuple[int, int, int, int], image: str | None = None) -> None:
+        """Wait until exactly these boxes are in the database."""
+        expected = list(boxes)
+        try:
+            self._wait(lambda: self.boxes(image) == expected)
+        except AssertionError:
+            assert self.boxes(image) == expected
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_photos: Callable[..., list[Path]]) -> Path:
+    """Five photos of 640 x 480, of which nothing is said yet."""
+    make_photos(tmp_path / "photos", 5, _WIDTH, _HEIGHT)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def server(live_server: Callable[..., LiveServer], folder: Path) -> LiveServer:
+    """The page about `folder`, without teacher and model."""
+    return live_server(folder, teacher="none", model="none")
+
+
+@pytest.fixture
+def desk_at(new_page: Callable[..., Page], folder: Path, wait_until: Callable[..., Any]) -> Callable[..., Desk]:
+    """A function that seats another person: their own browser profile, the same dataset."""
+    return lambda **options: Desk(new_page(**options), folder, wait_until)
+
+
+@pytest.fixture
+def desk(desk_at: Callable[..., Desk]) -> Desk:
+    """One person who annotates `folder`."""
+    return desk_at()

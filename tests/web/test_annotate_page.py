@@ -19,107 +19,9 @@ from boxpromptiml.dataset import Dataset, ImageRecord
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
+    from conftest import Desk
+
 WIDTH, HEIGHT = 640, 480
-MARGIN = 24
-
-
-class Desk:
-    """A person at the page: points at image pixels, presses keys, looks at what the page says.
-
-    Args:
-        page: of the browser.
-        folder: the dataset's; read directly, never through the server.
-        wait: the fixture `wait_until`.
-    """
-
-    def __init__(self, page: Page, folder: Path, wait: Callable[..., Any]) -> None:
-        self.page, self.folder, self._wait = page, folder, wait
-
-    def open(self, address: str, image: str | None = None) -> None:
-        self.page.goto(f"{address}/#/annotate" + (f"?image={image}" if image else ""))
-        self.ready(image)
-
-    def ready(self, image: str | None = None) -> None:
-        """Wait until one can draw."""
-        self.page.wait_for_selector(f'.stage[data-ready="{image}"]' if image else ".stage[data-ready]")
-
-    @property
-    def image(self) -> str | None:
-        return self.page.locator(".stage").get_attribute("data-ready")
-
-    def screen(self, x: float, y: float, scale: float | None = None) -> tuple[float, float]:
-        """Where an image pixel's corner lies on the screen: the whole image is fitted, or shown at a scale."""
-        frame = self.page.locator(".stage").bounding_box()
-        assert frame is not None
-        fitting = min((frame["width"] - 2 * MARGIN) / WIDTH, (frame["height"] - 2 * MARGIN) / HEIGHT)
-        scale = scale or fitting
-        left = frame["x"] + (frame["width"] - WIDTH * scale) / 2
-        top = frame["y"] + (frame["height"] - HEIGHT * scale) / 2
-        return left + x * scale, top + y * scale
-
-    def drag(self, start: tuple[float, float], end: tuple[float, float], scale: float | None = None) -> None:
-        mouse = self.page.mouse
-        mouse.move(*self.screen(*start, scale))
-        mouse.down()
-        mouse.move(*self.screen(*end, scale), steps=4)
-        mouse.up()
-
-    def click(self, x: float, y: float) -> None:
-        self.page.mouse.click(*self.screen(x, y))
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def saved(self) -> None:
-        self._wait(lambda: self.state == "saved", what="the page did not say that all is saved")
-
-    @property
-    def state(self) -> str | None:
-        return self.page.locator(".save-state").get_attribute("data-state")
-
-    @property
-    def listed(self) -> list[str | None]:
-        """The boxes as the page lists them."""
-        options = self.page.locator(".box-list [role=option]")
-        return [options.nth(i).get_attribute("aria-label") for i in range(options.count())]
-
-    def record(self, image: str | None = None) -> ImageRecord:
-        with Dataset.open(self.folder) as dataset:
-            return dataset.get(image or "photo-000.jpg")
-
-    def boxes(self, image: str | None = None) -> list[tuple[int, ...]]:
-        return [tuple(box) for box in self.record(image).boxes]
-
-    def stores(self, *boxes: tuple[int, int, int, int], image: str | None = None) -> None:
-        """Wait until exactly these boxes are in the database."""
-        expected = list(boxes)
-        try:
-            self._wait(lambda: self.boxes(image) == expected)
-        except AssertionError:
-            assert self.boxes(image) == expected
-
-
-@pytest.fixture
-def folder(tmp_path: Path, make_photos: Callable[..., list[Path]]) -> Path:
-    make_photos(tmp_path / "photos", 5, WIDTH, HEIGHT)
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def desk_at(new_page: Callable[..., Page], folder: Path, wait_until: Callable[..., Any]) -> Callable[..., Desk]:
-    """A function that seats another person: their own browser profile, the same dataset."""
-    return lambda **options: Desk(new_page(**options), folder, wait_until)
-
-
-@pytest.fixture
-def desk(desk_at: Callable[..., Desk]) -> Desk:
-    return desk_at()
-
-
-@pytest.fixture
-def server(live_server: Callable[..., Any], folder: Path) -> Any:
-    return live_server(folder, teacher="none", model="none")
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -598,7 +500,7 @@ def test_survives_the_browsers_death(desk: Desk, server: Any) -> None:
     desk.page.close()
     server.restart()
     assert desk.boxes() == []
-    again = Desk(desk.page.context.new_page(), desk.folder, desk._wait)
+    again = desk.tab()
     again.open(server, "photo-000.jpg")
     again.saved()
     again.stores((11, 22, 133, 144))

@@ -18,44 +18,20 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page, Route
 
-# Over plain HTTP from another host a page has none.
+    from conftest import Desk
+
+# Over plain HTTP from another host a page has none; elsewhere a browser may refuse them.
 NO_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
+REFUSED = "LockManager.prototype.%s = () => Promise.reject(new DOMException('denied', 'SecurityError'))"
+WITHOUT_LOCKS = pytest.mark.parametrize("locks", [NO_LOCKS, REFUSED % "request", REFUSED % "query"])
+NO_STORAGE = """for (const name of ["localStorage", "sessionStorage"]) {
+  Object.defineProperty(window, name, { get() { throw new DOMException("denied", "SecurityError"); } });
+}"""
+TOKEN, OTHER_TOKEN = "a-token-of-many-letters", "another-token-of-many-letters"
 KEYS = "Object.keys(localStorage).filter((key) => /boxpromptiml.(journal|alive)/.test(key))"
 SEEN_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
+FIRST = "photo-000.jpg"
 MIDDLE = (240, 180, 400, 300)  # the box that B makes
-
-
-@pytest.fixture
-def folder(tmp_path: Path, make_photos: Callable[..., list[Path]]) -> Path:
-    make_photos(tmp_path / "photos", 3)
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def server(live_server: Callable[..., Any], folder: Path) -> Any:
-    return live_server(folder, teacher="none", model="none")
-
-
-def start(page: Page, server: Any, image: str = "photo-000.jpg") -> None:
-    page.goto(f"{server}/#/annotate?image={image}")
-    ready(page, image)
-
-
-def ready(page: Page, image: str) -> None:
-    page.wait_for_selector(f'.annotate .stage[data-ready="{image}"]')
-
-
-def state(page: Page, name: str) -> None:
-    page.wait_for_selector(f".save-state[data-state={name}]")
-
-
-def listed(page: Page) -> int:
-    return page.locator(".box-list [role=option]").count()
-
-
-def boxes(folder: Path, image: str = "photo-000.jpg") -> list[tuple[int, ...]]:
-    with Dataset.open(folder) as dataset:
-        return [tuple(box) for box in dataset.get(image).boxes]
 
 
 def refuse_puts(page: Page, answer: Callable[[Route], None]) -> None:
@@ -66,39 +42,41 @@ def refuse_puts(page: Page, answer: Callable[[Route], None]) -> None:
 # -- left behind by a page ---------------------------------------------------------------------------------------------
 
 
-def test_a_change_is_taken_over_at_once_where_there_are_no_locks(page: Page, server: Any, folder: Path) -> None:
-    page.context.add_init_script(NO_LOCKS)
-    start(page, server)
+@WITHOUT_LOCKS
+def test_a_change_is_taken_over_at_once_where_there_are_no_locks(desk: Desk, server: Any, locks: str) -> None:
+    desk.page.context.add_init_script(locks)
+    desk.open(server, FIRST)
     server.stop(signal.SIGKILL)
-    page.keyboard.press("b")
-    state(page, "offline")
-    page.close()
+    desk.press("b")
+    desk.becomes("offline")
+    desk.page.close()
     server.restart()
-    again = page.context.new_page()
-    start(again, server)
-    state(again, "saved")
-    assert listed(again) == 1
-    assert boxes(folder) == [MIDDLE]
-    assert again.evaluate(KEYS) == []
+    again = desk.tab()
+    again.open(server, FIRST)
+    again.saved()
+    assert len(again.listed) == 1
+    assert desk.boxes() == [MIDDLE]
+    assert again.page.evaluate(KEYS) == []
 
 
-def test_a_living_page_keeps_what_it_has_and_a_dead_ones_is_taken_over(page: Page, server: Any, folder: Path) -> None:
-    page.context.add_init_script(NO_LOCKS)
-    refuse_puts(page, lambda route: route.abort())
-    start(page, server)
-    page.keyboard.press("b")
-    state(page, "offline")
-    other = page.context.new_page()
-    start(other, server)
-    other.evaluate(SEEN_AGAIN)
-    state(other, "saved")
-    assert listed(other) == 0
-    sign, entry = sorted(other.evaluate(KEYS))
+@WITHOUT_LOCKS
+def test_a_living_page_keeps_what_it_has_and_a_dead_ones_is_taken_over(desk: Desk, server: Any, locks: str) -> None:
+    desk.page.context.add_init_script(locks)
+    refuse_puts(desk.page, lambda route: route.abort())
+    desk.open(server, FIRST)
+    desk.press("b")
+    desk.becomes("offline")
+    other = desk.tab()
+    other.open(server, FIRST)
+    other.page.evaluate(SEEN_AGAIN)
+    other.saved()
+    assert len(other.listed) == 0
+    sign, entry = sorted(other.page.evaluate(KEYS))
     assert sign.split("/")[1] in entry
-    kept = other.evaluate("(key) => localStorage.getItem(key)", entry)
+    kept = other.page.evaluate("(key) => localStorage.getItem(key)", entry)
     # The other one ends without a word: its entry stays, its last sign gets old.
-    page.close()
-    other.evaluate(
+    desk.page.close()
+    other.page.evaluate(
         """([sign, entry, kept]) => {
           localStorage.setItem(entry, kept);
           localStorage.setItem(sign, Date.now() - 1);
@@ -107,83 +85,200 @@ def test_a_living_page_keeps_what_it_has_and_a_dead_ones_is_taken_over(page: Pag
         [sign, entry, kept],
     )
     # It is seen at once, and what is drawn now goes on from it.
-    other.wait_for_selector(".box-list [role=option]")
-    other.keyboard.press("]")
-    other.keyboard.press("Control+ArrowRight")
-    other.keyboard.press("b")
-    other.wait_for_selector(".box-list [role=option] >> nth=1")
-    other.wait_for_function(f"() => {KEYS}.length === 0")
-    state(other, "saved")
-    assert boxes(folder) == [(241, 180, 401, 300), MIDDLE]
+    other.page.wait_for_selector(".box-list [role=option]")
+    other.press("]")
+    other.press("Control+ArrowRight")
+    other.press("b")
+    other.page.wait_for_selector(".box-list [role=option] >> nth=1")
+    other.page.wait_for_function(f"() => {KEYS}.length === 0")
+    other.saved()
+    assert desk.boxes() == [(241, 180, 401, 300), MIDDLE]
 
 
-def test_what_has_arrived_is_never_asked_about(page: Page, server: Any, folder: Path) -> None:
+def test_what_has_arrived_is_never_asked_about(desk: Desk, server: Any, folder: Path) -> None:
     """A page ended before it saw the answer; the next one draws on before that page is known to be gone."""
-    page.context.add_init_script(NO_LOCKS)
-    start(page, server)
-    page.keyboard.press("b")
-    page.wait_for_function(f"() => {KEYS}.length === 0")
-    assert boxes(folder) == [MIDDLE]
+    desk.page.context.add_init_script(NO_LOCKS)
+    desk.open(server, FIRST)
+    desk.press("b")
+    desk.page.wait_for_function(f"() => {KEYS}.length === 0")
+    assert desk.boxes() == [MIDDLE]
     with Dataset.open(folder) as dataset:
-        name = page.evaluate("async () => (await (await fetch('/api/session')).json()).id")
+        name = desk.page.evaluate("async () => (await (await fetch('/api/session')).json()).id")
         assert dataset.get("photo-000.jpg").version == 2
     content = {"boxes": [list(MIDDLE)], "label": "tampered", "skipped": False}
     entry = {
         "image": "photo-000.jpg", "base": 1, "before": {"boxes": [], "label": None, "skipped": False}, "seconds": 0,
         "content": content, "dirty": False, "frozen": {**content, "version": 1, "add_seconds": 0.1},
     }  # fmt: skip
-    page.evaluate(
+    desk.page.evaluate(
         """([name, entry]) => {
           localStorage.setItem("boxpromptiml.alive/gone", Date.now() + 9000);
           localStorage.setItem(`boxpromptiml.journal/${name}/gone/photo-000.jpg`, entry);
         }""",
         [name, json.dumps(entry)],
     )
-    page.keyboard.press("]")
-    page.keyboard.press("Control+ArrowRight")
-    page.wait_for_function("() => !Object.keys(localStorage).some((key) => key.includes('journal'))")
-    state(page, "saved")
-    page.evaluate("localStorage.removeItem('boxpromptiml.alive/gone')")
-    page.reload()
-    ready(page, "photo-000.jpg")
-    state(page, "saved")
-    assert page.locator("dialog[open]").count() == 0
-    assert boxes(folder) == [(241, 180, 401, 300)]
+    desk.press("]")
+    desk.press("Control+ArrowRight")
+    desk.page.wait_for_function("() => !Object.keys(localStorage).some((key) => key.includes('journal'))")
+    desk.saved()
+    desk.page.evaluate("localStorage.removeItem('boxpromptiml.alive/gone')")
+    desk.page.reload()
+    desk.ready(FIRST)
+    desk.saved()
+    assert desk.page.locator("dialog[open]").count() == 0
+    assert desk.boxes() == [(241, 180, 401, 300)]
 
 
-def test_what_is_saved_while_the_picture_comes_is_shown(page: Page, server: Any, folder: Path) -> None:
+def test_what_is_saved_while_the_picture_comes_is_shown(desk: Desk, server: Any) -> None:
     """The record was read before a change that waited was saved, the picture comes after."""
-    start(page, server)
+    desk.open(server, FIRST)
     server.stop(signal.SIGKILL)
-    page.keyboard.press("b")
-    state(page, "offline")
-    page.close()
+    desk.press("b")
+    desk.becomes("offline")
+    desk.page.close()
     server.restart()
-    again = page.context.new_page()
+    again = desk.tab()
     pictures, puts = list[Any](), list[Any]()
-    again.route("**/api/picture*", lambda route: pictures.append(route))
-    refuse_puts(again, lambda route: puts.append(route))
-    again.goto(f"{server}/#/annotate?image=photo-000.jpg")
+    again.page.route("**/api/picture*", lambda route: pictures.append(route))
+    refuse_puts(again.page, lambda route: puts.append(route))
+    again.page.goto(f"{server}/#/annotate?image=photo-000.jpg")
     # The picture to draw on is asked for once the record is there.
     while not any("size=view" in route.request.url for route in pictures):
-        again.wait_for_timeout(10)
+        again.page.wait_for_timeout(10)
     # Until nothing is left: the seconds of the last moment are sent after the box.
-    while again.evaluate(KEYS):
-        again.wait_for_timeout(10)
+    while again.page.evaluate(KEYS):
+        again.page.wait_for_timeout(10)
         while puts:
             puts.pop().continue_()
-    again.unroute("**/api/picture*")
+    again.page.unroute("**/api/picture*")
     for route in pictures:
         route.continue_()
-    ready(again, "photo-000.jpg")
-    assert listed(again) == 1
-    assert boxes(folder) == [MIDDLE]
+    again.ready(FIRST)
+    assert len(again.listed) == 1
+    assert desk.boxes() == [MIDDLE]
+
+
+def left_behind(desk: Desk, base: int, *boxes: tuple[int, ...]) -> None:
+    """What a page that is gone had not sent: boxes on a version of the first photo. The page in sight may find it."""
+    name = desk.page.evaluate("async () => (await (await fetch('/api/session')).json()).id")
+    entry = {
+        "image": FIRST, "base": base, "before": {"boxes": [], "label": None, "skipped": False}, "seconds": 0,
+        "content": {"boxes": boxes, "label": "tampered", "skipped": False}, "dirty": True, "frozen": None,
+    }  # fmt: skip
+    key = f"boxpromptiml.journal/{name}/gone/{FIRST}"
+    desk.page.evaluate("([key, entry]) => localStorage.setItem(key, entry)", [key, json.dumps(entry)])
+
+
+def test_a_box_that_is_being_drawn_is_not_taken_out_of_the_hand(desk: Desk, server: Any) -> None:
+    desk.open(server, FIRST)
+    mouse = desk.page.mouse
+    mouse.move(*desk.screen(20, 30))
+    mouse.down()
+    mouse.move(*desk.screen(100, 110))
+    left_behind(desk, 1, MIDDLE)
+    desk.page.evaluate(SEEN_AGAIN)
+    desk.page.wait_for_timeout(300)
+    assert desk.listed == []
+    mouse.up()
+    assert desk.listed == ["Box 1: left 20, top 30, right 100, bottom 110"]
+    desk.stores((20, 30, 100, 110))
+    desk.page.wait_for_function(f"() => {KEYS}.length === 1")
+    # The next time it is found: by now both have changed the image, and a person decides.
+    desk.page.evaluate(SEEN_AGAIN)
+    desk.page.get_by_role("button", name="Keep both: 2 boxes").click()
+    desk.stores((20, 30, 100, 110), MIDDLE)
+    desk.page.wait_for_function(f"() => {KEYS}.length === 0")
+
+
+def test_what_is_taken_over_is_one_more_change_of_the_visit(desk: Desk, server: Any) -> None:
+    desk.open(server, FIRST)
+    desk.drag((20, 30), (100, 110))
+    desk.saved()
+    before = desk.record()
+    desk.page.wait_for_timeout(1200)
+    both = ((20, 30, 100, 110), MIDDLE)
+    left_behind(desk, before.version, *both)
+    desk.page.evaluate(SEEN_AGAIN)
+    desk.stores(*both)
+    assert len(desk.listed) == 2
+    desk.press("Enter")
+    desk.ready("photo-001.jpg")
+    desk.saved()
+    assert (desk.record().seconds or 0) - (before.seconds or 0) > 1.1
+    desk.press("p")
+    desk.ready(FIRST)
+    for left in (both[:1], ()):
+        desk.press("Control+z")
+        desk.stores(*left)
+
+
+def test_the_page_works_where_nothing_can_be_taken_over(desk: Desk, server: Any) -> None:
+    desk.page.goto(f"{server}/static/icon.svg")
+    same = desk.page.evaluate(
+        """async () => {
+          const { Outbox } = await import("/static/js/annotate/outbox.js");
+          const { sharedOutbox } = await import("/static/js/annotate/shared-outbox.js");
+          Outbox.prototype.recover = async () => { throw new Error("nothing is found"); };
+          const first = await sharedOutbox({}, { id: "set" });
+          document.dispatchEvent(new Event("visibilitychange"));
+          return first instanceof Outbox && first === (await sharedOutbox({}, { id: "set" }));
+        }"""
+    )
+    assert same is True
+
+
+# -- no storage, another token -------------------------------------------------------------------------------------
+
+
+def test_the_page_works_where_the_browser_stores_nothing(
+    desk: Desk, live_server: Callable[..., Any], folder: Path
+) -> None:
+    desk.page.context.add_init_script(NO_STORAGE)
+    server = live_server(folder, teacher="none", model="none", token=TOKEN)
+    desk.page.goto(server.printed)
+    desk.ready(FIRST)
+    assert "token" not in desk.page.url
+    server.stop(signal.SIGKILL)
+    desk.press("b")
+    desk.becomes("offline")
+    desk.page.get_by_text("1 change waiting in this page only").wait_for()
+    server.restart()
+    desk.stores(MIDDLE)
+    for view in ("3", "2", "1"):
+        desk.press(f"Alt+{view}")
+    desk.ready()
+    assert len(desk.listed) == 1
+
+
+def test_changes_wait_where_the_server_has_another_token(
+    desk: Desk, live_server: Callable[..., Any], folder: Path
+) -> None:
+    server = live_server(folder, teacher="none", model="none", token=TOKEN)
+    desk.page.goto(server.printed)
+    desk.ready(FIRST)
+    server.stop()
+    port = server.rsplit(":", 1)[1]
+    again = live_server(folder, teacher="none", model="none", token=OTHER_TOKEN, port=port)
+    desk.press("b")
+    desk.becomes("locked")
+    state = desk.page.locator(".save-state")
+    assert state.inner_text() == "Open the server's new address · 1 change waiting"
+    assert "Open the address that it printed" in (state.get_attribute("title") or "")
+    desk.page.locator("#announcements", has_text="The server wants another token").wait_for()
+    desk.page.wait_for_timeout(1500)  # a question would have come up
+    assert desk.page.locator("dialog[open]").count() == 0
+    assert desk.boxes() == []
+    other = desk.tab()
+    other.page.goto(again.printed)
+    other.ready()
+    desk.saved()
+    assert desk.boxes() == [MIDDLE]
 
 
 # -- refused -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_refused_does_not_keep_back_what_is_newer(page: Page, server: Any, folder: Path) -> None:
+def test_what_is_refused_does_not_keep_back_what_is_newer(desk: Desk, server: Any, folder: Path) -> None:
     held: list[Any] = []
     Image.new("L", (640, 480), 255).save(folder.parent / "truth.png")
     with Dataset.open(folder) as dataset:
@@ -195,27 +290,27 @@ def test_what_is_refused_does_not_keep_back_what_is_newer(page: Page, server: An
         else:
             route.continue_()
 
-    refuse_puts(page, answer)
-    start(page, server)
-    page.keyboard.press("b")
-    state(page, "saved")
-    page.keyboard.press("a")
-    ready(page, "photo-001.jpg")
-    page.keyboard.press("p")
-    ready(page, "photo-000.jpg")
+    refuse_puts(desk.page, answer)
+    desk.open(server, FIRST)
+    desk.press("b")
+    desk.saved()
+    desk.press("a")
+    desk.ready("photo-001.jpg")
+    desk.press("p")
+    desk.ready(FIRST)
     while not held:
-        page.wait_for_timeout(10)
-    page.keyboard.press("Control+z")
-    page.keyboard.press("b")
-    assert listed(page) == 2
+        desk.page.wait_for_timeout(10)
+    desk.press("Control+z")
+    desk.press("b")
+    assert len(desk.listed) == 2
     held[0].continue_()  # the server refuses: a true mask contradicts it
-    state(page, "saved")
-    assert page.locator("dialog[open]").count() == 0
-    assert listed(page) == 2
-    assert boxes(folder) == [MIDDLE, MIDDLE]
+    desk.saved()
+    assert desk.page.locator("dialog[open]").count() == 0
+    assert len(desk.listed) == 2
+    assert desk.boxes() == [MIDDLE, MIDDLE]
 
 
-def test_a_refusal_names_the_image_once_and_can_be_tried_again(page: Page, server: Any, folder: Path) -> None:
+def test_a_refusal_names_the_image_once_and_can_be_tried_again(desk: Desk, server: Any) -> None:
     sent: list[Any] = []
 
     def answer(route: Route) -> None:
@@ -225,23 +320,23 @@ def test_a_refusal_names_the_image_once_and_can_be_tried_again(page: Page, serve
         else:
             route.fulfill(status=400, json={"error": "photo-000.jpg: is refused"})
 
-    refuse_puts(page, answer)
-    start(page, server)
-    page.keyboard.press("b")
-    dialog = page.get_by_role("dialog", name="A change could not be saved")
+    refuse_puts(desk.page, answer)
+    desk.open(server, FIRST)
+    desk.press("b")
+    dialog = desk.page.get_by_role("dialog", name="A change could not be saved")
     assert dialog.locator(".conflict-name").inner_text() == "photo-000.jpg: is refused."
     dialog.get_by_role("button", name="Try again").click()
-    state(page, "saved")
+    desk.saved()
     assert sent[0] == sent[1]
-    assert boxes(folder) == [MIDDLE]
+    assert desk.boxes() == [MIDDLE]
 
 
 # -- large pictures ----------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_not_closed_before_it_was_drawn(page: Page, server: Any) -> None:
-    page.goto(f"{server}/static/icon.svg")
-    closed = page.evaluate(
+def test_a_picture_is_not_closed_before_it_was_drawn(desk: Desk, server: Any) -> None:
+    desk.page.goto(f"{server}/static/icon.svg")
+    closed = desk.page.evaluate(
         """async () => {
           const { PictureStore } = await import("/static/js/annotate/picture-store.js");
           const closed = [];
@@ -258,9 +353,9 @@ def test_a_picture_is_not_closed_before_it_was_drawn(page: Page, server: Any) ->
     assert closed == [[], ["asked for"]]
 
 
-def test_a_question_is_asked_without_its_picture(page: Page, server: Any) -> None:
-    page.goto(f"{server}/")
-    page.evaluate(
+def test_a_question_is_asked_without_its_picture(desk: Desk, server: Any) -> None:
+    desk.page.goto(f"{server}/")
+    desk.page.evaluate(
         """async () => {
           const { askConflict } = await import("/static/js/annotate/conflict-dialog.js");
           const picture = await createImageBitmap(new ImageData(8, 8));
@@ -273,8 +368,8 @@ def test_a_question_is_asked_without_its_picture(page: Page, server: Any) -> Non
           window.leave = leave;
         }"""
     )
-    page.get_by_role("dialog", name="Somebody else changed this image").wait_for()
+    desk.page.get_by_role("dialog", name="Somebody else changed this image").wait_for()
     # Whoever goes to another view is not asked there.
-    page.evaluate("leave.abort()")
-    assert page.evaluate("answer") is None
-    assert page.locator("dialog[open]").count() == 0
+    desk.page.evaluate("leave.abort()")
+    assert desk.page.evaluate("answer") is None
+    assert desk.page.locator("dialog[open]").count() == 0

@@ -121,3 +121,47 @@ def test_where_the_home_folder_cannot_be_written_another_one_is_taken(
     assert "token=a&amp;b" in file.read_text()
     door.close()
     assert list(home.iterdir()) == []
+
+
+def test_files_of_servers_that_were_killed_are_removed_and_no_others(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr("webbrowser.open", lambda place: None)
+    killed = [Door("http://127.0.0.1:1/?token=a", secret=True) for _ in range(3)]
+    for door in killed:
+        door.open()
+        door._closing.cancel()
+    old, other, young = sorted(home.iterdir())
+    content = old.read_text()
+    (temporary / "boxpromptiml-fallback.html").write_text(content)
+    other.write_text("<p>a page of the person's own")
+    (home / "boxpromptiml-copy.txt").write_text(content)
+    (home / "boxpromptiml-folder.html").mkdir()
+    (tmp_path / "target").write_text(content)
+    (home / "boxpromptiml-link.html").symlink_to(tmp_path / "target")
+    os.mkfifo(home / "boxpromptiml-pipe.html")
+    kept = {"boxpromptiml-copy.txt", "boxpromptiml-folder.html", "boxpromptiml-link.html", "boxpromptiml-pipe.html"}
+    for path in {*home.iterdir(), *temporary.iterdir()} - {young}:
+        os.utime(path, (1, 1), follow_symlinks=False)
+    # Whether it needs a file of its own or not.
+    Door("http://127.0.0.1:1/", secret=False).open()
+    assert {path.name for path in home.iterdir()} == kept | {other.name, young.name}
+    assert list(temporary.iterdir()) == []
+    assert (tmp_path / "target").exists()
+
+
+def test_a_file_of_another_user_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("webbrowser.open", lambda place: None)
+    door = Door("http://127.0.0.1:1/?token=a", secret=True)
+    door.open()
+    (file,) = home.iterdir()
+    os.utime(file, (1, 1))
+    monkeypatch.setattr("os.getuid", lambda: file.stat().st_uid + 1)
+    Door("http://127.0.0.1:1/", secret=False).open()
+    assert file.exists()
+    door.close()

@@ -107,12 +107,14 @@ class Held:
     def __init__(self, page: Page, wait: Callable[..., Any]) -> None:
         self.page, self._wait = page, wait
         self.routes: list[Route] = []
+        self.asked = 0
         self.failed: list[str] = []
         page.on("requestfailed", lambda request: self.failed.append(request.url))
         page.route("**/api/localize?*", self._handle)
         self.on = False
 
     def _handle(self, route: Route) -> None:
+        self.asked += 1
         if self.on:
             self.routes.append(route)
         else:
@@ -149,6 +151,61 @@ def test_looking_closer_is_taken_back_while_it_runs(held: Held, view: Page, tmp_
     held.routes[2].continue_()
     view.get_by_text("looked at closely mirrored too").wait_for()
     held.until(lambda: badges(view) == ["danger", "danger"])
+
+
+def test_each_way_of_looking_is_asked_for_once(held: Held, view: Page, tmp_path: Path) -> None:
+    choose(view, photo(tmp_path / "a.png"), photo(tmp_path / "b.png"))
+    both = ["danger", "danger"]
+    held.until(lambda: badges(view) == both)
+    closely = view.get_by_text("looked at closely", exact=False)
+    view.keyboard.press("d")
+    closely.wait_for()
+    held.until(lambda: badges(view) == both)
+    assert held.asked == 4
+    held.on = True
+    for shown in (False, True, False, True):
+        view.keyboard.press("d")
+        assert badges(view) == both
+        assert closely.is_visible() == shown
+    view.keyboard.press("ArrowRight")
+    closely.wait_for()
+    # The map that lies over the photo is that of the answer.
+    view.keyboard.press("k")
+    held.until(lambda: colour(view, *MIDDLE) == (255, 255, 255))
+    view.keyboard.press("d")
+    held.until(lambda: colour(view, *MIDDLE) == (255, 255, 255))
+    assert held.asked == 4
+    # What was not answered before it was taken back is asked for again.
+    view.keyboard.press("t")
+    held.until(lambda: held.asked == 5)
+    view.keyboard.press("t")
+    assert badges(view) == both
+    held.on = False
+    view.keyboard.press("t")
+    held.until(lambda: badges(view) == both)
+    assert held.asked == 7
+
+
+def test_what_is_merely_put_back_is_not_read_aloud(held: Held, view: Page, tmp_path: Path) -> None:
+    choose(view, *(photo(tmp_path / f"{number}.png") for number in range(12)))
+    red_ones(view, 12)
+    view.evaluate(
+        """() => {
+          window.lines = [];
+          const heard = (changes) => {
+            for (const { addedNodes } of changes) for (const line of addedNodes) lines.push(line.textContent);
+          };
+          new MutationObserver(heard).observe(document.getElementById("announcements"), { childList: true });
+        }"""
+    )
+    held.on = True
+    for key in ("t", "d"):
+        view.keyboard.press(key)
+        held.until(lambda: held.routes)
+        view.keyboard.press(key)
+        held.until(lambda: badges(view) == ["danger"] * 12)
+        held.routes.clear()
+    assert view.evaluate("lines") == ["0.png: signs of manipulation, score 1.00"] * 2
 
 
 def test_a_photo_that_is_removed_keeps_no_other_waiting(held: Held, view: Page, tmp_path: Path) -> None:
@@ -199,3 +256,17 @@ def test_the_chosen_photo_is_in_sight_in_the_list(view: Page, tmp_path: Path) ->
         view.keyboard.press("ArrowRight")
     view.keyboard.press(".")  # drawn anew, the list stays where it is
     assert view.evaluate(in_sight)
+
+
+def test_a_picture_that_the_server_has_forgotten_is_made_again(
+    page: Page, live_server: Callable[..., Any], red_model: Path, tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    server = live_server(verb="page", model=red_model)
+    page.goto(server)
+    choose(page, photo(tmp_path / "a.tif"), photo(tmp_path / "b.tif"))
+    red_ones(page, 2)
+    server.stop()
+    server.restart()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("k")  # the mask alone, which lies over no picture but its own
+    wait_until(lambda: colour(page, *MIDDLE) == (255, 255, 255), 20)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +14,14 @@ pytest.importorskip("cv2")
 
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.images import open_mask
-from boxpromptiml.pseudolabels import pseudo_label
+from boxpromptiml.pseudolabels import pseudo_label, store_verdict
 from boxpromptiml.regions import Box
 from boxpromptiml.teachers import load_teacher
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-A, B, C = (f"photo-00{number}.jpg" for number in range(3))
+A, B, C, D, E = (f"photo-00{number}.jpg" for number in range(5))
 ACCEPT, REJECT = "[data-action=accept]", "[data-action=reject]"
 
 
@@ -54,11 +56,18 @@ class Person:
         for key in keys:
             self.page.keyboard.press(key)
 
-    def paints(self) -> None:
-        self.press("d")
+    def filters(self, name: str) -> None:
+        self.page.locator(f"[data-filter={name}]").click()
+
+    @property
+    def middle(self) -> tuple[float, float]:
         frame = self.page.locator(".stage").bounding_box()
         assert frame is not None
-        self.page.mouse.click(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
+        return frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+
+    def paints(self) -> None:
+        self.press("d")
+        self.page.mouse.click(*self.middle)
 
     def is_told(self, text: str) -> None:
         self.page.locator(".review .toast:visible", has_text=text).wait_for()
@@ -98,7 +107,11 @@ class Person:
             return dataset.get(image)
 
     def becomes(self, image: str, review: str | None) -> None:
-        self.wait(lambda: self.record(image).review == review, what=f"{image} is {self.record(image).review}")
+        def is_so() -> bool:
+            self.page.wait_for_timeout(20)  # lets the routes run
+            return self.record(image).review == review
+
+        self.wait(is_so, what=f"{image} did not become {review}")
 
 
 @pytest.fixture
@@ -109,6 +122,18 @@ def folder(tmp_path: Path, make_photos: Callable[..., list[Path]]) -> Path:
             dataset.put(ImageRecord(path.name, 640, 480, "tampered", (Box(100, 100, 200, 200),)))
         pseudo_label(dataset, load_teacher("box"))
     return tmp_path / "set"
+
+
+@pytest.fixture
+def larger(folder: Path, make_photos: Callable[..., list[Path]]) -> None:
+    """Two photos more: the fourth has no mask, that of the fifth is accepted."""
+    make_photos(folder, 5)
+    record = ImageRecord(E, 640, 480, "tampered", (Box(100, 100, 200, 200),))
+    with Dataset.open(folder) as dataset:
+        dataset.put(record)
+        pseudo_label(dataset, load_teacher("box"))
+        store_verdict(dataset, E, "accepted", expected_version=dataset.get(E).version)
+        dataset.put(replace(record, image=D))
 
 
 @pytest.fixture
@@ -241,9 +266,7 @@ def test_a_mask_that_was_made_again_and_whose_answer_was_lost(person: Person) ->
     person.open(A)
     page.get_by_label("Teacher").select_option("box")
     person.press("b")
-    frame = page.locator(".stage").bounding_box()
-    assert frame is not None
-    x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+    x, y = person.middle
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 60, y + 60, steps=4)
@@ -260,3 +283,137 @@ def test_a_mask_that_was_made_again_and_whose_answer_was_lost(person: Person) ->
     assert page.locator("dialog[open]").count() == 0
     person.press("a")
     person.becomes(A, "accepted")
+
+
+@pytest.mark.usefixtures("larger")
+@pytest.mark.parametrize("path", ["**/api/next?*", "**/api/record?*", "**/api/pseudo?*", "**/api/picture?*"])
+def test_what_never_comes_holds_back_nothing_that_is_shown_later(person: Person, path: str) -> None:
+    from playwright.sync_api import Error
+
+    page = person.page
+    given_up: list[str] = []
+    page.on("requestfailed", lambda request: given_up.append(request.url))
+    person.open(B)
+    page.get_by_text("2 of 3").wait_for()  # what is fetched ahead is C's
+    held = person.holds(path)
+    person.press("p")  # to A
+    request = person.waits_for(held)
+    person.press("r")
+    person.is_told("Another image is being loaded: decide when it is there")
+    person.filters("accepted")
+    person.sees(E)
+    person.wait(lambda: page.wait_for_timeout(20) or given_up == [request.request.url])
+    assert page.locator(".review .stage-message:visible").count() == 0
+    person.press("r")
+    person.becomes(E, "rejected")
+    page.get_by_role("button", name="Show open ones").click()  # no other one is accepted
+    person.sees(A)
+    person.paints()
+    assert page.locator("[data-action=store]").is_enabled()
+    person.press("Control+z", "n")
+    person.sees(B)
+    person.press("a")
+    person.becomes(B, "accepted")
+    person.sees(C)
+    with contextlib.suppress(Error):
+        request.continue_()  # to nobody
+    person.sees(C)
+
+
+@pytest.mark.usefixtures("larger")
+def test_a_verdict_that_is_not_stored_yet_keeps_nobody_where_they_are(person: Person) -> None:
+    page = person.page
+    person.open(A)
+    held = person.holds("**/api/review?*", "POST")
+    person.press("r")
+    request = person.waits_for(held)
+    person.filters("accepted")
+    person.sees(E)
+    person.paints()
+    assert page.locator("[data-action=store]").is_enabled()
+    person.press("a")
+    person.is_told("The last verdict is still being stored: decide when it is")
+    request.continue_()
+    person.becomes(A, "rejected")
+    page.get_by_text("2 of 4 reviewed").wait_for()
+    person.sees(E)  # and not what comes after A
+    person.press("s")
+    page.locator(".maker", has_text="painted by a person").wait_for()
+
+
+@pytest.mark.usefixtures("larger")
+def test_where_there_is_no_mask_there_is_nothing_to_reject(person: Person) -> None:
+    page = person.page
+    person.open(D)
+    remedy = "No pseudo mask to judge yet: let the teacher make one (T), or paint it (D)"
+    person.press("a")
+    person.is_told(remedy)
+    person.paints()
+    person.press("r")
+    person.is_told(remedy)
+    assert page.locator("dialog[open]").count() == 0
+    assert page.locator("[data-action=store]").is_enabled()
+    person.press("a")
+    person.becomes(D, "accepted")
+
+
+def test_the_brush_is_seen_on_the_next_image_before_the_mouse_moves(person: Person) -> None:
+    page = person.page
+    person.open(A)
+    person.press("d")
+    x, y = person.middle
+    page.mouse.move(x, y)
+    clip = {"x": x - 40, "y": y - 40, "width": 80, "height": 80}
+    cursor = page.locator(".stage")
+    assert cursor.evaluate("(stage) => stage.style.cursor") == "none"
+    held = person.holds("**/api/record?*")
+    person.press("n")
+    request = person.waits_for(held)
+    assert cursor.evaluate("(stage) => stage.style.cursor") == "wait"
+    request.continue_()
+    person.sees(B)
+    assert cursor.evaluate("(stage) => stage.style.cursor") == "none"
+    at_rest = page.screenshot(clip=clip)
+    page.mouse.move(x + 9, y)
+    assert page.screenshot(clip=clip) != at_rest
+    page.mouse.move(x, y)
+    assert page.screenshot(clip=clip) == at_rest
+    page.mouse.move(5, 5)
+    without = page.screenshot(clip=clip)
+    assert without != at_rest
+    # Whoever takes the eraser sees it at once too, and nobody sees it who is elsewhere.
+    person.press("e", "d")
+    assert page.screenshot(clip=clip) == without
+    page.mouse.move(x, y)
+    person.press("e")
+    assert page.screenshot(clip=clip) not in (without, at_rest)
+    person.press("d")
+    assert page.screenshot(clip=clip) == at_rest
+
+
+def test_enter_after_a_click_is_about_the_mask(person: Person) -> None:
+    page = person.page
+    person.open(A)
+    page.locator("[data-action=next]").click()
+    person.sees(B)
+    person.press("Enter")
+    person.becomes(B, "accepted")
+    person.sees(C)
+    for control in ("[data-mode=only]", "[data-toggle=boxes]", "[data-tool=look]", "[data-filter=open]"):
+        page.locator(control).click()
+        assert page.evaluate("document.activeElement.className") == "stage", control
+    person.sees(A)
+    person.press("Enter")
+    person.becomes(A, "accepted")
+    person.sees(C)
+    # Whoever goes there by key stays there, and a key that is held down presses once.
+    page.locator("[data-action=reject]").focus()
+    for _ in range(4):
+        page.keyboard.down("Enter")
+        page.wait_for_timeout(50)
+    page.keyboard.up("Enter")
+    person.becomes(C, "rejected")
+    toggle = page.locator("[data-action=undo-verdict]")
+    toggle.focus()
+    person.press("Enter")
+    person.becomes(C, None)

@@ -15,16 +15,9 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page, Route
 
+    from conftest import Desk
 
-@pytest.fixture
-def folder(tmp_path: Path, make_photos: Callable[..., list[Path]]) -> Path:
-    make_photos(tmp_path / "photos", 4)
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def server(live_server: Callable[..., Any], folder: Path) -> Any:
-    return live_server(folder, teacher="none", model="none")
+FIRST = "photo-000.jpg"
 
 
 class Held:
@@ -65,9 +58,9 @@ class Held:
 
 
 @pytest.fixture
-def hold(page: Page, wait_until: Callable[..., Any]) -> Callable[..., Held]:
+def hold(desk: Desk, wait_until: Callable[..., Any]) -> Callable[..., Held]:
     """A function that holds back the requests whose address has all these parts."""
-    return lambda *parts: Held(page, wait_until, *parts)
+    return lambda *parts: Held(desk.page, wait_until, *parts)
 
 
 def versions(folder: Path) -> set[int]:
@@ -75,100 +68,92 @@ def versions(folder: Path) -> set[int]:
         return {record.version for record in dataset.records()}
 
 
-def ready(page: Page, image: str = "photo-000.jpg") -> None:
-    page.wait_for_selector(f'.annotate .stage[data-ready="{image}"]')
-
-
-def saved(page: Page) -> None:
-    page.wait_for_selector(".save-state[data-state=saved]")
-
-
 @pytest.mark.parametrize("parts", [("/api/images",), ("/api/next",), ("/api/record", "photo-000"), ("/api/picture",)])
 def test_a_view_that_is_left_while_it_loads_is_gone(
-    page: Page, server: Any, folder: Path, hold: Callable[..., Held], parts: tuple[str, ...]
+    desk: Desk, server: Any, folder: Path, hold: Callable[..., Held], parts: tuple[str, ...]
 ) -> None:
     held = hold(*parts)
-    page.goto(f"{server}/#/annotate")
+    desk.page.goto(f"{server}/#/annotate")
     held.arrive()
-    page.keyboard.press("Alt+3")
-    page.wait_for_selector(".view-localize")
+    desk.press("Alt+3")
+    desk.page.wait_for_selector(".view-localize")
     held.let_go()
     for key in ("b", "a", "n", "a"):
-        page.keyboard.press(key)
-    assert page.evaluate("location.hash") == "#/localize"
-    assert page.locator(".annotate").count() == 0
-    page.keyboard.press("Alt+1")
-    ready(page)
-    saved(page)
-    assert page.locator(".box-list [role=option]").count() == 0
+        desk.press(key)
+    assert desk.page.evaluate("location.hash") == "#/localize"
+    assert desk.page.locator(".annotate").count() == 0
+    desk.press("Alt+1")
+    desk.ready(FIRST)
+    desk.saved()
+    assert len(desk.listed) == 0
     assert versions(folder) == {1}
 
 
 def test_an_old_view_that_comes_late_does_not_take_the_new_ones_place(
-    page: Page, server: Any, hold: Callable[..., Held]
+    desk: Desk, server: Any, hold: Callable[..., Held]
 ) -> None:
     held = hold("/api/images", "review=")
-    page.goto(f"{server}/#/review")
+    desk.page.goto(f"{server}/#/review")
     held.arrive()
-    page.keyboard.press("Alt+1")
-    ready(page)
+    desk.press("Alt+1")
+    desk.ready(FIRST)
     held.let_go()
-    assert page.evaluate("location.hash") == "#/annotate?image=photo-000.jpg"
-    page.keyboard.press("?")
-    shortcuts = page.locator("dialog.shortcuts")
+    assert desk.page.evaluate("location.hash") == "#/annotate?image=photo-000.jpg"
+    desk.press("?")
+    shortcuts = desk.page.locator("dialog.shortcuts")
     assert "tampered as drawn" in shortcuts.inner_text()
-    page.keyboard.press("Escape")
+    desk.press("Escape")
     # It can be left as any other.
-    page.keyboard.press("Alt+3")
-    page.wait_for_selector(".view-localize")
-    page.keyboard.press("n")
-    assert page.evaluate("location.hash") == "#/localize"
+    desk.press("Alt+3")
+    desk.page.wait_for_selector(".view-localize")
+    desk.press("n")
+    assert desk.page.evaluate("location.hash") == "#/localize"
 
 
-def test_after_a_failure_there_is_one_view_only(page: Page, server: Any, folder: Path) -> None:
-    page.route("**/api/next*", lambda route: route.abort(), times=1)
-    page.goto(f"{server}/#/annotate")
-    page.get_by_role("alert").get_by_text("Annotate can't be shown").wait_for()
-    page.get_by_role("button", name="Try again").click()
-    ready(page)
-    page.keyboard.press("b")
-    assert page.locator(".box-list [role=option]").count() == 1
-    saved(page)
-    page.keyboard.press("n")
-    ready(page, "photo-001.jpg")
-    page.keyboard.press("s")
-    ready(page, "photo-002.jpg")
-    saved(page)
+def test_after_a_failure_there_is_one_view_only(desk: Desk, server: Any, folder: Path) -> None:
+    desk.page.route("**/api/next*", lambda route: route.abort(), times=1)
+    desk.page.goto(f"{server}/#/annotate")
+    desk.page.get_by_role("alert").get_by_text("Annotate can't be shown").wait_for()
+    desk.page.get_by_role("button", name="Try again").click()
+    desk.ready(FIRST)
+    desk.press("b")
+    assert len(desk.listed) == 1
+    desk.saved()
+    desk.press("n")
+    desk.ready("photo-001.jpg")
+    desk.press("s")
+    desk.ready("photo-002.jpg")
+    desk.saved()
     with Dataset.open(folder) as dataset:
         states = {record.image: record.state for record in dataset.records()}
-    assert list(states.values()) == ["boxed", "skipped", "todo", "todo"]
+    assert list(states.values()) == ["boxed", "skipped", "todo", "todo", "todo"]
 
 
-def test_the_address_may_change_while_the_view_loads(page: Page, server: Any, hold: Callable[..., Held]) -> None:
+def test_the_address_may_change_while_the_view_loads(desk: Desk, server: Any, hold: Callable[..., Held]) -> None:
     held = hold("/api/images")
-    page.goto(f"{server}/#/annotate?image=photo-001.jpg")
+    desk.page.goto(f"{server}/#/annotate?image=photo-001.jpg")
     held.arrive()
-    page.evaluate("location.hash = '#/annotate?image=photo-002.jpg'")
+    desk.page.evaluate("location.hash = '#/annotate?image=photo-002.jpg'")
     held.let_go()
-    ready(page, "photo-002.jpg")
+    desk.ready("photo-002.jpg")
 
 
-def test_the_skip_link_leads_into_the_view_that_is_shown(page: Page, server: Any) -> None:
-    page.goto(f"{server}/#/localize")
-    page.wait_for_selector(".view-localize")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the view"
-    page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "view"
-    assert page.evaluate("location.hash") == "#/localize"
+def test_the_skip_link_leads_into_the_view_that_is_shown(desk: Desk, server: Any) -> None:
+    desk.page.goto(f"{server}/#/localize")
+    desk.page.wait_for_selector(".view-localize")
+    desk.press("Tab")
+    assert desk.page.evaluate("document.activeElement.textContent") == "Skip to the view"
+    desk.press("Enter")
+    assert desk.page.evaluate("document.activeElement.id") == "view"
+    assert desk.page.evaluate("location.hash") == "#/localize"
     # An address that names a place in the page changes no view either.
-    page.evaluate("() => new Promise((done) => (addEventListener('hashchange', done), (location.hash = '#view')))")
-    assert page.locator(".view-localize").count() == 1
-    page.evaluate("location.hash = '#/annotate'")
-    ready(page)
+    desk.page.evaluate("() => new Promise((done) => (addEventListener('hashchange', done), (location.hash = '#view')))")
+    assert desk.page.locator(".view-localize").count() == 1
+    desk.page.evaluate("location.hash = '#/annotate'")
+    desk.ready(FIRST)
 
 
-def test_only_the_new_line_is_read_aloud(page: Page, server: Any) -> None:
-    page.goto(f"{server}/#/annotate")
-    ready(page)
-    assert page.locator("#announcements").get_attribute("aria-atomic") == "false"
+def test_only_the_new_line_is_read_aloud(desk: Desk, server: Any) -> None:
+    desk.page.goto(f"{server}/#/annotate")
+    desk.ready(FIRST)
+    assert desk.page.locator("#announcements").get_attribute("aria-atomic") == "false"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import logging
+import os
+import stat
 import tempfile
 import threading
+import time
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 
 # A browser that is slower to start does without: the address has been printed.
@@ -21,6 +26,10 @@ _PAGE = """<!doctype html>
 <p><a href="{address}">Open the page</a>
 """
 
+_PREFIX, _SUFFIX = "boxpromptiml-", ".html"
+# What a file of ours begins with, up to the address.
+_HEAD = _PAGE.partition("{address}")[0].encode()
+
 _log = logging.getLogger("boxpromptiml.web")
 
 
@@ -28,7 +37,8 @@ class Door:
     """Leads a browser to an address.
 
     What a program is started with can be read by every user of a machine. So a browser is not given an address with a
-    token in it, but a file that only its owner may read, and that leads there. The file is there for a minute at most.
+    token in it, but a file that only its owner may read, and that leads there. The file is there for a minute at most;
+    where the program is killed within that minute, until a page is opened the next time.
 
     Args:
         address: where to.
@@ -44,6 +54,9 @@ class Door:
 
     def open(self) -> None:
         """Have the browser show the page; comes back at once."""
+        for stale in _left_behind():
+            with contextlib.suppress(OSError):
+                stale.unlink()
         place = self._address
         if self._secret:
             try:
@@ -70,9 +83,9 @@ def _written(content: str) -> Path:
     temporary folder nor what begins with a dot.
     """
     try:
-        number, name = tempfile.mkstemp(".html", "boxpromptiml-", Path.home())
+        number, name = tempfile.mkstemp(_SUFFIX, _PREFIX, Path.home())
     except (OSError, RuntimeError):  # no home, or one that cannot be written
-        number, name = tempfile.mkstemp(".html", "boxpromptiml-")
+        number, name = tempfile.mkstemp(_SUFFIX, _PREFIX)
     path = Path(name)
     try:
         with open(number, "w", encoding="utf-8") as file:
@@ -81,3 +94,27 @@ def _written(content: str) -> Path:
         path.unlink(missing_ok=True)
         raise
     return path
+
+
+def _left_behind() -> Iterator[Path]:
+    """Files of this user's from servers that were killed before they could remove them."""
+    folders = {tempfile.gettempdir()}
+    with contextlib.suppress(RuntimeError):  # no home
+        folders.add(str(Path.home()))
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            yield from (path for path in sorted(Path(folder).glob(f"{_PREFIX}*{_SUFFIX}")) if _is_stale(path))
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether it is a file that `_written` made, and one that nobody waits for any more."""
+    try:
+        state = path.lstat()
+        if not stat.S_ISREG(state.st_mode) or time.time() - state.st_mtime <= _SECONDS:
+            return False
+        if hasattr(os, "getuid") and state.st_uid != os.getuid():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_HEAD)) == _HEAD
+    except OSError:
+        return False

@@ -20,6 +20,11 @@ export class ApiError extends Error {
   get elsewhere() {
     return this.status === 412;
   }
+
+  /** Whether the server wants another token than this page has: it was started anew. */
+  get locked() {
+    return this.status === 401;
+  }
 }
 
 /** The token of the page's address, kept for this tab only, and taken out of the address bar and its history. */
@@ -27,11 +32,15 @@ function takeToken() {
   const address = new URL(location.href);
   const given = address.searchParams.get("token");
   if (given) {
-    sessionStorage.setItem(TOKEN_KEY, given);
     address.searchParams.delete("token");
     history.replaceState(history.state, "", address);
   }
-  return given ?? sessionStorage.getItem(TOKEN_KEY);
+  try {
+    if (given) sessionStorage.setItem(TOKEN_KEY, given);
+    return given ?? sessionStorage.getItem(TOKEN_KEY);
+  } catch {
+    return given; // no storage: known until the page is closed
+  }
 }
 
 export class Api {

@@ -1,7 +1,6 @@
 // The boxes as a list, and the selected one as four numbers.
 
 import { button, fill, h } from "../dom.js";
-import { pressing } from "./pressing.js";
 
 const SIDES = ["Left", "Top", "Right", "Bottom"];
 
@@ -13,7 +12,7 @@ export class BoxList {
   #annotation = null;
   #inputs;
 
-  constructor(stage) {
+  constructor() {
     this.list = h("ul", {
       class: "box-list", role: "listbox", tabindex: "0", "aria-label": "Boxes", onKeydown: (event) => this.#key(event),
     });
@@ -28,7 +27,7 @@ export class BoxList {
       { class: "box-numbers", role: "group", "aria-label": "Selected box" },
       this.#inputs.map((input, i) => h("label", {}, h("span", { text: SIDES[i], "aria-hidden": "true" }), input)),
     );
-    this.remove = button({ icon: "trash", label: "Delete box", keys: "Del", class: "quiet danger", ...pressing(stage, () => this.onRemove()) });
+    this.remove = button({ icon: "trash", label: "Delete box", keys: "Del", class: "quiet danger", onClick: () => this.onRemove() });
     this.add = button({ icon: "plus", label: "New box in the middle of the view", keys: "B", class: "quiet", onClick: () => this.onAdd() });
     this.title = h("h3", { text: "Boxes" });
     this.element = h(

@@ -1,14 +1,15 @@
 // Where things are: toolbar, drawing area, actions, panels.
 
+import { pressing } from "../canvas/pressing.js";
 import { button, fill, h, icon } from "../dom.js";
 import { STATE_NAMES } from "./image-list.js";
-import { pressing } from "./pressing.js";
 
 const MASKS = { accepted: "mask accepted", stale: "mask of other boxes" };
-const SAVE_ICONS = { saved: "check", saving: "cloud", offline: "offline", elsewhere: "offline" };
+const SAVE_ICONS = { saved: "check", saving: "cloud", offline: "offline", elsewhere: "offline", locked: "offline" };
 const AWAY = {
   offline: "The server does not answer. The changes are sent when it is back.",
   elsewhere: "The changes are sent when this page's dataset is served at this address again.",
+  locked: "The server was started with another token. Open the address that it printed, in this browser: the changes are sent then.",
 };
 const KEPT = "Until then they are kept in this browser.";
 const UNKEPT = "This browser has no room to keep them: leave the page open until then.";
@@ -18,7 +19,7 @@ export class Layout {
 
   /** @param run `(command)`: a button was pressed. */
   constructor({ list, stage, panels, run }) {
-    const press = (name) => pressing(stage, () => run(name));
+    const press = (name) => ({ onClick: () => run(name) });
     const tool = (name, iconName, label, keys, more = {}) =>
       button({ icon: iconName, label, keys, class: "quiet", ...press(name), ...more });
     this.name = h("h1", { class: "image-name" });
@@ -70,6 +71,7 @@ export class Layout {
     );
     this.panels = h("aside", { class: "side panels", "aria-label": "Boxes, help, progress" }, panels);
     this.element = h("div", { class: "annotate" }, list, this.main, this.panels);
+    pressing(this.element, stage);
     this.showSave({ state: "saved", waiting: 0, kept: true });
   }
 
@@ -116,6 +118,7 @@ export class Layout {
     const changes = `${waiting} change${waiting === 1 ? "" : "s"} waiting${kept ? "" : " in this page only"}`;
     const text = {
       saved: "Saved", saving: "Saving…", offline: `Offline · ${changes}`, elsewhere: `Another dataset is served here · ${changes}`,
+      locked: `Open the server's new address · ${changes}`,
     }[state];
     this.saveState.dataset.state = state;
     fill(this.saveState, icon(SAVE_ICONS[state]), h("span", { text }));

@@ -1,7 +1,7 @@
 // How tabs of one browser know which of them are alive.
 //
-// By locks, which end with their tab. Over plain HTTP from another host there are none: there a tab says in the
-// browser's storage until when it will have given its next sign.
+// By locks, which end with their tab. Over plain HTTP from another host there are none, and some browsers refuse them:
+// there a tab says in the browser's storage until when it will have given its next sign.
 
 const LOCK = "boxpromptiml.journal";
 const SIGN = "boxpromptiml.alive/";
@@ -17,42 +17,24 @@ const LASTS_HIDDEN_MS = 90_000;
  */
 export const lifeSign = (tab) => (navigator.locks ? new LockSign(tab) : new StorageSign(tab));
 
-class LockSign {
-  #held;
-
-  constructor(tab) {
-    this.#held = new Promise((granted) => {
-      navigator.locks.request(`${LOCK}.${tab}`, () => {
-        granted();
-        return new Promise(() => {}); // as long as the page lives
-      });
-    });
-  }
-
-  guard() {}
-
-  leave() {}
-
-  comeBack() {}
-
-  async others() {
-    await this.#held;
-    const { held } = await navigator.locks.query();
-    const names = new Set(held.map(({ name }) => name));
-    return (tab) => names.has(`${LOCK}.${tab}`);
-  }
-}
-
 class StorageSign {
   #key;
   #guards = false;
   #away = false;
   #timer = 0;
   #hiddenAt = 0;
+  #needed;
 
-  constructor(tab) {
+  /** @param needed false: signs are given only once `need()` is called. */
+  constructor(tab, { needed = true } = {}) {
+    this.#needed = needed;
     this.#key = SIGN + tab;
     document.addEventListener("visibilitychange", () => (this.#hiddenAt = performance.now()));
+  }
+
+  need() {
+    this.#needed = true;
+    this.#follow();
   }
 
   guard(guards) {
@@ -72,7 +54,7 @@ class StorageSign {
   }
 
   #follow() {
-    const wanted = this.#guards && !this.#away;
+    const wanted = this.#needed && this.#guards && !this.#away;
     if (wanted === Boolean(this.#timer)) return;
     if (wanted) {
       this.#timer = setInterval(() => this.#beat(), EVERY_MS);
@@ -111,5 +93,34 @@ class StorageSign {
       // No storage: nothing to take over.
     }
     return (tab) => alive.has(tab);
+  }
+}
+
+/** By locks; where the browser refuses them, as a page has to do that has none. */
+class LockSign extends StorageSign {
+  #granted;
+
+  constructor(tab) {
+    super(tab, { needed: false });
+    this.#granted = new Promise((granted, refused) => {
+      const held = navigator.locks.request(`${LOCK}.${tab}`, () => {
+        granted();
+        return new Promise(() => {}); // as long as the page lives
+      });
+      held.catch(refused);
+    });
+    this.#granted.catch(() => this.need());
+  }
+
+  async others() {
+    try {
+      await this.#granted;
+      const { held } = await navigator.locks.query();
+      const names = new Set(held.map(({ name }) => name));
+      return (tab) => names.has(`${LOCK}.${tab}`);
+    } catch {
+      this.need();
+      return super.others();
+    }
   }
 }

@@ -11,17 +11,18 @@ const TIMEOUT_MS = 20_000;
 const KEEPALIVE_BYTES = 48_000; // browsers let requests outlive the page up to 64 KiB in all
 
 export class Outbox {
-  onState = () => {}; // {state: "saved" | "saving" | "offline" | "elsewhere", waiting, kept}
+  onState = () => {}; // {state: "saved" | "saving" | "offline" | "elsewhere" | "locked", waiting, kept}
   onSaved = () => {}; // (record)
   onConflict = () => {}; // (image, mine, record): then `resolve`
   onFailed = () => {}; // (image, error, content): then `retry` or `discard`
   onAdopted = () => {}; // (image): what another page left behind is to be saved from here
+  isInHand = () => false; // (image): whether a person is in the middle of changing it
   #api;
   #journal;
   #entries = new Map(); // image -> {image, base, before, content, seconds, dirty, frozen, due, held, kept}
   #running = false;
   #failures = 0;
-  #elsewhere = false; // another dataset is served at this address
+  #away = "offline"; // why the last request was in vain: a state
   #timer = 0;
   #told = "";
 
@@ -39,7 +40,7 @@ export class Outbox {
       this.#entries.set(entry.image, { ...entry, due: 0, held: null });
       this.onAdopted(entry.image);
     };
-    await this.#journal.adopt((image) => this.#entries.has(image), adopted);
+    await this.#journal.adopt((image) => this.#entries.has(image) || this.isInHand(image), adopted);
     if (found) this.#schedule();
   }
 
@@ -187,22 +188,23 @@ export class Outbox {
     } catch (error) {
       return this.#refused(entry, error);
     }
-    this.#reached();
+    this.#failures = 0;
     this.#confirmed(entry, record);
     return true;
   }
 
   #refused(entry, error) {
     entry.due = 0;
-    if ((error.temporary ?? true) || error.elsewhere) {
-      // Whether it arrived is not known. Where another dataset is served it did not, and waits for its own.
-      if (entry.frozen && !error.elsewhere) entry.frozen.uncertain = true;
+    const away = error.elsewhere ? "elsewhere" : error.locked ? "locked" : (error.temporary ?? true) ? "offline" : null;
+    if (away) {
+      // Whether it arrived is not known. Where another dataset is served, or another token wanted, it did not.
+      if (entry.frozen && away === "offline") entry.frozen.uncertain = true;
       this.#failures += 1;
-      this.#elsewhere = Boolean(error.elsewhere);
+      this.#away = away;
       this.#keep(entry);
       return false;
     }
-    this.#reached();
+    this.#failures = 0;
     if (this.#isGone(entry)) return true;
     const theirs = error.status === 409 ? error.data?.record : null;
     if (theirs && sameContent(theirs, entry.content)) {
@@ -228,11 +230,6 @@ export class Outbox {
     if (!sameContent(refused, entry.content)) return;
     entry.held = "failed";
     this.onFailed(entry.image, error, entry.content);
-  }
-
-  #reached() {
-    this.#failures = 0;
-    this.#elsewhere = false;
   }
 
   #confirmed(entry, record, { settled = false } = {}) {
@@ -290,8 +287,7 @@ export class Outbox {
 
   #report() {
     const waiting = this.#entries.size;
-    const away = this.#elsewhere ? "elsewhere" : "offline";
-    const state = !waiting ? "saved" : this.#failures ? away : "saving";
+    const state = !waiting ? "saved" : this.#failures ? this.#away : "saving";
     const { kept } = this;
     const told = `${state} ${waiting} ${kept}`;
     if (told === this.#told) return;

@@ -58,12 +58,13 @@ export class PictureStore {
   /** Only these images matter now: what is on its way for others is stopped. */
   focus(images) {
     this.#keep = new Set(images);
-    for (const [name, entry] of this.#held) {
-      if (entry.bitmap || this.#keep.has(entry.image)) continue;
-      entry.abort.abort();
-      this.#held.delete(name);
-    }
+    this.#stop((image) => !this.#keep.has(image));
     this.#makeRoom();
+  }
+
+  /** Nobody waits for this image any more: what is on its way of it is stopped. */
+  giveUp(image) {
+    this.#stop((other) => other === image);
   }
 
   clear() {
@@ -72,6 +73,14 @@ export class PictureStore {
       entry.bitmap?.close();
     }
     this.#held.clear();
+  }
+
+  #stop(isUnwanted) {
+    for (const [name, entry] of this.#held) {
+      if (entry.bitmap || !isUnwanted(entry.image)) continue;
+      entry.abort.abort();
+      this.#held.delete(name);
+    }
   }
 
   #touch(name, entry) {

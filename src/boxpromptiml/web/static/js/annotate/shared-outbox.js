@@ -10,14 +10,16 @@ let ready = null;
 
 /** The outbox; made, and told what earlier pages left behind, when it is first asked for. */
 export async function sharedOutbox(api, session) {
-  ready ??= begin(api, session);
+  if (!outbox) begin(api, session);
   await ready;
   return outbox;
 }
 
-async function begin(api, session) {
+function begin(api, session) {
   const journal = new Journal(session.id ?? session.name);
   outbox = new Outbox(api, journal);
+  // What others left behind can wait for the next time; what is drawn now cannot wait for it.
+  const recover = () => outbox.recover().catch((error) => console.error(error));
   addEventListener("online", () => outbox.wake());
   addEventListener("beforeunload", (event) => outbox.kept || event.preventDefault());
   addEventListener("pagehide", () => {
@@ -28,9 +30,9 @@ async function begin(api, session) {
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return outbox.flush();
     outbox.wake();
-    return outbox.recover();
+    return recover();
   });
   // Hidden pages leave it to the one that is looked at.
-  setInterval(() => document.hidden || outbox.recover(), RECOVER_MS);
-  await outbox.recover();
+  setInterval(() => document.hidden || recover(), RECOVER_MS);
+  ready = recover();
 }

@@ -16,6 +16,11 @@ import { sharedOutbox } from "./shared-outbox.js";
 import { StatsPanel } from "./stats-panel.js";
 import { Workbench } from "./workbench.js";
 
+const AWAY = {
+  offline: "The server does not answer.",
+  elsewhere: "Another dataset is served here.",
+  locked: "The server wants another token: open the address that it printed.",
+};
 const STATS_DELAY_MS = 700;
 const STATS_EVERY_MS = 60_000; // others may work on the same dataset
 
@@ -51,7 +56,7 @@ class AnnotateView {
     const records = new RecordStore(api);
     const pictures = new PictureStore(api);
     const list = new ImageList(api);
-    const boxList = new BoxList(stage);
+    const boxList = new BoxList();
     const statsPanel = new StatsPanel();
     const layout = new Layout({
       list: list.element, stage, panels: [boxList.element, assist.element, statsPanel.element], run: (name) => this.#run(name),
@@ -70,6 +75,7 @@ class AnnotateView {
     outbox.onConflict = (...args) => this.#queue(() => this.#conflict(...args));
     outbox.onFailed = (...args) => this.#queue(() => this.#failed(...args));
     outbox.onAdopted = (image) => this.#bench.adopted(image);
+    outbox.isInHand = (image) => this.#bench.isInHand(image);
     outbox.remind();
     document.addEventListener("keydown", this.#keydown);
     fill(this.#root, layout.element);
@@ -96,7 +102,7 @@ class AnnotateView {
     if (this.#bench) {
       stats.refreshSoon.cancel();
       this.#bench.close();
-      for (const name of ["onState", "onSaved", "onConflict", "onFailed", "onAdopted"]) outbox[name] = () => {};
+      for (const name of ["onState", "onSaved", "onConflict", "onFailed", "onAdopted", "isInHand"]) outbox[name] = () => {};
       // What other views show must be what was drawn here.
       await outbox.settled(1500);
     }
@@ -171,9 +177,8 @@ class AnnotateView {
     const before = layout.saveState.dataset.state;
     layout.showSave(state);
     const later = state.kept ? "Changes are kept and sent later." : "Changes are sent later; leave the page open until then.";
-    if (state.state === "offline" && before !== "offline") this.#context.announce(`The server does not answer. ${later}`);
-    if (state.state === "elsewhere" && before !== "elsewhere") this.#context.announce(`Another dataset is served here. ${later}`);
-    if (["offline", "elsewhere"].includes(before) && state.state === "saved") this.#context.announce("The server is back. Everything is saved.");
+    if (AWAY[state.state] && before !== state.state) this.#context.announce(`${AWAY[state.state]} ${later}`);
+    if (AWAY[before] && state.state === "saved") this.#context.announce("The server is back. Everything is saved.");
   }
 
   /** One question after the other. What goes wrong with one must not keep the next from being asked. */

@@ -406,8 +406,21 @@ export class Workbench {
 
   /** A change that another page left behind is to be saved from here: it is shown, so that the next one goes on from it. */
   adopted(image) {
-    this.#parts.list.refresh();
-    if (image === this.image && this.annotation) this.#begin(this.#record);
+    const { list, outbox, assist, context } = this.#parts;
+    list.refresh();
+    if (image !== this.image || !this.annotation) return;
+    // One more change of this visit: it can be undone, and the clock goes on.
+    this.annotation.restore(outbox.pending(image));
+    this.annotation.selected = -1;
+    this.#keys.interrupt();
+    assist.boxesChanged(this.annotation.boxes);
+    this.#render();
+    context.announce(`${image}, ${this.#spoken()}`);
+  }
+
+  /** Whether a box of this image is being drawn: other boxes now would take it out of the person's hand. */
+  isInHand(image) {
+    return image === this.image && this.#parts.tool.busy;
   }
 
   #offerUndo(text, image) {

@@ -16,8 +16,9 @@ const PIXELS_FROM = 3; // image pixels are shown as squares from this zoom on
  */
 export class Stage {
   viewport = new Viewport();
-  tool = {};
   onViewChange = () => {}; // zoomed, panned or resized
+  #tool = {};
+  #hovered = null; // where the pointer was last, over the element and not a finger
   #levels = [];
   #layers = [];
   #frame = 0;
@@ -42,7 +43,10 @@ export class Stage {
     on(this.element, "pointermove", (event) => this.#move(event));
     on(this.element, "pointerup", (event) => this.#up(event));
     on(this.element, "pointercancel", (event) => this.#up(event, true));
-    on(this.element, "pointerleave", () => this.tool.hover?.(null));
+    on(this.element, "pointerleave", () => {
+      this.#hovered = null;
+      this.tool.hover?.(null);
+    });
     on(this.element, "wheel", (event) => this.#wheel(event), { passive: false });
     on(this.element, "contextmenu", (event) => event.preventDefault());
     // The middle button would start the browser's own scrolling.
@@ -60,6 +64,20 @@ export class Stage {
     cancelAnimationFrame(this.#frame);
     this.#levels = [];
     this.#layers = [];
+  }
+
+  get tool() {
+    return this.#tool;
+  }
+
+  /** Another tool has the pointer where it is, without its being moved. */
+  set tool(tool) {
+    this.#tool = tool;
+    if (!this.#hovered) return;
+    const { event } = this.#hovered;
+    this.#hovered = this.#point(event); // another image may lie there by now
+    tool.hover?.(this.#hovered);
+    this.#showCursor(this.#hovered);
   }
 
   /**
@@ -244,6 +262,7 @@ export class Stage {
   #move(event) {
     const point = this.#point(event);
     const before = this.#pointers.get(event.pointerId);
+    if (event.pointerType !== "touch") this.#hovered = point;
     if (!before) {
       if (event.pointerType !== "touch") this.tool.hover?.(point);
       this.#showCursor(point);

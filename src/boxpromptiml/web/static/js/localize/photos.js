@@ -5,8 +5,9 @@ import { decodeGrey } from "../review/png.js";
 
 let count = 0;
 
-/** One photo: `state` is waiting, asking, done or failed; `answer`, `field` (the map) or `error` come with the last two. */
+/** One photo: `state` is waiting, asking, done or failed; `answer` and `map()`, or `error`, come with the last two. */
 class Photo {
+  #answers = new Map(); // how it was looked at -> {answer, png, passes}
   constructor(file) {
     count += 1;
     this.id = count;
@@ -14,15 +15,28 @@ class Photo {
     this.name = file.name || "photo";
     this.state = "waiting";
     this.answer = null;
-    this.field = null;
+    this.png = null;
     this.error = null;
     this.passes = null; // how the answer was looked for
     this.abort = new AbortController(); // of what is asked about it now
   }
 
-  /** Whether the answer that is there was looked for in this way. */
-  isAnswered({ detail, tta }) {
-    return this.passes?.detail === detail && this.passes.tta === tta;
+  /** An answer that was looked for in this way; `png` is its map. */
+  take(answer, png, passes) {
+    this.#answers.set(nameOf(passes), { answer, png, passes });
+    this.recall(passes);
+  }
+
+  /** Have the answer that was looked for in this way; false where there is none yet. */
+  recall(passes) {
+    const known = this.#answers.get(nameOf(passes));
+    if (known) Object.assign(this, known);
+    return known !== undefined;
+  }
+
+  /** The map, decoded: of many photos, and of each way to look at them, it would fill the memory. */
+  async map() {
+    return { ...(await decodeGrey(this.png)), smooth: true };
   }
 
   /** Nobody waits any more for what is being asked; from now on something else may be. */
@@ -32,9 +46,11 @@ class Photo {
   }
 }
 
+const nameOf = ({ detail, tta }) => `${Boolean(detail)} ${Boolean(tta)}`;
+
 export class Photos {
   list = [];
-  onChange = () => {}; // called with the photo whose state changed
+  onChange = () => {}; // ([photo], {isNew}): their state changed; whether by an answer or failure that is new
   #api;
   #limit;
   #busy = false;
@@ -67,9 +83,9 @@ export class Photos {
       photo.giveUp();
       photo.error = null;
       // Who takes it back has the answer already.
-      photo.state = photo.isAnswered(passes) ? "done" : "waiting";
-      this.onChange(photo);
+      photo.state = photo.recall(passes) ? "done" : "waiting";
     }
+    this.onChange(this.list, { isNew: false });
     this.#work();
   }
 
@@ -82,7 +98,7 @@ export class Photos {
   retry(photo) {
     photo.state = "waiting";
     photo.error = null;
-    this.onChange(photo);
+    this.onChange([photo], { isNew: false });
     this.#work();
   }
 
@@ -119,7 +135,7 @@ export class Photos {
       if (!waiting.length) break;
       const photo = waiting.includes(this.#first) ? this.#first : waiting[0];
       photo.state = "asking";
-      this.onChange(photo);
+      this.onChange([photo], { isNew: false });
       const { signal } = photo.abort;
       try {
         await this.#ask(photo, this.#passes, signal);
@@ -129,7 +145,7 @@ export class Photos {
         photo.state = "failed";
         photo.error = error;
       }
-      this.onChange(photo);
+      this.onChange([photo], { isNew: true });
     }
     this.#busy = false;
   }
@@ -155,8 +171,7 @@ export class Photos {
     });
     const { map, ...rest } = answer;
     const bytes = Uint8Array.from(atob(map), (character) => character.charCodeAt(0));
-    const field = { ...(await decodeGrey(new Blob([bytes], { type: "image/png" }))), smooth: true };
     signal.throwIfAborted(); // an answer to what was asked before is none
-    Object.assign(photo, { answer: rest, field, passes });
+    photo.take(rest, new Blob([bytes], { type: "image/png" }), passes);
   }
 }

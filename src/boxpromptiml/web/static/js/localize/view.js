@@ -65,7 +65,7 @@ class LocalizeView {
     const signal = this.#abort.signal;
     takeFiles(root, (files) => this.#take(files), signal);
     document.addEventListener("keydown", (event) => this.#key(event), { signal });
-    photos.onChange = (photo) => this.#changed(photo);
+    photos.onChange = (changed, how) => this.#changed(changed, how);
     this.#select(photos.list[0] ?? null);
   }
 
@@ -120,16 +120,20 @@ class LocalizeView {
     this.#select(first);
   }
 
-  #changed(photo) {
-    const { state, name } = photo;
-    if (state === "done") {
-      const verdict = VERDICTS[verdictOf(photo.answer.score, this.#controls.threshold)].text;
-      this.#announce(`${name}: ${verdict.toLowerCase()}, score ${photo.answer.score.toFixed(2)}`);
-    } else if (state === "failed") this.#announce(photo.error.message);
+  #changed(photos, { isNew }) {
+    // Answers that are merely shown again would be read aloud for minutes.
+    for (const photo of photos) if (isNew || photo === this.#photo) this.#tell(photo);
     this.#drawList();
-    if (photo !== this.#photo) return;
+    if (!photos.includes(this.#photo)) return;
     this.#update();
-    if (state === "done") this.#showPicture(photo);
+    if (this.#photo.state === "done") this.#showPicture(this.#photo);
+  }
+
+  #tell({ state, name, answer, error }) {
+    if (state === "done") {
+      const verdict = VERDICTS[verdictOf(answer.score, this.#controls.threshold)].text;
+      this.#announce(`${name}: ${verdict.toLowerCase()}, score ${answer.score.toFixed(2)}`);
+    } else if (state === "failed") this.#announce(error.message);
   }
 
   #select(photo) {
@@ -154,22 +158,25 @@ class LocalizeView {
       if (bitmap) this.#stage.setImage(bitmap, bitmap.width, bitmap.height);
       return;
     }
+    const { passes } = photo;
     const { width, height, as_it_is: asItIs } = photo.answer;
-    // The same size is not enough: a picture may be turned upside down, or hide what is under its transparency.
-    if (!asItIs || bitmap?.width !== width || bitmap.height !== height) {
-      try {
+    let map;
+    try {
+      // The same size is not enough: a picture may be turned upside down, or hide what is under its transparency.
+      if (!asItIs || bitmap?.width !== width || bitmap.height !== height) {
         bitmap = await createImageBitmap((await this.#photos.file(photo, "preview.jpg")).blob);
-      } catch (error) {
-        if (photo !== this.#photo || error.name === "AbortError") return;
-        this.#stage.setImage(null, 1, 1); // the browser's own would be taken for what the model saw
-        this.#complain(error);
-        return;
       }
+      map = await photo.map();
+    } catch (error) {
+      if (photo !== this.#photo || error.name === "AbortError") return;
+      this.#stage.setImage(null, 1, 1); // the browser's own would be taken for what the model saw
+      this.#complain(error);
+      return;
     }
-    if (photo !== this.#photo) return;
+    if (photo !== this.#photo || photo.passes !== passes) return;
     this.#stage.setImage(bitmap, width, height);
     // Not before: no map lies over another picture than its own.
-    this.#heat.field = this.#mask.field = photo.field;
+    this.#heat.field = this.#mask.field = map;
     this.#draw();
   }
 

@@ -16,7 +16,8 @@ export class ReviewCanvas {
   #image = null;
   #pictures;
   #holds = new Set(); // functions that say why nothing can be changed now
-  #idle = { down: () => this.refuse(), cursor: () => "wait" }; // in the place of a tool that is held
+  // In the place of a tool that is held: it is seen where the pointer is, and does nothing.
+  #idle = { down: () => this.refuse(), cursor: () => "wait", hover: (point) => this.#chosen.hover?.(point) };
 
   constructor(api, announce) {
     this.#pictures = new PictureStore(api);
@@ -48,9 +49,9 @@ export class ReviewCanvas {
   hold(why) {
     const own = () => why();
     this.#holds.add(own);
-    this.setTool(this.tool);
+    this.#take();
     return () => {
-      if (this.#holds.delete(own)) this.setTool(this.tool);
+      if (this.#holds.delete(own)) this.#take();
     };
   }
 
@@ -62,17 +63,26 @@ export class ReviewCanvas {
   }
 
   setTool(name) {
-    // What is half drawn belongs to the tool that draws it.
-    this.pointer.leave();
-    this.stage.cancelGesture();
     this.stage.tool.hover?.(null);
     this.tool = name;
     this.box.enabled = name === "box";
     this.brush.layer.visible = name === "brush" || name === "eraser";
     this.brush.value = name === "eraser" ? 0 : 255;
-    const tools = { look: this.look, box: this.box, include: this.point, exclude: this.point, brush: this.brush, eraser: this.brush };
-    this.stage.tool = this.held && name !== "look" ? this.#idle : tools[name];
+    this.#take();
     this.stage.invalidate();
+  }
+
+  get #chosen() {
+    const { look, box, point, brush } = this;
+    return { look, box, include: point, exclude: point, brush, eraser: brush }[this.tool];
+  }
+
+  /** Give the pointer to the chosen tool, as far as it may do something. */
+  #take() {
+    // What is half drawn belongs to the tool that draws it.
+    this.pointer.leave();
+    this.stage.cancelGesture();
+    this.stage.tool = this.held && this.tool !== "look" ? this.#idle : this.#chosen;
   }
 
   /** Whether the tool draws between press and lift. */
@@ -80,10 +90,16 @@ export class ReviewCanvas {
     return this.tool === "box" || this.brush.layer.visible;
   }
 
-  /** The picture of an image, to be shown. */
-  loadPicture(image) {
+  /** The picture of an image, to be shown; `signal` ends it. */
+  async loadPicture(image, signal) {
     this.#pictures.keep(image);
-    return this.#pictures.load(image, "view");
+    const giveUp = () => this.#pictures.giveUp(image);
+    signal?.addEventListener("abort", giveUp, { once: true });
+    try {
+      return await this.#pictures.load(image, "view");
+    } finally {
+      signal?.removeEventListener("abort", giveUp);
+    }
   }
 
   showPicture(bitmap, { image, width, height }) {

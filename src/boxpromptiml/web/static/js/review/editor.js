@@ -106,12 +106,18 @@ export class Editor {
     return this.canvas.hold(() => this.#tell(why));
   }
 
-  /** Show a record with its picture and mask. */
-  async show(record, wanted = () => true) {
+  /** What a person can do about an image that has no mask. */
+  get remedy() {
+    const drawn = this.prompts.boxes.length ? "" : "draw a box (B), then ";
+    return this.#teacher ? `${drawn}let the teacher make one (T), or paint it (D)` : "paint it (D)";
+  }
+
+  /** Show a record with its picture and mask, unless `signal` ends it or it is not `wanted` by then. */
+  async show(record, { signal, wanted = () => !signal?.aborted }) {
     const { dataset } = this.canvas.stage.element;
     delete dataset.ready;
     // The image before stays until all of this one is there: no picture is seen under another's mask.
-    const [values, picture] = await Promise.all([this.#masks.take(record), this.canvas.loadPicture(record.image)]);
+    const [values, picture] = await Promise.all([this.#masks.take(record, signal), this.canvas.loadPicture(record.image, signal)]);
     if (!wanted()) return;
     // Another teacher is chosen for one image; it would be a surprise on the next.
     if (record.image !== this.record?.image) this.#chooseTeacher(this.#usualTeacher);
@@ -190,7 +196,7 @@ export class Editor {
       const { image } = this.record;
       const body = { image, version, teacher: this.#teacher, boxes, points };
       const record = await this.#api.post("/api/relabel", body);
-      await this.show(record, () => this.record?.image === image);
+      await this.show(record, { wanted: () => this.record?.image === image });
       this.#frame.hush();
       this.#announce(`Mask made by ${this.#teacher}. ${this.summary}`);
       return record;

@@ -23,6 +23,7 @@ export class KeyboardPointer {
 
   leave() {
     if (this.#pressed) this.#stage.tool.cancel?.();
+    if (this.#at) this.#stage.tool.hover?.(null);
     this.#pressed = false;
     this.#at = null;
     this.#stage.invalidate();

@@ -7,7 +7,7 @@ const KEPT = 3;
 
 export class Masks {
   #api;
-  #held = new Map(); // image and version -> promise
+  #held = new Map(); // image and version -> {promise, abort}
 
   constructor(api) {
     this.#api = api;
@@ -17,23 +17,41 @@ export class Masks {
   prefetch(record) {
     const key = `${record.version}/${record.image}`;
     if (this.#held.has(key)) return;
-    const promise = this.#fetch(record);
-    promise.catch(() => {}); // whoever takes it sees the error
-    this.#held.set(key, promise);
-    if (this.#held.size > KEPT) this.#held.delete(this.#held.keys().next().value);
+    this.#held.set(key, this.#begin(record));
+    if (this.#held.size <= KEPT) return;
+    const [oldest, { abort }] = this.#held.entries().next().value;
+    abort.abort();
+    this.#held.delete(oldest);
   }
 
-  /** The mask's values, Uint8Array of the image's size; they belong to the caller. Zeros where there is no mask. */
-  take(record) {
+  /**
+   * The mask's values, Uint8Array of the image's size; they belong to the caller. Zeros where there is no mask.
+   *
+   * @param signal ends it, also where it was fetched ahead.
+   */
+  async take(record, signal) {
     const key = `${record.version}/${record.image}`;
-    const promise = this.#held.get(key) ?? this.#fetch(record);
+    const { promise, abort } = this.#held.get(key) ?? this.#begin(record);
     this.#held.delete(key);
-    return promise;
+    const end = () => abort.abort();
+    signal?.addEventListener("abort", end, { once: true });
+    try {
+      return await promise;
+    } finally {
+      signal?.removeEventListener("abort", end);
+    }
   }
 
-  async #fetch({ image, width, height, pseudo }) {
+  #begin(record) {
+    const abort = new AbortController();
+    const promise = this.#fetch(record, abort.signal);
+    promise.catch(() => {}); // whoever takes it sees the error
+    return { promise, abort };
+  }
+
+  async #fetch({ image, width, height, pseudo }, signal) {
     if (!pseudo) return new Uint8Array(width * height);
-    const response = await this.#api.request("/api/pseudo", { query: { image, size: "full" }, cache: "no-cache" });
+    const response = await this.#api.request("/api/pseudo", { query: { image, size: "full" }, cache: "no-cache", signal });
     let mask;
     try {
       mask = await decodeGrey(await response.blob());

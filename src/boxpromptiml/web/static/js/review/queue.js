@@ -70,12 +70,12 @@ export class ReviewQueue {
   }
 
   /**
-   * Take the last verdict back.
+   * Take the last verdict back; `signal` ends it as long as nothing was sent.
    * @returns its record; null where somebody else has changed the verdict in the meantime, whose word then stands.
    */
-  async undo() {
+  async undo(signal) {
     const last = this.#verdicts.at(-1);
-    const { version, review, ...record } = await this.#api.record(last.image);
+    const { version, review, ...record } = await this.#api.record(last.image, signal);
     if (review === last.before) {
       // Taken back already: the answer was lost.
       this.#verdicts.pop();

@@ -167,7 +167,7 @@ export class BrushTool {
   }
 
   #draw(ctx, viewport) {
-    if (!this.#point) return;
+    if (!this.#point || !this.mask) return;
     const [px, py] = viewport.toScreen(this.#point.x, this.#point.y);
     for (const [style, width] of [["rgb(0 0 0 / 70%)", 3], ["#fff", 1.5]]) {
       ctx.strokeStyle = style;

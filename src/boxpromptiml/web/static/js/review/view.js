@@ -1,5 +1,6 @@
 // The review view: walks through the pseudo masks, the suspicious ones first.
 
+import { pressing } from "../canvas/pressing.js";
 import { button, fill, h, isTyping } from "../dom.js";
 import { Editor } from "./editor.js";
 import { Frame, nothingHere } from "./frame.js";
@@ -30,9 +31,9 @@ class ReviewView {
   #root;
   #readOnly;
   #image = null; // the one that is wanted: seen, on its way, or one that could not be loaded
-  #turn = 0; // an answer about an image that was left is not shown
-  #busy = false;
-  #going = false;
+  #turn = new AbortController(); // of what is shown or on its way; aborted as soon as something else is wanted
+  #deciding = null; // the turn in which a verdict was given that is not stored yet, its signal
+  #going = false; // to another image: the same key does not begin again before it is there
   #leaving = null; // the question whether the image may be left, a promise
   #doing = null; // what the editor is at, in words
   #abort = new AbortController();
@@ -47,8 +48,8 @@ class ReviewView {
     this.#frame = new Frame(
       {
         filter: (name) => this.setFilter(name),
-        accept: (event) => this.#pressed(event, () => this.judge("accepted")),
-        reject: (event) => this.#pressed(event, () => this.judge("rejected")),
+        accept: () => this.judge("accepted"),
+        reject: () => this.judge("rejected"),
         undo: () => this.undo(),
         previous: () => this.go(-1),
         next: () => this.go(1),
@@ -68,6 +69,7 @@ class ReviewView {
     const { canvas, panel } = this.#editor;
     this.pane = h("div", { class: "pane" }, panel.tools, h("div", { class: "over" }, canvas.stage.element, this.#frame.message, this.#frame.note));
     this.layout = h("div", { class: "review" }, this.#frame.top, this.pane, this.#frame.actions, panel.element);
+    pressing(this.layout, canvas.stage);
   }
 
   async start({ image, review }) {
@@ -91,8 +93,8 @@ class ReviewView {
   }
 
   async destroy() {
-    this.#turn += 1;
     this.#abort.abort();
+    this.#turn.abort();
     this.#editor.destroy();
   }
 
@@ -102,54 +104,63 @@ class ReviewView {
     await this.#open(null);
   }
 
-  /** Show an image; null for the first one of the filter. */
-  #open(image) {
-    return this.#held(() => this.#load(image));
+  /** Something else is wanted: what was on its way is given up, and with it all that it held back. */
+  #begin() {
+    this.#turn.abort();
+    this.#turn = new AbortController();
+    this.#going = false;
+    return this.#turn.signal;
   }
 
-  async #load(image) {
-    const turn = ++this.#turn;
-    const wanted = () => turn === this.#turn;
+  /** Show an image; null for the first one of the filter. */
+  #open(image) {
+    const signal = this.#begin();
+    return this.#held(() => this.#load(image, signal));
+  }
+
+  /** Show a record that is known already. */
+  #show(record) {
+    const signal = this.#begin();
+    return this.#held(() => this.#display(record, signal));
+  }
+
+  async #load(image, signal) {
     try {
-      const name = image ?? (await this.#queue.first());
-      if (!wanted()) return;
+      const name = image ?? (await this.#queue.first(signal));
+      if (signal.aborted) return;
       if (name === null) return void this.#showNothing();
       try {
-        const record = await this.#api.record(name);
-        if (wanted()) await this.#show(record);
+        await this.#display(await this.#api.record(name, signal), signal);
       } catch (error) {
-        if (wanted()) this.#showMissing(name, error);
+        if (!signal.aborted) this.#showMissing(name, error, signal);
       }
     } catch (error) {
-      if (wanted()) this.#fail(error, () => this.#open(image));
+      if (!signal.aborted) this.#fail(error, () => this.#open(image));
     }
   }
 
-  async #show(record) {
-    if (this.#left) return;
-    const turn = ++this.#turn;
-    const wanted = () => turn === this.#turn;
+  async #display(record, signal) {
+    if (this.#left || signal.aborted) return;
     if (!this.layout.isConnected) fill(this.#root, this.layout);
     this.#frame.hush();
     this.#image = record.image;
     this.#write(record.image);
     try {
-      await this.#held(() => this.#editor.show(record, wanted));
-      if (!wanted()) return;
+      await this.#editor.show(record, { signal });
+      if (signal.aborted) return;
       this.#frame.setSeen(true);
       this.#announce(`${record.image}. ${this.#editor.summary}`);
     } catch (error) {
-      if (wanted()) this.#showMissing(record.image, error);
+      if (!signal.aborted) this.#showMissing(record.image, error, signal);
       return;
     }
     // Not waited for: a person may go on as soon as the mask is seen.
-    this.#around(record, wanted).catch((error) => wanted() && this.#fail(error));
+    this.#around(record, signal).catch((error) => signal.aborted || this.#fail(error));
   }
 
   /** An image that cannot be shown: nothing of the one before is left that could be taken for it, or judged. */
-  #showMissing(image, error) {
+  #showMissing(image, error, signal) {
     if (this.#left) return;
-    const turn = ++this.#turn;
     if (!this.layout.isConnected) fill(this.#root, this.layout);
     this.#image = image;
     this.#editor.clear(image);
@@ -158,12 +169,16 @@ class ReviewView {
     this.#write(image);
     this.#fail(error, () => this.#open(image));
     // What is wrong has been said; without its place one can go on as well.
-    this.#around({ image }, () => turn === this.#turn).catch(() => {});
+    this.#around({ image }, signal).catch(() => {});
   }
 
-  /** While another image is on its way nothing is drawn on the one that is seen: it would be lost with it. */
+  /**
+   * While another image is on its way nothing is drawn on the one that is seen: it would be lost with it. Only as long as
+   * that is what is wanted: a request may never end.
+   */
   async #held(work) {
     const release = this.#editor.hold(`${LOADING}: go on when it is there`);
+    this.#turn.signal.addEventListener("abort", release, { once: true });
     try {
       return await work();
     } finally {
@@ -172,20 +187,22 @@ class ReviewView {
   }
 
   /** What is around the image: its place, counts that others may have changed, and the next one, fetched ahead. */
-  async #around({ image }, wanted) {
-    const [place, session, next] = await Promise.all([this.#queue.position(image), this.#api.session(), this.#queue.beside(image, 1)]);
-    if (!wanted()) return;
+  async #around({ image }, signal) {
+    const [place, session, next] = await Promise.all([
+      this.#queue.position(image, signal), this.#api.session(signal), this.#queue.beside(image, 1, signal),
+    ]);
+    if (signal.aborted) return;
     this.#queue.setCounts(session.counts);
     this.#frame.showCounts(this.#queue);
     this.#frame.showPlace(place);
     if (next === null) return;
-    const record = await this.#api.record(next);
-    if (wanted()) this.#editor.prefetch(record);
+    const record = await this.#api.record(next, signal);
+    if (!signal.aborted) this.#editor.prefetch(record);
   }
 
   #showNothing() {
     if (this.#left) return;
-    this.#turn += 1;
+    this.#begin();
     this.#image = null;
     this.#editor.clear();
     this.#frame.setSeen(false);
@@ -209,39 +226,51 @@ class ReviewView {
   }
 
   async go(direction) {
-    if (this.#image === null || this.#busy || this.#going) return;
+    if (this.#image === null || this.#going || (this.#deciding && !this.#deciding.aborted)) return;
+    const { signal } = this.#turn;
     this.#going = true;
     try {
       // Asked first: what is stored on leaving may move the image to another place among the others.
-      const next = await this.#beside(this.#image, direction);
-      if (!(await this.#mayLeave())) return;
-      if (next !== null) await this.#open(next);
+      const next = await this.#beside(this.#image, direction, signal);
+      if (!(await this.#mayLeave()) || signal.aborted) return;
+      if (next !== null) await this.#goTo(next);
       else this.#announce("There is no other mask among these");
     } catch (error) {
       this.#fail(error);
     } finally {
-      this.#going = false;
+      if (!signal.aborted) this.#going = false;
     }
   }
 
+  async #goTo(image) {
+    const there = this.#open(image);
+    const { signal } = this.#turn;
+    this.#going = true;
+    await there;
+    if (!signal.aborted) this.#going = false;
+  }
+
   /** The image beside another one; the first one where the dataset does not know that. */
-  async #beside(image, direction) {
+  async #beside(image, direction, signal) {
     try {
-      return await this.#queue.beside(image, direction);
+      return await this.#queue.beside(image, direction, signal);
     } catch (error) {
       if (error.status !== 404) throw error;
-      return this.#queue.first();
+      return this.#queue.first(signal);
     }
   }
 
   async judge(verdict) {
-    if (this.#readOnly || this.#busy || this.#waits()) return;
+    if (this.#readOnly || this.#waits()) return;
     const { record } = this.#editor;
     if (!record) return void this.#tell("No mask is seen: there is nothing to judge");
-    if (!record.pseudo && !this.#editor.painted.changed) return;
+    const paints = () => verdict === "accepted" && this.#editor.painted.changed;
+    if (!record.pseudo && !paints()) return void this.#tell(`No pseudo mask to judge yet: ${this.#editor.remedy}`);
+    const { signal } = this.#turn;
     await this.#working(async () => {
-      const next = await this.#queue.beside(record.image, 1);
-      const painted = verdict === "accepted" && this.#editor.painted.changed;
+      const next = await this.#queue.beside(record.image, 1, signal);
+      if (signal.aborted) return;
+      const painted = paints();
       if (painted) {
         if (!(await this.#editor.store())) return;
         if (this.#editor.changed) return this.#tell("Your mask is stored, but not what was changed since");
@@ -250,11 +279,13 @@ class ReviewView {
         // Nobody judges a mask that was not there when the key was pressed.
         if (this.#editor.record.version !== record.version) return this.#tell("This mask is new: look at it, then decide");
       }
+      if (signal.aborted) return;
       await this.#held(async () => {
         if (!painted) await this.#queue.judge(record, verdict);
         this.#announce(verdict === "accepted" ? "Accepted" : "Rejected");
         this.#frame.showCounts(this.#queue);
-        if (next !== null) await this.#open(next);
+        if (signal.aborted) return; // they went elsewhere meanwhile
+        if (next !== null) await this.#goTo(next);
         else if (this.#queue.filter === verdict) await this.#open(record.image);
         else this.#showNothing();
       });
@@ -264,9 +295,14 @@ class ReviewView {
   /** Whether a verdict has to wait, said in words: nobody accepts a mask that they have not seen yet. */
   #waits() {
     const { busy, canvas } = this.#editor;
-    if (!busy && !canvas.held && !this.#going) return false;
-    this.#tell(`${busy ? this.#doing : LOADING}: decide when it is there`);
-    return true;
+    const loading = canvas.held || this.#going;
+    if (this.#deciding) {
+      // To whoever is still there, a second press of the same key says nothing new.
+      if (this.#deciding.aborted && !loading) this.#tell("The last verdict is still being stored: decide when it is");
+      return true;
+    }
+    if (busy || loading) this.#tell(`${busy ? this.#doing : LOADING}: decide when it is there`);
+    return busy || loading;
   }
 
   #tell(text) {
@@ -274,19 +310,15 @@ class ReviewView {
     this.#announce(text);
   }
 
-  /** After a click the keys are the image's: Enter on the button would give the same verdict to the next mask. */
-  #pressed(event, act) {
-    if (event.detail > 0) this.#editor.canvas.stage.element.focus({ preventScroll: true });
-    act();
-  }
-
   async undo() {
-    if (!this.#queue.canUndo || this.#busy || this.#waits() || !(await this.#mayLeave())) return;
+    if (!this.#queue.canUndo || this.#waits() || !(await this.#mayLeave())) return;
+    const { signal } = this.#turn;
     await this.#working(async () => {
       const record = await this.#held(async () => {
-        const undone = await this.#queue.undo();
+        const undone = await this.#queue.undo(signal);
         this.#frame.actions.append(this.#frame.undo);
-        await this.#show(undone);
+        this.#frame.showCounts(this.#queue);
+        if (!signal.aborted) await this.#show(undone);
         return undone;
       });
       this.#announce(record.undone ? "Verdict taken back" : "Somebody else has judged this mask since; theirs stands");
@@ -295,7 +327,7 @@ class ReviewView {
 
   /** One change after the other; conflicts show what others did. */
   async #working(work) {
-    this.#busy = true;
+    this.#deciding = this.#turn.signal;
     this.#frame.setBusy(true);
     try {
       await work();
@@ -303,7 +335,7 @@ class ReviewView {
       if (error.status === 409 && error.data?.record) await this.#conflict(error.data.record);
       else this.#fail(error);
     } finally {
-      this.#busy = false;
+      this.#deciding = null;
       this.#frame.setBusy(false);
     }
   }
@@ -326,6 +358,7 @@ class ReviewView {
   }
 
   #fail(error, again) {
+    if (error.name === "AbortError") return; // nobody waits for it any more
     const retry = again && button({ icon: "refresh", text: "Try again", onClick: again });
     this.#frame.say(error.message, { warning: true }, retry);
     this.#announce(error.message);
