@@ -40,6 +40,16 @@ def make_photo() -> Callable[..., bytes]:
 
 
 @pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with some (empty) files."""
+    for name in ("a.jpg", "b.png", "x/a.jpg", "x/deep/c.TIF", "x/notes.md", "x/.hidden.png", "y/a.jpg", "empty/.keep"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder of 40 photographs and a broken one, the eighth by name."""
     folder = tmp_path / "photos"

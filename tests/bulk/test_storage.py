@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,16 @@ def test_output_that_cannot_be_written(tmp_path: Path, name: str) -> None:
 
     with pytest.raises(StorageError), out.held():
         out.write("a.json", b"")
+
+
+def test_a_folder_is_listed_without_holding_it_twice(tmp_path: Path) -> None:
+    for number in range(3000):
+        (tmp_path / f"{number:04}.jpg").touch()
+    tracemalloc.start()
+    try:
+        found = storage.entries(str(tmp_path))
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [entry.name for entry in found[:2]] == ["0000.jpg", "0001.jpg"]
+    assert peak < 1.2 * held

@@ -116,6 +116,40 @@ def test_the_manifest_is_printed_and_read_back(tmp_path: Path, data: Path, run: 
     assert run("manifest", tmp_path / "third").out == printed.out
 
 
+def test_a_manifest_with_images_that_were_labelled_anew_is_read_back(tmp_path: Path, data: Path, run: Run) -> None:
+    with Dataset.open(data) as dataset:
+        for name in ("Tp03", "Tp04"):
+            version = dataset.get(f"../source/Tp/{name}.png").version
+            dataset.annotate(f"../source/Tp/{name}.png", boxes=(), label="authentic", expected_version=version)
+    printed = run("manifest", data).out
+    run("manifest", data, "-o", data / "m.jsonl")
+    done = run("import", data / "m.jsonl", "-o", tmp_path / "copy")
+    assert (done.code, done.err) == (
+        0,
+        "2 authentic images have masks that mark something, kept and not used, the first is ../source/Tp/Tp03.png; "
+        "boxpromptiml validate names all\n",
+    )
+    assert run("manifest", tmp_path / "copy").out == printed
+
+
+def test_masks_of_a_manifest_that_do_not_fit_are_refused_or_left_out(
+    tmp_path: Path, data: Path, source: Path, run: Run
+) -> None:
+    run("manifest", data, "-o", data / "m.jsonl")
+    Image.new("L", Image.open(source / "Gt" / "Tp03.png").size).save(source / "Gt" / "Tp03.png")
+    refused = run("import", data / "m.jsonl", "-o", tmp_path / "copy")
+    assert (refused.code, refused.err.splitlines()[-1]) == (
+        2,
+        f"error: {data / 'm.jsonl'}: 1 mask does not fit, nothing was imported; --on-mismatch skip leaves such images "
+        "out",
+    )
+    assert "Tp03.png marks nothing, but the image is tampered; draw it, or label the image authentic" in refused.err
+    done = run("import", data / "m.jsonl", "-o", tmp_path / "copy", "--on-mismatch", "skip")
+    assert (done.code, len(done.err.splitlines())) == (0, 1)
+    assert done.err.startswith("left out: ")
+    assert "1 left out, 0 mended" in done.out
+
+
 def test_boxes_from_masks(data: Path, run: Run) -> None:
     done = run("boxes", data, "--from-masks", "--loosen", "0", "--jitter", "0")
     assert "12 boxes on 12 images" in done.out

@@ -16,6 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from boxpromptiml.cli.main import app, main
+from boxpromptiml.dataset import Dataset
+from boxpromptiml.dataset.manifest import write_manifest
+from boxpromptiml.formats import import_source
 from boxpromptiml.metrics import PRESETS
 from boxpromptiml.model_config import ModelConfig
 
@@ -72,7 +75,56 @@ def test_evaluate_tells_of_images_that_were_left_out(red_model: Path, folders: P
         shutil.copy(folders / part / "a.png", folders / part / "c.png")
     Image.new("L", (20, 20)).save(folders / "Gt" / "c.png")
     text = _run("evaluate", red_model, folders, "--on-mismatch", "skip")
-    assert f"{folders}: 1 files that do not fit were left out" in text
+    assert f"{folders}: 1 file that does not fit was left out" in text
+
+
+@pytest.mark.parametrize("given", ["dataset", "manifest"])
+def test_evaluate_leaves_images_of_a_dataset_out_whose_masks_are_empty(
+    red_model: Path,
+    folders: Path,
+    tmp_path: Path,
+    given: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Imports of before took such masks."""
+    for part in ("Tp", "Gt"):
+        shutil.copy(folders / part / "a.png", folders / part / "c.png")
+    with Dataset.create(tmp_path / "data") as dataset:
+        import_source(folders, dataset)
+        with (tmp_path / "data" / "m.jsonl").open("w") as stream:
+            write_manifest(dataset, stream)
+    Image.new("L", Image.open(folders / "Gt" / "c.png").size).save(folders / "Gt" / "c.png")
+    source = tmp_path / "data" / ("m.jsonl" if given == "manifest" else "")
+
+    error = _error(["evaluate", red_model, source], monkeypatch, capsys)
+    text = _run("evaluate", red_model, source, "--on-mismatch", "skip", "--json", tmp_path / "figures.json")
+
+    assert "does not fit, the first: " in error
+    assert "marks nothing, but " in error
+    assert "--on-mismatch skip" in error
+    assert (f"boxpromptiml validate {source}" in error) == (given == "dataset")
+    assert f"{source}: 1 file that does not fit was left out" in text
+    assert json.loads((tmp_path / "figures.json").read_text())["n_left_out"] == 1
+
+
+def test_evaluate_reads_a_manifest_with_an_image_that_was_labelled_anew(
+    red_model: Path, folders: Path, tmp_path: Path
+) -> None:
+    for part in ("Tp", "Gt"):
+        shutil.copy(folders / part / "a.png", folders / part / "c.png")
+    with Dataset.create(tmp_path / "data") as dataset:
+        import_source(folders, dataset)
+        record = next(dataset.records(label="tampered"))
+        dataset.annotate(record.image, boxes=(), label="authentic", expected_version=record.version)
+        with (tmp_path / "data" / "m.jsonl").open("w") as stream:
+            write_manifest(dataset, stream)
+    figures = []
+    for source in (tmp_path / "data", tmp_path / "data" / "m.jsonl"):
+        _run("evaluate", red_model, source, "--json", tmp_path / "figures.json")
+        figures.append(json.loads((tmp_path / "figures.json").read_text()))
+    assert figures[0]["pixel"] == figures[1]["pixel"]
+    assert figures[0]["n_authentic"] == figures[1]["n_authentic"] > 0
 
 
 def test_evaluate_needs_no_torch_without_a_report(red_model: Path, folders: Path, tmp_path: Path) -> None:

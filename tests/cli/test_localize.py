@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 from boxpromptiml.cli.main import main
+from boxpromptiml.dataset import Dataset, ImageRecord
 
 
 @dataclass
@@ -174,16 +176,16 @@ def test_results_of_earlier_runs_and_true_masks_are_left_out_and_told_of(
     named = boxpromptiml("localize", photos / "casia" / "Gt", "-o", tmp_path / "named", *options)
 
     assert "3 images: " in told.stdout
-    assert told.stdout.splitlines()[-1] == "left out: 3 results of earlier runs, 2 masks in Gt/"
-    assert json.loads(counted.stdout)["left_out"] == {"results": 3, "masks": 2, "datasets": 0}
+    assert told.stdout.splitlines()[-1] == "left out: 3 results of earlier runs, 2 masks"
+    assert json.loads(counted.stdout)["left_out"] == {"results": 3, "masks": 2}
     assert "2 images: " in named.stdout
     assert "left out" not in named.stdout
 
 
-def test_a_dataset_is_looked_at_by_its_manifest(
+def test_a_dataset_without_photos_in_it_is_looked_at_by_its_manifest(
     boxpromptiml: Command, red_model: Path, photos: Path, tmp_path: Path
 ) -> None:
-    """Its folder holds masks, and often none of its images."""
+    """Its folder holds masks at most."""
     boxpromptiml("import", photos, "-o", "d")
 
     refused = boxpromptiml("localize", "d", "-o", "out", "-m", red_model)
@@ -192,9 +194,28 @@ def test_a_dataset_is_looked_at_by_its_manifest(
     done = boxpromptiml(*localize.split(), "-m", red_model)
 
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: d: is a dataset, and masks are no photographs; ")
+    assert refused.stderr.startswith("error: d: no images there; to look at the images that the dataset d lists ")
     assert done.returncode == 0
     assert [line["image"] for line in lines(tmp_path / "OUT")] == ["photos/grey.png", "photos/sub/red.png"]
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_run_goes_on_after_its_photos_were_annotated(
+    boxpromptiml: Command, red_model: Path, photos: Path, table: bool
+) -> None:
+    """The page writes its database into their folder, and masks beside it."""
+    command = ("localize", photos, "-o", "out", "-m", red_model, "--format", "parquet" if table else "files", "--json")
+    first = json.loads(boxpromptiml(*command).stdout)
+
+    with Dataset.create(photos) as dataset:
+        dataset.put(ImageRecord("grey.png", 80, 60))
+    for name in ("masks", "pseudo/grabcut"):
+        (photos / name).mkdir(parents=True)
+        shutil.copy(photos / "grey.png", photos / name / "grey.png")
+    again = json.loads(boxpromptiml(*command).stdout)
+
+    assert (again["images"], again["skipped"]) == (first["images"], first["images"])
+    assert again["left_out"] == {"results": 0, "masks": 2}
 
 
 def test_an_archive_at_a_url_without_a_driver_is_one_error_and_not_damage(

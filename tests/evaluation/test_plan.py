@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from boxpromptiml.dataset import Dataset
+from boxpromptiml.dataset.validation import validate
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.evaluation import open_plan
 from boxpromptiml.formats import import_source
@@ -70,8 +72,6 @@ def test_the_fingerprint_changes_with_what_the_figures_depend_on(folders: Path, 
 
 
 def test_mended_masks_are_made_anew_and_are_still_the_same(folders: Path) -> None:
-    from PIL import Image
-
     Image.open(folders / "Gt" / "a.png").resize((32, 32)).save(folders / "Gt" / "a.png")
     prints = []
     for _ in range(2):
@@ -90,6 +90,64 @@ def test_a_file_that_is_gone_is_named_before_any_image_is_read(folders: Path, tm
     (folders / "Gt" / "c.png").unlink()
     with pytest.raises(ImageError, match=r"c\.png: no such file, though .*data lists it"), open_plan(tmp_path / "data"):
         pass
+
+
+@pytest.fixture
+def flawed(folders: Path, tmp_path: Path) -> Path:
+    """A dataset, imported before masks were looked at, in which that of a.png is empty and that of b.png too small."""
+    with Dataset.create(tmp_path / "data") as dataset:
+        import_source(folders, dataset)
+    Image.new("L", (64, 64)).save(folders / "Gt" / "a.png")
+    Image.new("L", (32, 32), 255).save(folders / "Gt" / "b.png")
+    return tmp_path / "data"
+
+
+def test_masks_that_do_not_fit_are_refused_before_the_first_image(flawed: Path, folders: Path) -> None:
+    with pytest.raises(DatasetError) as caught, open_plan(flawed):
+        pass
+    assert str(caught.value) == (
+        f"{flawed}: 2 masks do not fit, the first: {flawed / '../set/Gt/a.png'}: the mask marks nothing, but its image "
+        "is tampered; draw it, or label the image authentic; leave such images out with --on-mismatch skip, or see all "
+        f"with  boxpromptiml validate {flawed}"
+    )
+    with Dataset.open(flawed) as dataset:
+        found = {problem.image for problem in validate(dataset) if problem.severity == "error"}
+    assert found >= {"../set/Tp/a.png", "../set/Tp/b.png"}
+
+
+def test_images_of_a_dataset_whose_masks_do_not_fit_are_left_out(flawed: Path, folders: Path) -> None:
+    with open_plan(flawed, on_mismatch="skip") as plan:
+        assert [task.name for task in plan.tasks()] == ["../set/Au/au1.png", "../set/Au/au2.png", "../set/Tp/c.png"]
+        assert (len(plan), plan.sources[0].left_out) == (3, 2)
+    with pytest.raises(DatasetError, match="1 mask does not fit"), open_plan(flawed, on_mismatch="resize"):
+        pass  # it could be mended, but not here
+    (folders / "Gt" / "b.png").write_bytes((folders / "Gt" / "c.png").read_bytes())
+    with open_plan(flawed, on_mismatch="resize") as plan:
+        assert (len(plan), plan.sources[0].left_out) == (4, 1)
+
+
+def test_a_dataset_of_which_no_mask_fits(flawed: Path) -> None:
+    with Dataset.open(flawed) as dataset:
+        keep = [record for record in dataset.records() if record.image.endswith("a.png")]
+    with Dataset.create(flawed.with_name("alone")) as alone:
+        alone.put(keep)
+    message = r"no mask fits its image, the first: .*a\.png: the mask marks nothing"
+    with (
+        pytest.raises(DatasetError, match=message),
+        open_plan(flawed.with_name("alone"), on_mismatch="skip"),
+    ):
+        pass
+
+
+def test_the_fingerprint_of_a_dataset_that_fits_is_the_same_under_every_policy(folders: Path, tmp_path: Path) -> None:
+    """A run that was begun without a policy goes on with one."""
+    with Dataset.create(tmp_path / "data") as dataset:
+        import_source(folders, dataset)
+        prints = set()
+        for policy in ("error", "skip", "resize"):
+            with open_plan(dataset, on_mismatch=policy) as plan:  # type: ignore[arg-type]
+                prints.add(plan.fingerprint)
+    assert len(prints) == 1
 
 
 def test_nothing_to_evaluate_on() -> None:

@@ -228,7 +228,7 @@ def test_a_mask_that_marks_nothing_by_its_values_is_no_truth(
     red: Localizer, tmp_path: Path, draw: Callable[..., np.ndarray], label: Label | None, mask: np.ndarray, message: str
 ) -> None:
     """Masks of class numbers: everything that is found would count as wrong, and F1 be 0."""
-    with one_image(tmp_path, draw(32), mask, label) as dataset, pytest.raises(ImageError, match=message) as caught:
+    with one_image(tmp_path, draw(32), mask, label) as dataset, pytest.raises(DatasetError, match=message) as caught:
         evaluate(red, dataset)
     assert "\n" not in str(caught.value)
 
@@ -245,7 +245,7 @@ def test_an_empty_mask_is_the_truth_about_an_authentic_image_alone(
     with (
         one_image(tmp_path, draw(32), empty, "tampered") as dataset,
         pytest.raises(
-            ImageError, match=r"x\.png: the mask marks nothing, but its image is tampered; draw it, or label"
+            DatasetError, match=r"x\.png: the mask marks nothing, but its image is tampered; draw it, or label"
         ),
     ):
         evaluate(red, dataset, preset)

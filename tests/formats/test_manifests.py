@@ -11,7 +11,7 @@ import pytest
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.dataset.manifest import write_manifest
 from boxpromptiml.errors import DatasetError
-from boxpromptiml.formats import RejectedError, import_manifest
+from boxpromptiml.formats import RejectedError, import_manifest, import_source
 from boxpromptiml.regions import Box
 
 RECORD = ImageRecord(
@@ -52,6 +52,22 @@ def test_a_manifest_comes_back_without_loss(dataset: Dataset, tmp_path: Path) ->
             version=1,
         )
         assert second == ImageRecord("../../data/b.png", 1, 1, version=1)
+
+
+def test_an_image_that_was_labelled_anew_comes_back_without_loss(
+    source: Path, paint: Callable[..., Path], dataset: Dataset
+) -> None:
+    """Its true mask stays on record, though the label says otherwise now."""
+    for part in ("Tp", "Gt"):
+        paint(f"{part}/a.png")
+    import_source(source, dataset)
+    (stored,) = dataset.records()
+    stored = dataset.annotate(stored.image, boxes=(), label="authentic", expected_version=stored.version)
+    assert stored.mask is not None
+    file = written(dataset, dataset.root / "m.jsonl")
+    with Dataset.create(dataset.root.with_name("copy")) as copy:
+        assert import_manifest(file, copy).unused == (stored.image,)
+        assert [replace(record, version=stored.version) for record in copy.records()] == [stored]
 
 
 def test_importing_twice_changes_nothing(dataset: Dataset) -> None:

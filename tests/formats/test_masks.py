@@ -137,7 +137,7 @@ def manifest(source: Path, paint: Paint) -> Callable[..., Path]:
         ("tampered", 1, (40, 30), "has no pixel above 127, its largest is 1 of 255"),
         (None, 1, (40, 30), "has no pixel above 127, its largest is 1 of 255"),
         ("tampered", 0, (40, 30), NOTHING),
-        ("authentic", 255, (40, 30), "marks something, but the image is authentic; correct either"),
+        ("authentic", 1, (40, 30), "has no pixel above 127, its largest is 1 of 255"),
         ("tampered", (255, 0, 0), (40, 30), "is coloured, not grey"),
         ("tampered", 255, (80, 60), "is 80 x 60 pixels, the image 40 x 30"),
     ],
@@ -147,10 +147,59 @@ def test_a_manifest_is_as_strict_as_a_folder(
 ) -> None:
     mask = paint("mask.png", value, size)
     file = manifest({"label": "authentic"}, {"label": label, "mask": "mask.png"})
-    with pytest.raises(RejectedError, match="1 mask does not fit, nothing was imported; save them as 8-bit") as caught:
+    with pytest.raises(RejectedError, match="1 mask does not fit, nothing was imported; --on-mismatch skip ") as caught:
         import_manifest(file, dataset)
+    assert ("resize mends" in str(caught.value)) == (problem != NOTHING), "no remedy is named that does not help"
     assert caught.value.problems == (f"{file}:2: field 'mask': {mask} {problem}",)
     assert dataset.count() == 0
+
+
+@pytest.mark.parametrize("policy", ["error", "skip", "resize"])
+def test_a_mask_that_marks_something_of_an_authentic_image_comes_back(
+    dataset: Dataset, paint: Paint, manifest: Callable[..., Path], policy: Any
+) -> None:
+    """That is what a dataset keeps where somebody labels a tampered image authentic."""
+    paint("mask.png")
+    file = manifest({"label": "authentic", "mask": "mask.png"}, {"label": "tampered", "mask": "mask.png"})
+    report = import_manifest(file, dataset, on_mismatch=policy)
+    assert (report.added, report.left_out, report.unused) == (2, (), ("../source/0.png",))
+    assert [record.mask for record in dataset.records()] == ["../source/mask.png"] * 2
+
+
+def test_a_manifest_with_masks_that_do_not_fit_is_read_without_their_images(
+    dataset: Dataset, source: Path, paint: Paint, manifest: Callable[..., Path]
+) -> None:
+    empty, small = paint("empty.png", 0), paint("small.png", 255, (20, 15))
+    file = manifest(
+        {"label": "tampered", "mask": "empty.png"}, {"label": "tampered", "mask": "small.png"}, {"label": "authentic"}
+    )
+    report = import_manifest(file, dataset, on_mismatch="skip")
+    assert [str(mismatch) for mismatch in report.left_out] == [
+        f"{source / '0.png'}: its mask {empty} {NOTHING}",
+        f"{source / '1.png'}: its mask {small} is 20 x 15 pixels, the image 40 x 30",
+    ]
+    assert [record.image for record in dataset.records()] == ["../source/2.png"]
+
+    report = import_manifest(file, dataset, on_mismatch="resize")
+    assert [mismatch.path.name for mismatch in report.left_out] == ["0.png"]
+    assert [mismatch.path.name for mismatch in report.mended] == ["1.png"]
+    mended = dataset.get("../source/1.png").mask
+    assert mended is not None
+    assert mended.startswith("masks/1-")
+    assert check_mask(dataset.path(mended), 40, 30, "tampered").problem is None
+
+
+def test_a_manifest_of_which_no_image_fits(
+    dataset: Dataset, source: Path, paint: Paint, manifest: Callable[..., Path]
+) -> None:
+    paint("empty.png", 0)
+    file = manifest({"label": "tampered", "mask": "empty.png"})
+    with pytest.raises(
+        DatasetError, match=r"m\.jsonl: no image fits, the first is .*0\.png: its mask .* marks nothing"
+    ):
+        import_manifest(file, dataset, on_mismatch="skip")
+    with pytest.raises(DatasetError, match="on_mismatch 'drop' is not one of error, skip, resize"):
+        import_manifest(file, dataset, on_mismatch="drop")  # type: ignore[arg-type]
 
 
 def test_masks_of_a_manifest_that_fit(dataset: Dataset, paint: Paint, manifest: Callable[..., Path]) -> None:

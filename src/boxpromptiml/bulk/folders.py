@@ -1,4 +1,4 @@
-"""What lies below a folder of inputs, but for results of earlier runs, true masks and datasets."""
+"""What lies below a folder of inputs, but for results of earlier runs and masks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from boxpromptiml import storage
+from boxpromptiml.bulk.datasets import mask_folders, named_masks
 from boxpromptiml.bulk.names import FOLDERS, RESULTS_NAME, RUN_NAME, is_part
 from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.images import UNREAD_SUFFIXES
@@ -23,21 +24,34 @@ class LeftOut:
     Attributes:
         unread: files whose formats are not read (HEIC, raw ...), by suffix.
         results: pictures and parts of tables that earlier runs have written.
-        masks: images in ``Gt/`` beside ``Tp/``.
-        datasets: folders of datasets.
+        masks: images in ``Gt/`` beside ``Tp/``, and masks of datasets.
+        first: the first folder of results or masks, or file where they lie among others; empty where there is none.
+        dataset: the first dataset; empty where there is none.
     """
 
     unread: Counter[str] = field(default_factory=Counter)
     results: int = 0
     masks: int = 0
-    datasets: set[str] = field(default_factory=set)
+    first: str = ""
+    dataset: str = ""
 
     def add(self, other: LeftOut) -> None:
         """Count what another folder holds, too."""
         self.unread.update(other.unread)
         self.results += other.results
         self.masks += other.masks
-        self.datasets |= other.datasets
+        self.first = self.first or other.first
+        self.dataset = self.dataset or other.dataset
+
+    def add_results(self, place: str, count: int) -> None:
+        """Count results of earlier runs that lie in a folder, or are a file."""
+        self.results += count
+        self.first = self.first or (place if count else "")
+
+    def add_masks(self, place: str, count: int) -> None:
+        """Count masks that lie in a folder, or are a file."""
+        self.masks += count
+        self.first = self.first or (place if count else "")
 
     def unread_text(self) -> str:
         """``2 .heic, 1 .gif``: how many files of which suffix, the most first; empty where there are none."""
@@ -45,20 +59,16 @@ class LeftOut:
         return ", ".join(f"{count} {suffix}" for suffix, count in rows)
 
     def others_text(self) -> str:
-        """``12 results of earlier runs, 8 masks in Gt/``: all but what is not read; empty where there is nothing."""
-        datasets = sorted(self.datasets)
+        """``12 results of earlier runs, 8 masks``: all but what is not read; empty where there is nothing."""
         counts = (
             (self.results, "result of an earlier run", "results of earlier runs"),
-            (self.masks, "mask in Gt/", "masks in Gt/"),
-            (len(datasets), "dataset", "datasets"),
+            (self.masks, "mask", "masks"),
         )
-        text = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
-        return f"{text} ({datasets[0]}{', ...' if len(datasets) > 1 else ''})" if datasets else text
+        return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
 
     def to_json(self) -> dict[str, Any]:
         """All counts."""
-        others = {"results": self.results, "masks": self.masks, "datasets": len(self.datasets)}
-        return {"unread": dict(self.unread), "left_out": others}
+        return {"unread": dict(self.unread), "left_out": {"results": self.results, "masks": self.masks}}
 
 
 def files_below(root: str, suffixes: Collection[str], left_out: LeftOut) -> Iterator[str]:
@@ -66,7 +76,8 @@ def files_below(root: str, suffixes: Collection[str], left_out: LeftOut) -> Iter
 
     Left out and counted are: files in formats that are not read; the pictures of a run below a folder with its
     ``results.jsonl``, and the parts of a table beside its ``_run.json``; ``Gt/`` beside ``Tp/``, in any case of
-    letters; datasets below `root`. What lies in `root` itself was asked for: whoever names a folder of masks gets them.
+    letters; in a dataset the folders that masks are written to, and the files that its records name as masks.
+    What lies in `root` itself was asked for: whoever names a folder of masks gets them.
     Links to folders are not followed. The names of one folder at each level are held at a time.
 
     Args:
@@ -77,12 +88,17 @@ def files_below(root: str, suffixes: Collection[str], left_out: LeftOut) -> Iter
     Raises:
         StorageError: a URL that cannot be listed.
     """
-    yield from _files_of(root, storage.entries(root), frozenset(suffixes), left_out)
+    yield from _files_of(root, frozenset(suffixes), left_out, frozenset())
 
 
-def _files_of(folder: str, entries: list[storage.Entry], suffixes: frozenset[str], left_out: LeftOut) -> Iterator[str]:
+def _files_of(folder: str, suffixes: frozenset[str], left_out: LeftOut, masks: frozenset[str]) -> Iterator[str]:
+    """As `files_below`; `masks` are the files that the records of datasets above name as such."""
+    entries = storage.entries(folder)
     marks = {entry.name for entry in entries if entry.name in _MARKS}
     has_tp = any(entry.is_folder and entry.name.lower() == "tp" for entry in entries)
+    if DATABASE in marks:
+        left_out.dataset = left_out.dataset or folder
+        masks |= {_inside(folder, name) for name in named_masks(folder)}
     for name, is_folder, is_link in entries:
         place = _inside(folder, name)
         if not is_folder:
@@ -92,19 +108,17 @@ def _files_of(folder: str, entries: list[storage.Entry], suffixes: frozenset[str
             if suffix in UNREAD_SUFFIXES:
                 left_out.unread[suffix] += 1
             elif RUN_NAME in marks and is_part(name):
-                left_out.results += 1
+                left_out.add_results(place, 1)
+            elif place in masks:
+                left_out.add_masks(place, 1)
             else:
                 yield place
         elif RESULTS_NAME in marks and name in FOLDERS:
-            left_out.results += _count(place, suffixes)
-        elif has_tp and name.lower() == "gt":
-            left_out.masks += _count(place, suffixes)
+            left_out.add_results(place, _count(place, suffixes))
+        elif (has_tp and name.lower() == "gt") or (DATABASE in marks and name in mask_folders()):
+            left_out.add_masks(place, _count(place, suffixes))
         elif not is_link:
-            inner = storage.entries(place)
-            if any(entry.name == DATABASE for entry in inner):
-                left_out.datasets.add(place)
-            else:
-                yield from _files_of(place, inner, suffixes, left_out)
+            yield from _files_of(place, suffixes, left_out, masks)
 
 
 def _count(folder: str, suffixes: frozenset[str]) -> int:

@@ -7,15 +7,16 @@ import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from boxpromptiml import storage
+from boxpromptiml.bulk.datasets import lists_images
 from boxpromptiml.bulk.folders import LeftOut, files_below
 from boxpromptiml.bulk.names import RESULTS_NAME, RUN_NAME, is_result
 from boxpromptiml.bulk.seen import Seen
-from boxpromptiml.dataset.schema import DATABASE
 from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
@@ -64,10 +65,10 @@ def expand_inputs(
     """Stream files, folders (recursively), globs, lists, archives, tables and ``-`` as sources: in order, each once.
 
     A file that is named is taken whatever its suffix; if it is no image, it costs an error line. Folders give their
-    files with an image suffix, sorted, but for hidden ones, results of earlier runs, true masks and datasets (see
-    `files_below`); a folder without any gives its archives and tables. A list (``.txt``, ``.lst``: a path or URL a
-    line; ``.jsonl``: a manifest) stands for what it names, relative to its own folder. Any of them may be a URL that
-    fsspec reads. Names are not held in memory: they are told apart in a database on disk.
+    files with an image suffix, sorted, but for hidden ones, results of earlier runs and masks (see `files_below`); a
+    folder without any gives its archives and tables. A list (``.txt``, ``.lst``: a path or URL a line; ``.jsonl``: a
+    manifest) stands for what it names, relative to its own folder. Any of them may be a URL that fsspec
+    reads. Names are not held in memory: they are told apart in a database on disk.
 
     Args:
         inputs: what the user named.
@@ -77,8 +78,7 @@ def expand_inputs(
         left_out: counts what is not looked at.
 
     Raises:
-        InputError: a name that leads nowhere, a folder, glob or list without images, a folder that is a dataset, or no
-            input at all; an empty name.
+        InputError: a name that leads nowhere, a folder, glob or list without images, or no input at all; an empty name.
         StorageError: a URL that cannot be reached, or that needs a package which is not installed.
         MissingExtraError: a URL, and fsspec is not installed.
     """
@@ -109,7 +109,14 @@ def _nothing(name: str, left_out: LeftOut) -> str:
     if unread := left_out.unread_text():
         text += f" that are read, only {unread}"
     if others := left_out.others_text():
-        text += f"{' and' if unread else ', only'} {others}; to have such a folder looked at, name it itself"
+        text += f"{' and' if unread else ', only'} {others}"
+    if left_out.dataset and lists_images(left_out.dataset):
+        return (
+            f"{text}; to look at the images that the dataset {left_out.dataset} lists elsewhere, run  boxpromptiml "
+            f"manifest {shlex.quote(left_out.dataset)} -o m.jsonl; boxpromptiml localize m.jsonl --out OUT"
+        )
+    if left_out.first:
+        text += f"; what is left out is looked at where it is named itself: {left_out.first}"
     return text
 
 
@@ -164,12 +171,6 @@ def _from_file(name: str) -> Iterator[Source]:
 
 def _from_folder(folder: str, left_out: LeftOut) -> Iterator[Source]:
     root = folder if storage.is_url(folder) else str(storage.local_path(folder))
-    if storage.is_file(f"{root.rstrip('/')}/{DATABASE}"):
-        here = "copy it to this machine, and " if storage.is_url(folder) else ""
-        raise InputError(
-            f"{folder}: is a dataset, and masks are no photographs; to look at the images that it lists, {here}run  "
-            f"boxpromptiml manifest {'COPY' if here else folder} -o m.jsonl; boxpromptiml localize m.jsonl --out OUT"
-        )
     for suffixes in (IMAGE_SUFFIXES | UNREAD_SUFFIXES, TAR_SUFFIXES | TABLE_SUFFIXES):
         empty = True
         for name in files_below(root, suffixes, left_out):
@@ -202,13 +203,14 @@ class _Results:
             else {}
         )
 
-    def __contains__(self, inner: str) -> bool:
-        """Whether a file, by its place below the folder, with forward slashes, is a result."""
+    def leave_out(self, name: str, inner: str) -> bool:
+        """Whether a file, by its place below the folder, with forward slashes, is a result; then it is counted."""
         if self._place is None or (self._place and not inner.startswith(f"{self._place}/")):
             return False
         place = inner[len(self._place) :].lstrip("/")
         found = is_result(place) and self._of_runs[RESULTS_NAME if "/" in place else RUN_NAME]
-        self._left_out.results += found
+        if found:
+            self._left_out.add_results(name, 1)
         return found
 
 
@@ -231,7 +233,7 @@ def _from_glob(pattern: str, out: str | None, left_out: LeftOut) -> Iterator[Sou
     for match in sorted(glob.glob(pattern, recursive=True)):
         file = Path(match)
         inner = file.relative_to(root)
-        if file.is_file() and inner.as_posix() not in results:
+        if file.is_file() and not results.leave_out(match, inner.as_posix()):
             yield _source(str(file), inner.with_suffix("").as_posix())
 
 
@@ -239,7 +241,7 @@ def _from_glob_of_urls(pattern: str, out: str | None, left_out: LeftOut) -> Iter
     root = pattern[: pattern.index("*")].rpartition("/")[0]
     results = _Results(root, out, left_out)
     for name in storage.matches(pattern):
-        if _below(_usual(name), _usual(root)) not in results:
+        if not results.leave_out(name, _below(_usual(name), _usual(root))):
             yield _source(name)
 
 

@@ -102,14 +102,15 @@ def import_(
             if options != ReadOptions():
                 raise DatasetError("--images, --tampered, --boxes-only and --zero-based are not for manifests")
             foreign = {
-                "--on-mismatch": on_mismatch,
                 "--label": label,
                 "--split": split_name,
                 "--group-by": group_by,
                 "--kind": kind,
             }
             _refuse(foreign, "is not for manifests: each line says it itself")
-            report = import_manifest(source, dataset, base=root, overwrite=overwrite)
+            report = import_manifest(
+                source, dataset, base=root, overwrite=overwrite, on_mismatch=on_mismatch or "error"
+            )
         else:
             _refuse({"--root": root}, "is for manifests (.jsonl) only")
             report = import_source(
@@ -268,6 +269,13 @@ def _print_import(report: ImportReport, dataset: Path) -> None:
     _report_lines([f"mended: {mismatch}" for mismatch in report.mended])
     _report_lines([f"kept, its annotation differs from the source's (--overwrite): {image}" for image in report.kept])
     _report_lines([f"without its mask, which leaves out some regions: {image}" for image in report.incomplete])
+    if report.unused:
+        many = (
+            f"{len(report.unused):,} authentic images have masks that mark something, kept and not used, the first is"
+        )
+        one = "1 authentic image has a mask that marks something, kept and not used:"
+        text = f"{one if len(report.unused) == 1 else many} {report.unused[0]}; boxpromptiml validate names all"
+        _report_lines([text])
     names = {"tampered": "tampered", "authentic": "authentic", None: "without a label"}
     labels = ", ".join(f"{report.labels[key]:,} {name}" for key, name in names.items() if key in report.labels)
     total = sum(report.labels.values())

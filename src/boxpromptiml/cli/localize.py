@@ -40,9 +40,9 @@ def localize(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Image files, folders (searched recursively; results of earlier runs, Gt/ beside Tp/ and datasets are "
-            "left out), quoted globs, lists (.txt, manifests .jsonl), archives (.tar), tables (.parquet), URLs of any "
-            "of these, or - for a list on stdin.",
+            help="Image files, folders (searched recursively; results of earlier runs, Gt/ beside Tp/ and masks of "
+            "datasets are left out), quoted globs, lists (.txt, manifests .jsonl), archives (.tar), tables (.parquet), "
+            "URLs of any of these, or - for a list on stdin.",
             show_default=False,
         ),
     ],

@@ -66,7 +66,10 @@ def robustness(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     on_mismatch: Annotated[
         OnMismatch,
-        typer.Option(help="For masks that do not fit their images, in data sets that are not imported yet."),
+        typer.Option(
+            help="For masks that do not fit their images: refuse, leave these images out, or mend masks of data sets "
+            "that are not imported yet."
+        ),
     ] = "error",
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Images per inference.")] = 8,
     runtime: RuntimeOption = "auto",

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from boxpromptiml.dataset import Dataset, ImageRecord, Label
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.evaluation.sources import AUTO, OpenSource, Source, choose_split, is_usable, open_source
+from boxpromptiml.evaluation.truth import MendableError, read_truth
 from boxpromptiml.files import sha256_of
 from boxpromptiml.formats.importing import OnMismatch
+from boxpromptiml.machine import usable_cores
 from boxpromptiml.progress import track
+
+_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Plan:
         n_skipped: images without label and mask, which are left out.
         fingerprint: hex digest of what the figures depend on: names, labels, masks, kinds, and size and time of change
             of every file.
+        left_out: for each source the images, by their records, whose masks do not fit.
     """
 
     sources: tuple[OpenSource, ...]
@@ -60,15 +67,16 @@ class Plan:
     counts: tuple[int, ...]
     n_skipped: int
     fingerprint: str
+    left_out: tuple[frozenset[str], ...]
 
     def __len__(self) -> int:
         return sum(self.counts)
 
     def tasks(self) -> Iterator[Task]:
         """All images, source after source, each in the order of the paths."""
-        for index, (source, split) in enumerate(zip(self.sources, self.splits, strict=True)):
+        for index, (source, split, out) in enumerate(zip(self.sources, self.splits, self.left_out, strict=True)):
             for record in source.dataset.records(split=split):
-                if is_usable(record):
+                if is_usable(record) and record.image not in out:
                     yield _task(index, source, record)
 
     def task(self, dataset: int, name: str) -> Task:
@@ -86,10 +94,11 @@ def open_plan(
     Args:
         sources: see `boxpromptiml.evaluation.evaluate`.
         split: ``train``, ``val``, ``test``, ``all``, or ``auto``.
-        on_mismatch: for masks of foreign data sets that do not fit their images, see `import_source`.
+        on_mismatch: for masks that do not fit their images, see `import_source`; those of a dataset are not mended.
 
     Raises:
-        DatasetError: a source that is missing, empty, given twice, or has no truth to score against.
+        DatasetError: a source that is missing, empty, given twice, or has no truth to score against; masks that do not
+            fit.
         ImageError: an image or mask that is not there.
     """
     many = [sources] if isinstance(sources, Dataset | str | Path) else list(sources)
@@ -99,15 +108,21 @@ def open_plan(
     with ExitStack() as stack:
         opened = [stack.enter_context(open_source(source, on_mismatch=on_mismatch)) for source in many]
         splits = [choose_split(source.dataset, source.name, split) for source in opened]
+        checked = [_check(source, part, on_mismatch) for source, part in zip(opened, splits, strict=True)]
         digest = hashlib.sha256()
-        counts: list[int] = []
-        n_skipped = 0
-        for source, part in zip(opened, splits, strict=True):
-            used, skipped, content = _check(source, part)
-            counts.append(used)
-            n_skipped += skipped
-            digest.update(content)
-        yield Plan(tuple(opened), tuple(splits), tuple(counts), n_skipped, digest.hexdigest())
+        for one in checked:
+            digest.update(one.digest)
+        yield Plan(
+            tuple(
+                replace(source, left_out=source.left_out + len(one.left_out))
+                for source, one in zip(opened, checked, strict=True)
+            ),
+            tuple(splits),
+            tuple(one.used for one in checked),
+            sum(one.skipped for one in checked),
+            digest.hexdigest(),
+            tuple(one.left_out for one in checked),
+        )
 
 
 def _refuse_repeated(sources: Sequence[Source]) -> None:
@@ -134,21 +149,51 @@ def _task(index: int, source: OpenSource, record: ImageRecord) -> Task:
     )
 
 
-def _check(source: OpenSource, split: str | None) -> tuple[int, int, bytes]:
-    """Count the images with a known truth and those without, and digest what they are made of."""
+@dataclass(frozen=True)
+class _Checked:
+    """What was found of a source: images with a known truth and those without, and a digest of what they are made of.
+
+    Attributes:
+        left_out: the images, by their records, whose masks do not fit.
+    """
+
+    used: int
+    skipped: int
+    left_out: frozenset[str]
+    digest: bytes
+
+
+def _check(source: OpenSource, split: str | None, on_mismatch: OnMismatch) -> _Checked:
     used = skipped = tampered = masks = 0
     digest = hashlib.sha256()
+    left_out: dict[str, ImageError] = {}
+    refused: list[ImageError] = []
     total = source.dataset.count(split=split)
-    for record in track(source.dataset.records(split=split), "check", total=total):
+    for record, misfit in _with_misfits(source, track(source.dataset.records(split=split), "check", total=total)):
         if not is_usable(record):
             skipped += 1
+            continue
+        files = [_state_of(source, path) for path in (record.image, record.mask) if path is not None]
+        if misfit is not None:
+            # What could be mended is not left out by the policy that mends: only an import writes masks.
+            if on_mismatch == "skip" or (on_mismatch == "resize" and not isinstance(misfit, MendableError)):
+                left_out[record.image] = misfit
+            else:
+                refused.append(misfit)
             continue
         used += 1
         tampered += record.label == "tampered"
         masks += record.mask is not None
         facts = (source.name_of(record.image), record.width, record.height, record.label, record.kind)
-        files = [_state_of(source, path) for path in (record.image, record.mask) if path is not None]
         digest.update(repr((facts, files)).encode("utf-8", "surrogateescape"))
+    if refused:
+        count = "1 mask does" if len(refused) == 1 else f"{len(refused)} masks do"
+        raise DatasetError(
+            f"{source.name}: {count} not fit, the first: {refused[0]}; leave such images out with --on-mismatch skip, "
+            f"or see all with  boxpromptiml validate {source.name}"
+        )
+    if left_out and used == 0:
+        raise DatasetError(f"{source.name}: no mask fits its image, the first: {next(iter(left_out.values()))}")
     if used + skipped == 0:
         raise DatasetError(f"{source.name}: no images in it")
     if used == 0:
@@ -160,7 +205,32 @@ def _check(source: OpenSource, split: str | None) -> tuple[int, int, bytes]:
             f"{source.name}: none of its {tampered} tampered images has a true mask (pseudo masks are not truth); "
             "import the images together with their masks (Tp/ and Gt/)"
         )
-    return used, skipped, digest.digest()
+    return _Checked(used, skipped, frozenset(left_out), digest.digest())
+
+
+def _with_misfits(
+    source: OpenSource, records: Iterable[ImageRecord]
+) -> Iterator[tuple[ImageRecord, ImageError | None]]:
+    """Records with what is wrong with their masks.
+
+    It takes a hundredth of what the network takes, and hours of that may be lost to a mask at the end. Those of foreign
+    data sets were looked at when these were read.
+    """
+
+    def misfit(record: ImageRecord) -> ImageError | None:
+        if source.temporary or record.mask is None or record.label == "authentic":
+            return None
+        try:
+            read_truth(source.path_of(record.mask), record.width, record.height, record.label)
+        except ImageError as error:
+            return error
+        return None
+
+    remaining = iter(records)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        # In batches: all that is handed to the pool has to be worked off before Ctrl-C ends the process.
+        while batch := list(islice(remaining, _BATCH)):
+            yield from zip(batch, pool.map(misfit, batch), strict=True)
 
 
 def _state_of(source: OpenSource, path: str) -> tuple[object, ...]:

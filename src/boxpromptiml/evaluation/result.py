@@ -116,7 +116,7 @@ class DatasetFigures(NamedTuple):
         split: the split that was evaluated; None for all images.
         figures: over its images.
         ci95: their intervals, see `EvaluationResult`.
-        n_left_out: files of a foreign data set that did not fit: they are in no figure.
+        n_left_out: files that did not fit: they are in no figure.
         n_mended: masks of a foreign data set that did not fit and were mended.
     """
 
@@ -169,7 +169,7 @@ class EvaluationResult:
 
     @property
     def n_left_out(self) -> int:
-        """Files of foreign data sets that did not fit."""
+        """Files that did not fit."""
         return sum(part.n_left_out for part in self.datasets)
 
     @property

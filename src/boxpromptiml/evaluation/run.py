@@ -62,7 +62,7 @@ def evaluate(
         split: ``train``, ``val``, ``test``, ``all``, or ``auto``: ``test`` where a dataset has one, otherwise all.
         batch_size: images an inference.
         threads: threads that read and score images; None for all usable cores.
-        on_mismatch: for masks of foreign data sets that do not fit their images, see `import_source`.
+        on_mismatch: for masks that do not fit their images, see `open_plan`.
         transform: called in the reading threads with the upright image, uint8 (h, w, 3) at its own size, and its name
             in the dataset; what it returns, uint8 (h', w', 3), goes to the network instead. The truth stays as it is.
         state: folder where the run keeps what it has done: when it is interrupted, in whatever way, the next run with

@@ -13,12 +13,12 @@ from boxpromptiml.errors import ImageError
 from boxpromptiml.evaluation.plan import Task
 from boxpromptiml.evaluation.pooled import ImagePixels
 from boxpromptiml.evaluation.table import Row, make_row
-from boxpromptiml.images import decode_photo, open_image, open_mask, read_image_file
+from boxpromptiml.evaluation.truth import read_truth
+from boxpromptiml.images import decode_photo, open_image, read_image_file
 from boxpromptiml.metrics import Mode, Preset
 from boxpromptiml.preprocessing import Fed, resize_map, resize_nearest
 from boxpromptiml.runtime import Localizer, image_score
 
-MASK_LEVEL = 127  # a mask pixel above it is tampered
 Map = NDArray[np.float32]
 Transform = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
 
@@ -107,14 +107,8 @@ class Scorer:
             return np.zeros((task.height, task.width) if native else (height, width), dtype=bool), 0.0
         if task.mask is None:
             return None, float("nan")
-        mask = open_mask(task.mask, faint=True)
-        if mask.shape != (task.height, task.width):
-            sizes = f"{mask.shape[1]} x {mask.shape[0]} pixels, its image {task.width} x {task.height}"
-            raise ImageError(task.mask, f"the mask is {sizes}; `boxpromptiml import --on-mismatch resize` mends it")
-        truth = mask > MASK_LEVEL
+        truth = read_truth(task.mask, task.width, task.height, task.label)
         share = float(np.count_nonzero(truth)) / truth.size
-        if not share and (problem := _nothing_marked(task, int(mask.max()))):
-            raise ImageError(task.mask, problem)
         return (truth if native else resize_nearest(truth, height, width)), share
 
 
@@ -126,16 +120,3 @@ def _check_size(task: Task, width: int, height: int) -> None:
             f"is {width} x {height} pixels, its record says {task.width} x {task.height}; import it again, or find "
             "such files with  boxpromptiml validate",
         )
-
-
-def _nothing_marked(task: Task, largest: int) -> str | None:
-    """Why a mask without a tampered pixel cannot be the truth; None where it says that the image is authentic."""
-    if largest:
-        held = "0 and 1" if largest == 1 else f"nothing above {largest}"
-        return (
-            f"the mask holds {held}: only what is above {MASK_LEVEL} counts as tampered; "
-            "`boxpromptiml import --on-mismatch resize` mends it"
-        )
-    if task.label == "tampered":
-        return "the mask marks nothing, but its image is tampered; draw it, or label the image authentic"
-    return None

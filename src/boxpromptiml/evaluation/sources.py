@@ -37,7 +37,8 @@ class OpenSource:
         folder: what the names of its images are relative to: the dataset's folder, the folder of a Tp/Gt(/Au) data set,
             or the one that a list or manifest lies in.
         temporary: whether `dataset` is gone when the source is closed.
-        left_out: files of a foreign data set that did not fit and are not in `dataset`.
+        left_out: files of a foreign data set that did not fit and are not in `dataset`; in a `Plan` also the images of
+            `dataset` whose masks do not fit.
         mended: its masks that did not fit and were mended.
     """
 
@@ -95,7 +96,8 @@ def open_source(source: Source, *, on_mismatch: OnMismatch = "error") -> Iterato
 
 def misfits(left_out: int, mended: int) -> list[str]:
     """What was done about files that do not fit, for people; nothing where all of them do."""
-    said = [f"{left_out} files that do not fit were left out"] if left_out else []
+    left = "1 file that does not fit was" if left_out == 1 else f"{left_out} files that do not fit were"
+    said = [f"{left} left out"] if left_out else []
     return [*said, f"{mended} masks were mended"] if mended else said
 
 
@@ -107,13 +109,14 @@ def import_foreign(source: str | Path, dataset: Dataset, on_mismatch: OnMismatch
     """
     try:
         if is_manifest(source):
-            return import_manifest(source, dataset)
+            return import_manifest(source, dataset, on_mismatch=on_mismatch)
         return import_source(source, dataset, on_mismatch=on_mismatch, group_by="none")
     except RejectedError as error:
         number = len(error.problems)
         if is_manifest(source):
             lines = "1 line does" if number == 1 else f"{number} lines do"
-            raise DatasetError(f"{source}: {lines} not fit, the first: {error.problems[0]}") from error
+            remedy = f"; {error.remedy}" if error.remedy else ""
+            raise DatasetError(f"{source}: {lines} not fit, the first: {error.problems[0]}{remedy}") from error
         first, remedy = _without_options(source, error.problems[0])
         raise DatasetError(
             f"{source}: {number} {'file does' if number == 1 else 'files do'} not fit, the first: {first}; "

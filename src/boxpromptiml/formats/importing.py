@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from boxpromptiml.dataset import Dataset, ImageRecord, Label
 from boxpromptiml.dataset.paths import relative_path
@@ -22,6 +22,8 @@ from boxpromptiml.progress import track
 
 OnMismatch = Literal["error", "skip", "resize"]
 MASKS = "masks"
+_SKIP = "--on-mismatch skip leaves such images out"
+_RESIZE = "resize mends masks of another size, with colours or with 1 for 255"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class ImportReport:
         mended: images that were imported with a mended mask, and what was wrong with it.
         kept: images on which a person has said something else than the source; they were kept.
         incomplete: images with polygons or masks for some of their regions only: only the boxes were taken.
+        unused: authentic images of a manifest with masks that mark something: these stay on record, and nothing uses
+            them.
         groups: source groups in the dataset now.
         crossing: source groups that have images in several splits.
     """
@@ -51,6 +55,7 @@ class ImportReport:
     mended: tuple[Mismatch, ...] = ()
     kept: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     groups: int = 0
     crossing: tuple[str, ...] = ()
 
@@ -102,8 +107,7 @@ def import_source(
         RejectedError: malformed entries, or files that do not fit together, under ``error``; nothing was imported.
         DatasetError: not a format that is read, no image that fits, or the dataset cannot be written.
     """
-    if on_mismatch not in ("error", "skip", "resize"):
-        raise DatasetError(f"on_mismatch {on_mismatch!r} is not one of error, skip, resize")
+    check_policy(on_mismatch)
     source = read_source(src, format, options)
     if label is not None and all(candidate.label for candidate in source.candidates):
         raise DatasetError(f"{src}: the {source.format} labels its images itself; leave the label out")
@@ -197,6 +201,7 @@ def store_records(
     mended: tuple[Mismatch, ...] = (),
     kept: tuple[str, ...] = (),
     incomplete: tuple[str, ...] = (),
+    unused: tuple[str, ...] = (),
 ) -> ImportReport:
     """Store all records that are new or differ from the known ones, in one transaction, and report on it.
 
@@ -210,6 +215,7 @@ def store_records(
         mended: see `ImportReport`.
         kept: see `ImportReport`.
         incomplete: see `ImportReport`.
+        unused: see `ImportReport`.
 
     Raises:
         ConflictError: another process changed one of the images meanwhile.
@@ -231,6 +237,7 @@ def store_records(
         mended=mended,
         kept=kept,
         incomplete=incomplete,
+        unused=unused,
         groups=len({record.group for record in everything if record.group is not None}),
         crossing=tuple(sorted(crossing_groups(everything))),
     )
@@ -247,10 +254,22 @@ def _name(image: Path, dataset: Dataset | str | Path) -> str:
     return dataset.relative(image) if isinstance(dataset, Dataset) else relative_path(image, dataset)
 
 
+def check_policy(on_mismatch: str) -> None:
+    """Raise DatasetError for what is no `OnMismatch`."""
+    if on_mismatch not in get_args(OnMismatch):
+        raise DatasetError(f"on_mismatch {on_mismatch!r} is not one of {', '.join(get_args(OnMismatch))}")
+
+
+def remedy_of_misfits(mendable: bool) -> str:
+    """What --on-mismatch does about files that do not fit; `mendable`: whether any of them could be mended."""
+    return f"{_SKIP}, {_RESIZE}" if mendable else _SKIP
+
+
 def _rejected(src: str | Path, mismatches: list[Mismatch]) -> RejectedError:
     count = "1 file does" if len(mismatches) == 1 else f"{len(mismatches)} files do"
+    remedy = remedy_of_misfits(mendable=True)
     return RejectedError(
-        f"{src}: {count} not fit, nothing was imported; --on-mismatch skip leaves such images out, "
-        "resize mends masks of another size, with colours or with 1 for 255",
+        f"{src}: {count} not fit, nothing was imported; {remedy}",
         tuple(str(mismatch) for mismatch in mismatches),
+        remedy,
     )

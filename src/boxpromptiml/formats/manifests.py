@@ -5,21 +5,66 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.dataset.manifest import read_lines
 from boxpromptiml.errors import DatasetError, ImageError
-from boxpromptiml.formats.importing import ImportReport, store_records
+from boxpromptiml.formats.examine import Mender, mask_saver
+from boxpromptiml.formats.importing import (
+    MASKS,
+    ImportReport,
+    OnMismatch,
+    check_policy,
+    remedy_of_misfits,
+    store_records,
+)
 from boxpromptiml.formats.masks import check_mask
 from boxpromptiml.formats.merging import is_annotated, judges_otherwise
-from boxpromptiml.formats.source import RejectedError
+from boxpromptiml.formats.source import Candidate, Mismatch, RejectedError
 from boxpromptiml.machine import usable_cores
 from boxpromptiml.progress import track
 
 _BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Misfit:
+    """A mask that does not fit its image.
+
+    Attributes:
+        mask: the file.
+        reason: what is wrong with it.
+        mendable: whether `resize` could do something about it.
+    """
+
+    mask: Path
+    reason: str
+    mendable: bool
+
+    def __str__(self) -> str:
+        return f"{self.mask} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line, and what its mask file says.
+
+    Attributes:
+        number: of the line.
+        record: what it says, with the mended mask where there is one.
+        misfit: what is wrong with the mask; None where it fits, or is not there.
+        mended: whether that was mended.
+        unused: whether it marks something, though the image is authentic.
+    """
+
+    number: int
+    record: ImageRecord
+    misfit: _Misfit | None = None
+    mended: bool = False
+    unused: bool = False
 
 
 def import_manifest(
@@ -28,12 +73,14 @@ def import_manifest(
     *,
     base: str | Path | None = None,
     overwrite: bool = False,
+    on_mismatch: OnMismatch = "error",
 ) -> ImportReport:
     """Import a manifest, in one transaction; its paths are re-based on the dataset's folder.
 
     True masks must fit their images as those of other sources: what is coloured, marks nothing above 127 or has
-    another size would later be read as something else. Files that are not there are left to `validate`: a manifest
-    may be read back before they are.
+    another size would later be read as something else. One that marks something of an authentic image is kept, as a
+    dataset keeps it when its image is labelled anew, so that what a manifest is written of comes back whole: nothing
+    uses it. Files that are not there are left to `validate`: a manifest may be read back before they are.
 
     Args:
         path: the manifest.
@@ -42,11 +89,13 @@ def import_manifest(
         overwrite: also take what a line says where a person has said something else (boxes, label, skip mark,
             seconds, verdict on the pseudo mask). Without it these images are kept as they are and reported: nobody's
             work is lost to an old manifest. What a line leaves out stays as it is stored.
+        on_mismatch: for masks that do not fit, see `import_source`.
 
     Raises:
         RejectedError: malformed lines, or masks that do not fit; nothing was imported.
         DatasetError: the file cannot be read, or lists no image.
     """
+    check_policy(on_mismatch)
     problems: list[DatasetError] = []
     lines = list(read_lines(path, base=base, on_error=problems.append))
     if problems:
@@ -55,59 +104,94 @@ def import_manifest(
     if not lines:
         raise DatasetError(f"{path}: lists no image")
     folder = Path(path).parent if base is None else Path(base)
-    misfits = tuple(f"{path}:{number}: field 'mask': {what}" for number, what in _misfits(lines, folder))
-    if misfits:
+    root = dataset.root if isinstance(dataset, Dataset) else Path(dataset)
+    checked = list(_checked(lines, folder, mask_saver(root / MASKS) if on_mismatch == "resize" else None))
+    misfits = [(line, line.misfit) for line in checked if line.misfit is not None and not line.mended]
+    if misfits and on_mismatch == "error":
+        remedy = remedy_of_misfits(any(misfit.mendable for _, misfit in misfits))
         many = "1 mask does" if len(misfits) == 1 else f"{len(misfits)} masks do"
         raise RejectedError(
-            f"{path}: {many} not fit, nothing was imported; save them as 8-bit grey, 255 for tampered, at the size of "
-            "their images",
-            misfits,
+            f"{path}: {many} not fit, nothing was imported; {remedy}",
+            tuple(f"{path}:{line.number}: field 'mask': {misfit}" for line, misfit in misfits),
+            remedy,
         )
-    records = [record for _, record in lines]
+    fitting = [line for line in checked if line.misfit is None or line.mended]
+    left_out = tuple(_mismatch(line, folder) for line, _ in misfits)
+    if not fitting:
+        raise DatasetError(f"{path}: no image fits, the first is {left_out[0]}")
     if isinstance(dataset, Dataset):
-        return _store(records, folder, dataset, overwrite)
+        return _store(fitting, left_out, folder, dataset, overwrite)
     with Dataset.create(dataset) as made:
-        return _store(records, folder, made, overwrite)
+        return _store(fitting, left_out, folder, made, overwrite)
 
 
-def _misfits(lines: Iterable[tuple[int, ImageRecord]], folder: Path) -> Iterator[tuple[int, str]]:
-    """The lines whose masks do not fit, and what is wrong with them."""
+def _mismatch(line: _Line, folder: Path) -> Mismatch:
+    return Mismatch(folder / line.record.image, f"its mask {line.misfit}")
 
-    def problem(record: ImageRecord) -> str | None:
-        mask = folder / (record.mask or "")
-        if record.mask is None or not os.path.exists(mask):
-            return None
+
+def _checked(lines: Iterable[tuple[int, ImageRecord]], folder: Path, mender: Mender | None) -> Iterator[_Line]:
+    """The lines with what is wrong with their masks, mended where that can be and there is a mender."""
+
+    def check(numbered: tuple[int, ImageRecord]) -> _Line:
+        number, record = numbered
+        if record.mask is None or not os.path.exists(folder / record.mask):
+            return _Line(number, record)
+        mask = folder / record.mask
+        # That it contradicts the label `authentic` is no flaw of the mask.
+        authentic = record.label == "authentic"
         try:
-            found = check_mask(mask, record.width, record.height, record.label).problem
+            found = check_mask(mask, record.width, record.height, None if authentic else record.label)
         except ImageError as error:
-            found = error.reason
-        return None if found is None else f"{mask} {found}"
+            return _Line(number, record, _Misfit(mask, error.reason, False))
+        unused = authentic and found.marks
+        if found.problem is None:
+            return _Line(number, record, unused=unused)
+        misfit = _Misfit(mask, found.problem, found.contradiction is None)
+        if mender is None:
+            return _Line(number, record, misfit)
+        try:
+            mended = found.mended(record.width, record.height)
+        except ValueError as error:
+            return _Line(number, record, replace(misfit, reason=str(error)))
+        saved = mender(Candidate(folder / record.image), mended).absolute()
+        return _Line(number, replace(record, mask=str(saved)), misfit, mended=True, unused=unused)
 
     remaining = iter(track(list(lines), "masks"))
     with ThreadPoolExecutor(usable_cores()) as pool:
         # In batches: all that is handed to the pool has to be worked off before Ctrl-C ends the process.
         while batch := list(islice(remaining, _BATCH)):
-            for (number, _), found in zip(batch, pool.map(lambda line: problem(line[1]), batch), strict=True):
-                if found is not None:
-                    yield number, found
+            yield from pool.map(check, batch)
 
 
-def _store(records: list[ImageRecord], folder: Path, dataset: Dataset, overwrite: bool) -> ImportReport:
+def _store(
+    lines: list[_Line], left_out: tuple[Mismatch, ...], folder: Path, dataset: Dataset, overwrite: bool
+) -> ImportReport:
     known = {record.image: record for record in dataset.records()}
     everything = dict(known)
     imported: set[str] = set()
     kept: list[str] = []
-    for record in records:
-        moved = _moved(record, folder, dataset)
+    unused: list[str] = []
+    for line in lines:
+        moved = _moved(line.record, folder, dataset)
         imported.add(moved.image)
         stored = known.get(moved.image)
-        if stored is None:
-            everything[moved.image] = moved
-        elif not overwrite and _is_contradicted(stored, moved):
+        if stored is not None and not overwrite and _is_contradicted(stored, moved):
             kept.append(moved.image)
-        else:
-            everything[moved.image] = _merged(stored, moved)
-    return store_records(dataset, known, everything.values(), format="manifest", imported=imported, kept=tuple(kept))
+            continue
+        everything[moved.image] = moved if stored is None else _merged(stored, moved)
+        if line.unused:
+            unused.append(moved.image)
+    return store_records(
+        dataset,
+        known,
+        everything.values(),
+        format="manifest",
+        imported=imported,
+        left_out=left_out,
+        mended=tuple(_mismatch(line, folder) for line in lines if line.mended),
+        kept=tuple(kept),
+        unused=tuple(unused),
+    )
 
 
 def _is_contradicted(stored: ImageRecord, line: ImageRecord) -> bool:

@@ -114,11 +114,13 @@ class RejectedError(DatasetError):
 
     Attributes:
         problems: all of them, one line each.
+        remedy: what an option does about them; empty where none does.
     """
 
-    def __init__(self, summary: str, problems: tuple[str, ...]) -> None:
+    def __init__(self, summary: str, problems: tuple[str, ...], remedy: str = "") -> None:
         self.problems = problems
+        self.remedy = remedy
         super().__init__(summary)
 
-    def __reduce__(self) -> tuple[type[RejectedError], tuple[str, tuple[str, ...]]]:
-        return type(self), (str(self), self.problems)
+    def __reduce__(self) -> tuple[type[RejectedError], tuple[str, tuple[str, ...], str]]:
+        return type(self), (str(self), self.problems, self.remedy)

@@ -212,13 +212,17 @@ def entries(folder: str) -> list[Entry]:
     if not is_url(folder):
         try:
             with os.scandir(local_path(folder)) as found:
-                listed = [entry for entry in found if not entry.name.startswith(".")]
+                # No list of what the system gives beside that of entries: folders may hold hundreds of thousands.
+                return sorted(
+                    Entry(entry.name, _holds(entry.is_dir), _holds(entry.is_symlink))
+                    for entry in found
+                    if not entry.name.startswith(".")
+                )
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             _log.warning("%s: cannot be read: %s; its files are left out", folder, error.strerror or error)
             return []
-        return sorted(Entry(entry.name, _holds(entry.is_dir), _holds(entry.is_symlink)) for entry in listed)
     names: dict[str, bool] = {}
     for entry in _listed(folder, lambda: filesystem(folder).ls(f"{folder.rstrip('/')}/", detail=True)):
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]

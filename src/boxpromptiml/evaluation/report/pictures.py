@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from boxpromptiml.evaluation.plan import Task
-from boxpromptiml.evaluation.scoring import MASK_LEVEL
+from boxpromptiml.evaluation.truth import MASK_LEVEL
 from boxpromptiml.images import decode_photo, decode_picture, open_mask, read_image_file
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.overlay import outline

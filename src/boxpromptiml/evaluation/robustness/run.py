@@ -73,7 +73,7 @@ def robustness(
         seed: of the noise, which depends on seed, level and name of the image alone.
         batch_size: images an inference.
         threads: threads that read, harm and score images; None for all usable cores.
-        on_mismatch: for masks of foreign data sets that do not fit their images.
+        on_mismatch: for masks that do not fit their images, see `open_plan`.
         on_level: called after each level that this run has computed.
 
     Raises:
