@@ -1,10 +1,17 @@
-"""What this process may use of the machine, and what it has used."""
+"""What this process may use of the machine, what it has used, and how work is shared out over the cores."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def usable_cores() -> int:
@@ -25,3 +32,22 @@ def peak_memory() -> int:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+
+def in_threads(
+    function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, batch: int = 256
+) -> Iterator[R]:
+    """Yield what a function makes of each item, in their order; threads work on a batch of items at a time.
+
+    All that is handed to a pool has to be worked off before Ctrl-C ends the process, and what is made ahead is held.
+
+    Args:
+        function: called in the threads; what it raises is raised where its result would be yielded.
+        items: taken a batch at a time.
+        threads: default one a usable core.
+        batch: items, the most that are worked on or held at a time.
+    """
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
+        while some := list(islice(remaining, batch)):
+            yield from pool.map(function, some)

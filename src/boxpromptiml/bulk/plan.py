@@ -78,18 +78,17 @@ def make_plan(sources: Iterable[Source], folder: Path, *, shard_images: int, col
     (folder / PLAN_FOLDER).mkdir(parents=True)
     plan, digest = Plan(), hashlib.sha256()
     place = 0
-    seen = Seen()
-    for line, images in _lines(sources, shard_images, columns, seen):
-        index = len(plan.shards)
-        file = f"{PLAN_FOLDER}/{index // _SHARDS_A_FILE:05d}.jsonl"
-        place = 0 if index % _SHARDS_A_FILE == 0 else place
-        raw = json.dumps(line).encode() + b"\n"
-        with (folder / file).open("ab") as stream:
-            stream.write(raw)
-        plan.shards.append(Shard(index, file, place, place + len(raw), images))
-        place += len(raw)
-        digest.update(raw)
-    seen.close()
+    with Seen() as seen:
+        for line, images in _lines(sources, shard_images, columns, seen):
+            index = len(plan.shards)
+            file = f"{PLAN_FOLDER}/{index // _SHARDS_A_FILE:05d}.jsonl"
+            place = 0 if index % _SHARDS_A_FILE == 0 else place
+            raw = json.dumps(line).encode() + b"\n"
+            with (folder / file).open("ab") as stream:
+                stream.write(raw)
+            plan.shards.append(Shard(index, file, place, place + len(raw), images))
+            place += len(raw)
+            digest.update(raw)
     plan.digest = digest.hexdigest()
     return plan
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -18,15 +16,14 @@ from boxpromptiml.dataset.splits import crossing_groups
 from boxpromptiml.dataset.store import Dataset
 from boxpromptiml.errors import DatasetError, ImageError
 from boxpromptiml.images import decode_image, mask_is_coloured, open_mask, read_image_file
-from boxpromptiml.machine import usable_cores
-from boxpromptiml.progress import progress_bar
+from boxpromptiml.machine import in_threads
+from boxpromptiml.progress import track
 from boxpromptiml.regions import filled_boxes
 
 Severity = Literal["error", "warning"]
 
 # More of a mask than this outside all boxes is no imprecision of the boxes any more.
 _OUTSIDE = 0.1
-_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,17 +60,11 @@ def validate(dataset: Dataset, *, workers: int | None = None) -> list[Problem]:
     """
     found: list[Problem] = []
     digests: dict[str, list[ImageRecord]] = defaultdict(list)
-    records = dataset.records()
-    with ThreadPoolExecutor(workers or usable_cores()) as pool, progress_bar() as bar:
-        task = bar.add_task("validate", total=dataset.count())
-        while batch := list(islice(records, _BATCH)):
-            for record, (digest, problems) in zip(
-                batch, pool.map(lambda record: _examined(dataset, record), batch), strict=True
-            ):
-                found += problems
-                if digest is not None:
-                    digests[digest].append(record)
-                bar.advance(task)
+    examined = in_threads(lambda record: (record, *_examined(dataset, record)), dataset.records(), threads=workers)
+    for record, digest, problems in track(examined, "validate", total=dataset.count()):
+        found += problems
+        if digest is not None:
+            digests[digest].append(record)
     found += _crossing(dataset.records())
     for same in digests.values():
         if len(same) > 1:

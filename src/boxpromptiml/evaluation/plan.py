@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 from boxpromptiml.dataset import Dataset, ImageRecord, Label
@@ -17,10 +15,8 @@ from boxpromptiml.evaluation.sources import AUTO, OpenSource, Source, choose_spl
 from boxpromptiml.evaluation.truth import MendableError, read_truth
 from boxpromptiml.files import sha256_of
 from boxpromptiml.formats.importing import OnMismatch
-from boxpromptiml.machine import usable_cores
+from boxpromptiml.machine import in_threads
 from boxpromptiml.progress import track
-
-_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,20 +213,16 @@ def _with_misfits(
     data sets were looked at when these were read.
     """
 
-    def misfit(record: ImageRecord) -> ImageError | None:
+    def with_misfit(record: ImageRecord) -> tuple[ImageRecord, ImageError | None]:
         if source.temporary or record.mask is None or record.label == "authentic":
-            return None
+            return record, None
         try:
             read_truth(source.path_of(record.mask), record.width, record.height, record.label)
         except ImageError as error:
-            return error
-        return None
+            return record, error
+        return record, None
 
-    remaining = iter(records)
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        # In batches: all that is handed to the pool has to be worked off before Ctrl-C ends the process.
-        while batch := list(islice(remaining, _BATCH)):
-            yield from zip(batch, pool.map(misfit, batch), strict=True)
+    return in_threads(with_misfit, records)
 
 
 def _state_of(source: OpenSource, path: str) -> tuple[object, ...]:

@@ -6,10 +6,8 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +21,11 @@ from boxpromptiml.formats.masks import alike, check_mask
 from boxpromptiml.formats.shapes import Annotation, resolve
 from boxpromptiml.formats.source import Candidate, Mismatch, Source
 from boxpromptiml.images import DEFAULT_MAX_PIXELS, encode_png, image_size, save_png
-from boxpromptiml.machine import usable_cores
+from boxpromptiml.machine import in_threads
 from boxpromptiml.preprocessing import resize_nearest
 from boxpromptiml.progress import track
 from boxpromptiml.regions import Box
 
-_BATCH = 256
 _LONGEST_STEM = 100  # bytes
 
 # Takes the candidate and its mended mask (h, w) 0/255, saves it and returns the file.
@@ -79,11 +76,8 @@ def examine(source: Source, mender: Mender | None, workers: int | None = None) -
     Yields:
         In the order of the source, candidates that fit and mismatches.
     """
-    candidates = iter(track(source.candidates, "check"))
-    with ThreadPoolExecutor(workers or usable_cores()) as pool:
-        # In batches: all that is handed to the pool has to be worked off before Ctrl-C ends the process.
-        while batch := list(islice(candidates, _BATCH)):
-            yield from pool.map(lambda candidate: _examined(candidate, mender), batch)
+    candidates = track(source.candidates, "check")
+    return in_threads(lambda candidate: _examined(candidate, mender), candidates, threads=workers)
 
 
 def mask_saver(folder: Path) -> Mender:

@@ -6,9 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,7 +31,7 @@ from boxpromptiml.formats.writers.label_studio import LabelStudioWriter
 from boxpromptiml.formats.writers.labelme import LabelmeWriter
 from boxpromptiml.formats.writers.voc import VocWriter
 from boxpromptiml.formats.writers.yolo import YoloWriter
-from boxpromptiml.machine import usable_cores
+from boxpromptiml.machine import in_threads, usable_cores
 from boxpromptiml.progress import progress_bar
 
 ExportFormat = Literal["coco", "yolo", "voc", "labelme", "label-studio", "folders", "imdlbenco"]
@@ -164,10 +162,7 @@ def _in_order(
     make: Callable[[ImageRecord], Item | str], records: Iterator[ImageRecord]
 ) -> Iterator[tuple[ImageRecord, Item | str]]:
     """Prepare images in threads, a few ahead: masks of large photographs must not pile up."""
-    cores = usable_cores()
-    with ThreadPoolExecutor(cores) as pool:
-        while batch := list(islice(records, 4 * cores)):
-            yield from zip(batch, pool.map(make, batch), strict=True)
+    return in_threads(lambda record: (record, make(record)), records, batch=4 * usable_cores())
 
 
 def _made(

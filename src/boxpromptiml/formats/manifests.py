@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 from boxpromptiml.dataset import Dataset, ImageRecord
@@ -24,10 +22,8 @@ from boxpromptiml.formats.importing import (
 from boxpromptiml.formats.masks import check_mask
 from boxpromptiml.formats.merging import is_annotated, judges_otherwise
 from boxpromptiml.formats.source import Candidate, Mismatch, RejectedError
-from boxpromptiml.machine import usable_cores
+from boxpromptiml.machine import in_threads
 from boxpromptiml.progress import track
-
-_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +152,7 @@ def _checked(lines: Iterable[tuple[int, ImageRecord]], folder: Path, mender: Men
         saved = mender(Candidate(folder / record.image), mended).absolute()
         return _Line(number, replace(record, mask=str(saved)), misfit, mended=True, unused=unused)
 
-    remaining = iter(track(list(lines), "masks"))
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        # In batches: all that is handed to the pool has to be worked off before Ctrl-C ends the process.
-        while batch := list(islice(remaining, _BATCH)):
-            yield from pool.map(check, batch)
+    return in_threads(check, track(list(lines), "masks"))
 
 
 def _store(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from boxpromptiml.dataset import ImageRecord
 from boxpromptiml.formats.examine import Examined, is_drawn, save_drawn
-from boxpromptiml.machine import usable_cores
+from boxpromptiml.machine import in_threads
 from boxpromptiml.progress import track
 
 _BATCH = 64
@@ -88,7 +86,4 @@ def draw_masks(images: Mapping[str, Examined], folder: Path) -> Iterator[tuple[s
         assert image.pixels is not None
         return name, save_drawn(folder, image.image, image.pixels())
 
-    names = iter(track(list(images), "masks"))
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        while batch := list(islice(names, _BATCH)):
-            yield from pool.map(save, batch)
+    return in_threads(save, track(list(images), "masks"), batch=_BATCH)
