@@ -4,7 +4,6 @@ from boxpromptiml.storage.archives import Member, tar_members
 from boxpromptiml.storage.drivers import check_driver
 from boxpromptiml.storage.errors import MissingDriverError, StorageError, one_line
 from boxpromptiml.storage.locations import (
-    Entry,
     entries,
     filesystem,
     folder_of,
@@ -24,7 +23,6 @@ from boxpromptiml.storage.locations import (
 from boxpromptiml.storage.output import OutputFolder
 
 __all__ = [
-    "Entry",
     "Member",
     "MissingDriverError",
     "OutputFolder",

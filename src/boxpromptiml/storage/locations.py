@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import time
@@ -11,27 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from boxpromptiml.errors import BoxPromptError, ImageError
 from boxpromptiml.images import read_image_file
+from boxpromptiml.images.finding import Entry, folder_entries
 from boxpromptiml.storage.drivers import driver_of, scheme_of
 from boxpromptiml.storage.errors import StorageError, one_line
 
 # Two letters at the least: C:\ is a drive. A chain (simplecache::s3://...) ends in a URL: scan::1.png is a file's name.
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
 _FILE = "file://"
-_log = logging.getLogger("boxpromptiml.storage")
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; doubled from one try to the next
-
-
-class Entry(NamedTuple):
-    """What lies in a folder under one name; of a link `is_folder` tells what it leads to."""
-
-    name: str
-    is_folder: bool
-    is_link: bool = False
 
 
 def is_url(name: str) -> bool:
@@ -210,33 +201,13 @@ def entries(folder: str) -> list[Entry]:
         StorageError: a URL that cannot be listed.
     """
     if not is_url(folder):
-        try:
-            with os.scandir(local_path(folder)) as found:
-                # No list of what the system gives beside that of entries: folders may hold hundreds of thousands.
-                return sorted(
-                    Entry(entry.name, _holds(entry.is_dir), _holds(entry.is_symlink))
-                    for entry in found
-                    if not entry.name.startswith(".")
-                )
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            _log.warning("%s: cannot be read: %s; its files are left out", folder, error.strerror or error)
-            return []
+        return folder_entries(local_path(folder))
     names: dict[str, bool] = {}
     for entry in _listed(folder, lambda: filesystem(folder).ls(f"{folder.rstrip('/')}/", detail=True)):
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
         if name and not name.startswith("."):
             names[name] = entry["type"] == "directory"
     return [Entry(name, is_folder) for name, is_folder in sorted(names.items())]
-
-
-def _holds(question: Callable[[], bool]) -> bool:
-    # A link in a circle, or into a forbidden folder, has no answer and costs only itself.
-    try:
-        return question()
-    except OSError:
-        return False
 
 
 def matches(pattern: str) -> list[str]:
