@@ -1,134 +1,29 @@
-"""Verbs: import, manifest, boxes, validate, split."""
+"""Verbs: manifest, boxes, validate, split."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from boxpromptiml.cli.arguments import DatasetArgument, ForeignFormat, OnMismatch, Split
+from boxpromptiml.cli.arguments import DatasetArgument, Split
 from boxpromptiml.cli.tables import table_console
+from boxpromptiml.cli.wording import images, some
 from boxpromptiml.errors import DatasetError
-
-if TYPE_CHECKING:
-    from boxpromptiml.formats import ImportReport
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the app."""
-    app.command("import")(import_)
     app.command("manifest")(manifest)
     app.command("boxes")(boxes)
     app.command("validate")(validate)
     app.command("split")(split)
-
-
-def import_(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SRC",
-            help="Folder with Tp/, Gt/, Au/; folder of images; IMDLBenCo list; manifest (.jsonl); file or folder of "
-            "COCO, YOLO, Pascal VOC, LabelMe, Label Studio or CVAT.",
-            show_default=False,
-        ),
-    ],
-    dataset: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DATASET", help="The dataset folder; made if missing.")
-    ],
-    format: Annotated[
-        ForeignFormat | None, typer.Option(help="The source's format.", show_default="told by its content")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Look for the images here first, if not where the format has them."),
-    ] = None,
-    tampered: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CATEGORY", help="This category is a tampered region; repeatable.", show_default="all"),
-    ] = None,
-    boxes_only: Annotated[
-        bool, typer.Option("--boxes-only", help="Take the boxes of polygons and masks, not the pixels.")
-    ] = False,
-    zero_based: Annotated[
-        bool, typer.Option("--zero-based", help="Pascal VOC only: corners count from 0, as many tools write them.")
-    ] = False,
-    on_mismatch: Annotated[
-        OnMismatch | None,
-        typer.Option(
-            help="Masks that are missing, empty, coloured, ambiguous or of another size, unreadable or missing images, "
-            "boxes outside: import nothing, leave them out, or mend what can be mended.",
-            show_default="error",
-        ),
-    ] = None,
-    label: Annotated[
-        Literal["tampered", "authentic"] | None, typer.Option(help="Label of images that the source does not label.")
-    ] = None,
-    split_name: Annotated[Split | None, typer.Option("--split", help="Put the images into this split.")] = None,
-    group_by: Annotated[
-        str | None,
-        typer.Option(
-            help="Which images share a source photograph: auto, casia, stem, none, or a regular expression whose "
-            "groups are ids of sources.",
-            show_default="auto",
-        ),
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            help="Kind of manipulation of the tampered images; auto reads CASIA's names.", show_default="auto"
-        ),
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Manifest only: the folder that its paths are relative to, if not its own.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace annotations that differ from the source's.")
-    ] = False,
-) -> None:
-    """Bring images, masks and labels into a dataset; the files stay where they are."""
-    from boxpromptiml.formats import ReadOptions, RejectedError, import_manifest, import_source, is_manifest
-
-    try:
-        options = ReadOptions(images, None if not tampered else tuple(tampered), boxes_only, zero_based)
-        if format == "manifest" or (format is None and is_manifest(source)):
-            if options != ReadOptions():
-                raise DatasetError("--images, --tampered, --boxes-only and --zero-based are not for manifests")
-            foreign = {
-                "--label": label,
-                "--split": split_name,
-                "--group-by": group_by,
-                "--kind": kind,
-            }
-            _refuse(foreign, "is not for manifests: each line says it itself")
-            report = import_manifest(
-                source, dataset, base=root, overwrite=overwrite, on_mismatch=on_mismatch or "error"
-            )
-        else:
-            _refuse({"--root": root}, "is for manifests (.jsonl) only")
-            report = import_source(
-                source,
-                dataset,
-                on_mismatch=on_mismatch or "error",
-                label=label,
-                split=split_name,
-                group_by=group_by or "auto",
-                kind=kind or "auto",
-                format=format,
-                options=options,
-                overwrite=overwrite,
-            )
-    except RejectedError as error:
-        _report_lines(error.problems)
-        raise
-    _print_import(report, dataset)
 
 
 def manifest(
@@ -153,7 +48,7 @@ def manifest(
                 count = write_manifest(opened, stream, base=output.parent)
         except OSError as error:
             raise DatasetError(f"{output}: cannot be written ({error.strerror})") from error
-    print(f"{output}: {_images(count)}")
+    print(f"{output}: {images(count)}")
 
 
 def boxes(
@@ -181,15 +76,15 @@ def boxes(
         raise DatasetError("say where the boxes come from: --from-masks")
     with Dataset.open(dataset) as opened:
         summary = derive_boxes(opened, loosen, jitter, seed, split=split_name, overwrite=overwrite)
-    print(f"{_some(summary.boxes, 'box', 'boxes')} on {_images(summary.images)}")
+    print(f"{some(summary.boxes, 'box', 'boxes')} on {images(summary.images)}")
     if summary.area_ratio is not None:
         print(f"area in boxes / area of mask: {summary.area_ratio:.2f} (mean over images)")
     if summary.kept:
-        print(f"{_images(summary.kept)} left as they are: they have boxes already (--overwrite replaces them)")
+        print(f"{images(summary.kept)} left as they are: they have boxes already (--overwrite replaces them)")
     if summary.without_mask:
-        print(f"{_images(summary.without_mask)} without a true mask, or authentic")
+        print(f"{images(summary.without_mask)} without a true mask, or authentic")
     if summary.empty:
-        print(f"{_images(len(summary.empty))} with an empty mask got no box, the first is {summary.empty[0]}")
+        print(f"{images(len(summary.empty))} with an empty mask got no box, the first is {summary.empty[0]}")
 
 
 def validate(
@@ -213,7 +108,7 @@ def validate(
             for problem in problems:
                 table.add_row(problem.severity, problem.image, problem.message)
             table_console().print(table)
-        print(f"{_images(count)}, {_some(severities['error'], 'error')}, {_some(severities['warning'], 'warning')}")
+        print(f"{images(count)}, {some(severities['error'], 'error')}, {some(severities['warning'], 'warning')}")
     if severities["error"]:
         raise typer.Exit(1)
 
@@ -262,50 +157,3 @@ def split(
             numbers = [counts[name].total(), *(counts[name][key] for key in ("tampered", "authentic", "no label"))]
             table.add_row(name, *(f"{number:,}" for number in (*numbers, len(groups[name]))))
     table_console().print(table)
-
-
-def _print_import(report: ImportReport, dataset: Path) -> None:
-    _report_lines([f"left out: {mismatch}" for mismatch in report.left_out])
-    _report_lines([f"mended: {mismatch}" for mismatch in report.mended])
-    _report_lines([f"kept, its annotation differs from the source's (--overwrite): {image}" for image in report.kept])
-    _report_lines([f"without its mask, which leaves out some regions: {image}" for image in report.incomplete])
-    if report.unused:
-        many = (
-            f"{len(report.unused):,} authentic images have masks that mark something, kept and not used, the first is"
-        )
-        one = "1 authentic image has a mask that marks something, kept and not used:"
-        text = f"{one if len(report.unused) == 1 else many} {report.unused[0]}; boxpromptiml validate names all"
-        _report_lines([text])
-    names = {"tampered": "tampered", "authentic": "authentic", None: "without a label"}
-    labels = ", ".join(f"{report.labels[key]:,} {name}" for key, name in names.items() if key in report.labels)
-    total = sum(report.labels.values())
-    print(f"{dataset}: {_images(total)} from {report.format} ({labels})")
-    print(f"{report.added:,} added, {report.changed:,} changed, {report.unchanged:,} as they were")
-    if report.left_out or report.mended:
-        print(f"{len(report.left_out):,} left out, {len(report.mended):,} mended")
-    if report.groups:
-        print(f"{_some(report.groups, 'source group')} in the dataset")
-    if report.crossing:
-        print(
-            f"{_some(len(report.crossing), 'source group')} in several splits, first {report.crossing[0]}: "
-            "the same photographs on both sides; boxpromptiml split --overwrite separates them"
-        )
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise DatasetError(f"{name} {why}")
-
-
-def _report_lines(lines: list[str] | tuple[str, ...]) -> None:
-    for line in lines:
-        print(line, file=sys.stderr)
-
-
-def _images(count: int) -> str:
-    return _some(count, "image")
-
-
-def _some(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one}" if count == 1 else f"{count:,} {many or one + 's'}"

@@ -26,6 +26,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 # Each module defines register(app).
 _GROUPS = (
+    "importing",
     "dataset",
     "formats",
     "annotate",
