@@ -39,6 +39,15 @@ def refuse_puts(page: Page, answer: Callable[[Route], None]) -> None:
     page.route("**/api/record?*", lambda route: answer(route) if route.request.method == "PUT" else route.continue_())
 
 
+def leave_unsaved(desk: Desk, server: Any) -> None:
+    """Draw a box that the server, which is gone, never hears of, and leave the page; the server is back then."""
+    server.stop(signal.SIGKILL)
+    desk.press("b")
+    desk.becomes("offline")
+    desk.page.close()
+    server.restart()
+
+
 # -- left behind by a page ---------------------------------------------------------------------------------------------
 
 
@@ -46,11 +55,7 @@ def refuse_puts(page: Page, answer: Callable[[Route], None]) -> None:
 def test_a_change_is_taken_over_at_once_where_there_are_no_locks(desk: Desk, server: Any, locks: str) -> None:
     desk.page.context.add_init_script(locks)
     desk.open(server, FIRST)
-    server.stop(signal.SIGKILL)
-    desk.press("b")
-    desk.becomes("offline")
-    desk.page.close()
-    server.restart()
+    leave_unsaved(desk, server)
     again = desk.tab()
     again.open(server, FIRST)
     again.saved()
@@ -132,11 +137,7 @@ def test_what_has_arrived_is_never_asked_about(desk: Desk, server: Any, folder: 
 def test_what_is_saved_while_the_picture_comes_is_shown(desk: Desk, server: Any) -> None:
     """The record was read before a change that waited was saved, the picture comes after."""
     desk.open(server, FIRST)
-    server.stop(signal.SIGKILL)
-    desk.press("b")
-    desk.becomes("offline")
-    desk.page.close()
-    server.restart()
+    leave_unsaved(desk, server)
     again = desk.tab()
     pictures, puts = list[Any](), list[Any]()
     again.page.route("**/api/picture*", lambda route: pictures.append(route))

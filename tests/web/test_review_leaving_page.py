@@ -108,6 +108,13 @@ class Person:
         self.wait(lambda: self.page.wait_for_timeout(20) or held, what="it was not asked for")
         return held[0]
 
+    def waits_for_a_verdict(self, image: str) -> Route:
+        """Reject an image, and hold back the request that stores it."""
+        self.open(image)
+        held = self.holds("**/api/review?*", "POST")
+        self.press("r")
+        return self.waits_for(held)
+
     def record(self, image: str) -> ImageRecord:
         with Dataset.open(self.folder) as dataset:
             return dataset.get(image)
@@ -218,10 +225,7 @@ def test_nothing_is_drawn_or_judged_while_the_next_image_is_loaded(person: Perso
 
 def test_nothing_is_drawn_while_a_verdict_is_stored(person: Person) -> None:
     page = person.page
-    person.open(A)
-    held = person.holds("**/api/review?*", "POST")
-    person.press("r")
-    request = person.waits_for(held)
+    request = person.waits_for_a_verdict(A)
     person.paints()
     person.is_told("Another image is being loaded: go on when it is there")
     request.abort()
@@ -332,10 +336,7 @@ def test_what_never_comes_holds_back_nothing_that_is_shown_later(person: Person,
 @pytest.mark.usefixtures("larger")
 def test_a_verdict_that_is_not_stored_yet_keeps_nobody_where_they_are(person: Person) -> None:
     page = person.page
-    person.open(A)
-    held = person.holds("**/api/review?*", "POST")
-    person.press("r")
-    request = person.waits_for(held)
+    request = person.waits_for_a_verdict(A)
     person.filters("accepted")
     person.sees(E)
     person.paints()
