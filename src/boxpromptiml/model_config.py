@@ -87,8 +87,8 @@ class DecisionRule(BaseModel):
 
     copies: bool = Field(
         False,
-        description="Whether parts of an image that are there twice (copy-move) are looked for, by matching keypoints, "
-        "and marked. For input.fit native.",
+        description="Whether parts of an image that are there twice (copy-move) are looked for, by matching it with "
+        "itself, and marked. For input.fit native.",
     )
     completion: bool = Field(
         False,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from boxpromptiml.copymove.agreement import Agreement, Surface, agreement
+from boxpromptiml.copymove.agreement import Agreement, Surface, agreement, agreement_of_shift
 from boxpromptiml.copymove.matching import Movement
 
 Grey = NDArray[np.uint8]
@@ -65,3 +65,42 @@ def test_nothing_alike_is_no_agreement(foliage: Callable[..., NDArray[np.uint8]]
     assert found.similarity == 0
     assert found.difference == np.inf
     assert not found.here.any()
+
+
+def shifted_by(image: NDArray[np.float64], right: float = SHIFT) -> Agreement:
+    """The same without a matched keypoint."""
+    grey = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return agreement_of_shift(Surface.of(grey), np.array([[1.0, 0, right], [0, 1, 0]]))
+
+
+def test_a_shift_alone_says_as_much_as_matched_keypoints(scene: NDArray[np.float64]) -> None:
+    matched, alone = moved_by(scene), shifted_by(scene)
+    assert (matched.here & alone.here).sum() > 0.95 * (matched.here | alone.here).sum()
+    assert alone.similarity == pytest.approx(matched.similarity, abs=0.005)
+    assert alone.matches == 0
+
+
+def test_nearly_all_that_agrees_with_a_true_copy_is_in_it(scene: NDArray[np.float64]) -> None:
+    assert shifted_by(scene).share > 0.9
+
+
+def test_what_repeats_all_over_agrees_in_many_places(foliage: Callable[..., NDArray[np.uint8]]) -> None:
+    """Patches of a wall of bricks, one paler than the other, with joints between them that are all different."""
+    wall = foliage(200, 300)[..., 1].astype(np.float64)
+    brick = foliage(30, 30, seed=9)[..., 1].astype(np.float64)
+    for top in range(5, 165, 40):
+        for left in range(5, 265, 35):
+            wall[top : top + 30, left : left + 30] = brick
+    assert shifted_by(wall, right=35 * 4).share < 0.3
+
+
+def test_another_brightness_is_no_difference_if_it_is_the_same_all_over(scene: NDArray[np.float64]) -> None:
+    brighter = scene / 2 + 60
+    brighter[20:180, 20 + SHIFT : 120 + SHIFT] += 40
+    assert shifted_by(brighter).here[40:160, 40:100].all()
+
+
+def test_a_shift_that_leads_nowhere_finds_nothing(foliage: Callable[..., NDArray[np.uint8]]) -> None:
+    found = shifted_by(foliage(200, 300)[..., 1].astype(np.float64))
+    assert not found.here.any()
+    assert found.share == 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.copymove import Copy
 from boxpromptiml.copymove.agreement import Agreement
-from boxpromptiml.copymove.search import MAX_SIDE, find_copies, is_copy
+from boxpromptiml.copymove.search import MAX_SIDE, find_copies, is_copy, is_shifted
 from boxpromptiml.perturbations import jpeg
 
 Pixels = NDArray[np.uint8]
@@ -102,7 +102,44 @@ def test_a_copy_survives_compression(quality: int, foliage: Foliage, copy_move: 
 def test_a_part_is_alike_or_differs_as_compression_does(similarity: float, difference: float, found: bool) -> None:
     here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
     here[5:25, 5:25] = there[30:50, 30:50] = True
-    assert is_copy(Agreement(here, there, similarity, difference, matches=9)) == found
+    assert is_copy(Agreement(here, there, similarity, difference, share=0.1, matches=9)) == found
+
+
+@pytest.mark.parametrize(
+    ("similarity", "share", "side", "found"),
+    [
+        (0.99, 0.8, 20, True),
+        (0.975, 0.8, 20, False),
+        (0.99, 0.4, 20, False),  # as much agrees elsewhere
+        (0.99, 0.8, 12, False),  # too small to be sure
+    ],
+)
+def test_without_keypoints_a_part_is_more_alike_larger_and_in_one_piece(
+    similarity: float, share: float, side: int, found: bool
+) -> None:
+    here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
+    here[5 : 5 + side, 5 : 5 + side] = there[30 : 30 + side, 30 : 30 + side] = True
+    assert is_shifted(Agreement(here, there, similarity, 10.0, share, matches=0)) == found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_copy_of_sand_is_found_without_any_keypoint(seed: int) -> None:
+    sand = 128 + 8 * np.random.default_rng(seed).normal(size=(240, 320))
+    pasted = np.zeros((240, 320), bool)
+    sand[100:160, 200:270] = sand[40:100, 60:130]
+    pasted[100:160, 200:270] = True
+    grey = np.clip(np.rint(sand), 0, 255).astype(np.uint8)
+
+    (copy,) = find_copies(jpeg(np.dstack([grey] * 3), 95))
+
+    assert copy.matches == 0
+    np.testing.assert_allclose(np.abs(copy.matrix[:, 2]), [140, 60], atol=0.5)
+    assert max(iou(part, pasted) for part in copy.parts) > 0.8
+
+
+def test_a_copy_that_keypoints_tell_is_not_found_again_by_its_echo(foliage: Foliage, copy_move: Forge) -> None:
+    (copy,) = find_copies(copy_move(foliage(), HERE, THERE, RADIUS)[0])
+    assert copy.matches > 0
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,15 +13,15 @@ SHAPE = 20, 30
 FIRST, SECOND = (slice(2, 8), slice(2, 10)), (slice(10, 16), slice(18, 26))
 
 
-def part(where: tuple[slice, slice], shape: tuple[int, int] = SHAPE) -> NDArray[np.bool_]:
-    mask = np.zeros(shape, bool)
+def part(where: tuple[slice, slice]) -> NDArray[np.bool_]:
+    mask = np.zeros(SHAPE, bool)
     mask[where] = True
     return mask
 
 
-def copy_of(shape: tuple[int, int] = SHAPE) -> Copy:
+def copy_of(direction: float = 0.0) -> Copy:
     matrix = np.array([[1.0, 0, 16], [0, 1, 8]])
-    return Copy((part(FIRST, shape), part(SECOND, shape)), matrix, 0.99, 20)
+    return Copy((part(FIRST), part(SECOND)), matrix, 0.99, 20, direction)
 
 
 def suspicious(first: float, second: float, elsewhere: float = 0.05) -> NDArray[np.float32]:
@@ -32,9 +32,9 @@ def suspicious(first: float, second: float, elsewhere: float = 0.05) -> NDArray[
 
 @pytest.mark.parametrize(
     ("first", "second", "pasted"),
-    [(0.1, 0.6, 1), (0.4, 0.02, 0), (0.2, 0.3, None), (0.0, 0.0, None), (0.9, 0.9, None), (0.99, 0.5, None)],
+    [(0.1, 0.6, 1), (0.4, 0.02, 0), (0.2, 0.3, None), (0.0, 0.0, None), (0.9, 0.9, None), (0.99, 0.5, 0)],
 )
-def test_the_part_that_the_student_suspects_three_times_as_much_was_pasted(
+def test_the_part_that_the_student_suspects_far_more_was_pasted(
     first: float, second: float, pasted: int | None
 ) -> None:
     marked = mark_copies(suspicious(first, second), [copy_of()])
@@ -43,9 +43,27 @@ def test_the_part_that_the_student_suspects_three_times_as_much_was_pasted(
         if pasted is None:
             np.testing.assert_allclose(marked[where], EITHER)
         elif pasted == index:
-            np.testing.assert_allclose(marked[where], PASTED)
+            assert marked[where].min() >= np.float32(PASTED)
         else:
             assert marked[where].max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "direction", "pasted"),
+    [
+        (0.1, 0.1, 3.0, 1),  # the picture is sure
+        (0.1, 0.1, -3.0, 0),
+        (0.1, 0.1, 1.0, None),
+        (0.2, 0.3, 2.0, 1),  # both a little
+        (0.1, 0.6, -3.0, None),  # each says another
+        (0.001, 0.999, -7.0, 0),  # a student that has never seen such photos is never sure enough
+    ],
+)
+def test_the_picture_and_the_student_are_heard_together(
+    first: float, second: float, direction: float, pasted: int | None
+) -> None:
+    copy = copy_of(direction)
+    assert pasted_part(mark_copies(suspicious(first, second), [copy]), copy) == pasted
 
 
 def test_a_higher_value_of_the_student_stays() -> None:
@@ -63,7 +81,7 @@ def test_a_part_that_one_copy_settles_stays_settled() -> None:
     third = part((slice(10, 16), slice(2, 10)))
     undecided = Copy((part(SECOND), third), np.eye(2, 3), 0.99, 20)
     values = suspicious(0.05, 0.6)
-    values[third] = 0.3
+    values[third] = 0.5
     for copies in ([copy_of(), undecided], [undecided, copy_of()]):
         marked = mark_copies(values, copies)
         np.testing.assert_allclose(marked[SECOND], PASTED)

@@ -25,6 +25,7 @@ _BRIDGED = 15  # pixels between textured spots that still belong to what they te
 _MOST_TEXTURED = 1 / 3  # share of the pixels: in flat ones there is nothing that could differ
 _BRIGHTNESS = 20.0  # grey levels that a window's mean may differ by, beyond what all of the copy does
 _OPEN, _CLOSE = 3, 7  # pixels: specks removed, gaps filled
+_OPEN_UNMATCHED = 5  # pixels: no keypoint says which of the specks belong to it
 _SAME_PLACE = 8.0  # pixels
 _ANCHORS = 2  # matched keypoints in a connected part of a copy
 
@@ -43,6 +44,7 @@ class Agreement:
             as brightness and contrast allow; median over the most textured third. Compression leaves about as much
             wherever it is, and spoils the correlation where there is little texture; another window of the same house
             differs by its texture. Infinite without any pixel.
+        share: its pixels / those that agree anywhere, before gaps are filled: what repeats by nature agrees all over.
         matches: matched keypoints inside.
     """
 
@@ -50,6 +52,7 @@ class Agreement:
     there: Mask
     similarity: float
     difference: float
+    share: float
     matches: int
 
 
@@ -80,42 +83,83 @@ class Surface:
 
 
 def agreement(surface: Surface, movement: Movement) -> Agreement:
-    """Compare an image with itself along a movement."""
-    image, variance = surface.image, surface.variance
-    height, width = image.shape
-    moved = cv2.warpAffine(
-        image, movement.matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0
-    )
-    correlation, brighter, left = _correlate(surface, moved)
-    x, y = _cells(movement.here, image.shape)
-    agrees = (correlation > _AGREES) & (np.abs(brighter - np.median(brighter[y, x])) < _BRIGHTNESS)
-    agrees &= _inside(movement.matrix, height, width)
+    """Compare an image with itself along a movement of matched keypoints: the parts around some of these agree."""
+    likeness = _Likeness.along(surface, movement.matrix)
+    x, y = _cells(movement.here, surface.image.shape)
+    agrees = likeness.agrees(float(np.median(likeness.brighter[y, x])))
     agrees &= ~_background(agrees, surface.textured, (y, x))
-    shape = agrees.astype(np.uint8)
-    shape = cv2.morphologyEx(shape, cv2.MORPH_OPEN, np.ones((_OPEN, _OPEN), np.uint8))
-    shape = cv2.morphologyEx(shape, cv2.MORPH_CLOSE, np.ones((_CLOSE, _CLOSE), np.uint8))
-    count, labels = cv2.connectedComponents(shape)
+    count, labels = cv2.connectedComponents(_cleaned(agrees, _OPEN))
     anchors = np.bincount(labels[y, x], minlength=count)
     anchors[0] = 0
     kept = np.flatnonzero(anchors >= _ANCHORS)
-    if len(kept) > 1 and _leads_back(movement.matrix, height, width):
+    if len(kept) > 1 and _leads_back(movement.matrix, *surface.image.shape):
         kept = kept[[anchors[kept].argmax()]]  # the other parts are where it leads
-    certain = np.isin(labels, kept)
-    told = correlation[certain & (variance > _TEXTURED)]
+    return _described(surface, likeness, agrees, np.isin(labels, kept), int(anchors[kept].sum()))
+
+
+def agreement_of_shift(surface: Surface, shift: Matrix) -> Agreement:
+    """Compare an image with itself along a shift: the connected part with most texture that agrees."""
+    likeness = _Likeness.along(surface, shift)
+    agrees = likeness.agrees()
+    if (told := agrees & surface.textured).any():
+        agrees = likeness.agrees(float(np.median(likeness.brighter[told])))
+        agrees &= ~_background(agrees, surface.textured, _largest(agrees & surface.textured))
+    count, labels = cv2.connectedComponents(_cleaned(agrees, _OPEN_UNMATCHED))
+    texture = np.bincount(labels[surface.variance > _TEXTURED], minlength=count)
+    texture[0] = 0
+    largest = int(texture.argmax())
+    return _described(surface, likeness, agrees, (labels == largest) & bool(texture[largest]), 0)
+
+
+@dataclass(frozen=True)
+class _Likeness:
+    """An image beside its moved self, per pixel, see `_correlate`; `inside`: whose window does not leave the image."""
+
+    matrix: Matrix
+    correlation: Floats
+    brighter: Floats
+    left: Floats
+    inside: Mask
+
+    @classmethod
+    def along(cls, surface: Surface, matrix: Matrix) -> _Likeness:
+        height, width = surface.image.shape
+        moved = cv2.warpAffine(
+            surface.image, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0
+        )
+        return cls(matrix, *_correlate(surface, moved), _inside(matrix, height, width))
+
+    def agrees(self, brighter: float | None = None) -> Mask:
+        """Pixels that may belong to a copy which is so much brighter than what it was copied from; None: anyhow."""
+        agrees = (self.correlation > _AGREES) & self.inside
+        return agrees if brighter is None else agrees & (np.abs(self.brighter - brighter) < _BRIGHTNESS)
+
+
+def _cleaned(agrees: Mask, least: int) -> NDArray[np.uint8]:
+    shape = cv2.morphologyEx(agrees.astype(np.uint8), cv2.MORPH_OPEN, np.ones((least, least), np.uint8))
+    return np.asarray(cv2.morphologyEx(shape, cv2.MORPH_CLOSE, np.ones((_CLOSE, _CLOSE), np.uint8)))
+
+
+def _described(surface: Surface, likeness: _Likeness, agrees: Mask, certain: Mask, matches: int) -> Agreement:
+    height, width = certain.shape
+    variance = surface.variance
+    told = likeness.correlation[certain & (variance > _TEXTURED)]
     similarity = float(np.median(told)) if told.size else 0.0
     difference = math.inf
     if certain.any():
         texture = variance[certain]
-        difference = float(np.median(left[certain][texture >= np.quantile(texture, 1 - _MOST_TEXTURED)]))
+        textured = texture >= np.quantile(texture, 1 - _MOST_TEXTURED)
+        difference = float(np.median(likeness.left[certain][textured]))
+    share = float(certain.sum() / max(1, agrees.sum()))
     # A window that reaches beyond the copy disagrees: half a window is missing all around.
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_WINDOW, _WINDOW))
     whole = cv2.dilate(certain.astype(np.uint8), reach)
-    there = cv2.warpAffine(whole, movement.matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
-    return Agreement(whole > 0, there, similarity, difference, int(anchors[kept].sum()))
+    there = cv2.warpAffine(whole, likeness.matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
+    return Agreement(whole > 0, there, similarity, difference, share, matches)
 
 
 def _background(agrees: Mask, textured: Mask, anchors: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Mask:
-    """Flat areas larger than all textured ones with matched keypoints that agree: paper, a studio's wall, a clear sky.
+    """Flat areas larger than all textured ones with anchors that agree: paper, a studio's wall, a clear sky.
 
     Flat agrees with flat wherever it moves to, and there would be no end to a copy on such ground. What is flat and
     smaller belongs to the copy: the inside of a plate, a margin of sky.
@@ -129,6 +173,13 @@ def _background(agrees: Mask, textured: Mask, anchors: tuple[NDArray[np.intp], N
     _, labels, facts, _ = cv2.connectedComponentsWithStats(flat.astype(np.uint8), connectivity=4)
     large = np.flatnonzero(facts[:, cv2.CC_STAT_AREA] > most)
     return np.isin(labels, large[large > 0])
+
+
+def _largest(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the largest connected part."""
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    rows, columns = np.nonzero(labels == 1 + int(facts[1:, cv2.CC_STAT_AREA].argmax())) if len(facts) > 1 else ([], [])
+    return np.asarray(rows, np.intp), np.asarray(columns, np.intp)
 
 
 def _leads_back(matrix: Matrix, height: int, width: int) -> bool:

@@ -9,21 +9,23 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Matrix = NDArray[np.float64]
-VERSION = 4  # of what is found and how it is marked: counts up when answers change
+VERSION = 5  # of what is found and how it is marked: counts up when answers change
 
 
 @dataclass(frozen=True, eq=False)
 class Copy:
-    """Two parts of an image that are one, copied. Which of the two was there first, the pixels alone do not say.
+    """Two parts of an image that are one, copied.
 
     Attributes:
         parts: two masks, bool (rows, columns), on the grid that was searched.
         matrix: float64 (2, 3), the affine map from the first part to the second, pixels (x, y) of that grid.
         similarity: median correlation of the two, in [0, 1].
-        matches: keypoints that both have.
+        matches: keypoints that both have; 0 where their grain alone agrees.
+        direction: log-odds, by the picture alone, that the second part is the one that was pasted; 0 says nothing.
     """
 
     parts: tuple[Mask, Mask]
     matrix: Matrix
     similarity: float
     matches: int
+    direction: float = 0.0

@@ -56,7 +56,7 @@ class LocalizedCopy:
         matrix: affine map from the first part to the second: two rows of three, pixels of the upright image, whose
             centres are at whole numbers (that of the first one is 0, 0).
         similarity: median correlation of the two, in [0, 1].
-        matches: keypoints that both have.
+        matches: keypoints that both have; 0 where their grain alone agrees.
     """
 
     boxes: tuple[Box, Box]

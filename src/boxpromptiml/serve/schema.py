@@ -35,7 +35,7 @@ class Copy(BaseModel):
         description="Affine map from the first part to the second: two rows of three, pixels by their centres."
     )
     similarity: float = Field(description="Median correlation of the two, in [0, 1].")
-    matches: int = Field(description="Keypoints that both have.")
+    matches: int = Field(description="Keypoints that both have; 0 where their grain alone agrees.")
 
 
 class Result(BaseModel):

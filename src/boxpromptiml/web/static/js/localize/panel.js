@@ -18,7 +18,8 @@ const placed = ([x0, y0, x1, y1]) => `${x1 - x0} × ${y1 - y0} pixels at ${x0}, 
 export function copySentence({ boxes, pasted, matches }) {
   const parts = pasted === 0 ? [boxes[1], boxes[0]] : boxes;
   const guess = pasted === null ? "Either may be the copy." : "The second looks pasted.";
-  return `A part is there twice: ${placed(parts[0])}, and ${placed(parts[1])} (${matches} details agree). ${guess}`;
+  const evidence = matches ? `${matches} details agree` : "their grain agrees";
+  return `A part is there twice: ${placed(parts[0])}, and ${placed(parts[1])} (${evidence}). ${guess}`;
 }
 
 /** The verdict with its score; `update(answer, threshold)` shows another. */
