@@ -45,7 +45,7 @@ def test_the_smoother_part_was_turned_or_scaled_and_pasted(
     assert abs(copy.direction) > 1
 
 
-def test_smoothness_says_nothing_of_what_was_only_shifted(foliage: Foliage, copy_move: Forge) -> None:
+def test_smoothness_says_nothing_of_what_was_only_shifted_or_mirrored(foliage: Foliage, copy_move: Forge) -> None:
     forged, source, pasted = copy_move(foliage(), HERE, THERE, RADIUS)
     grainy = forged.copy()
     inner = np.zeros_like(source)
@@ -55,6 +55,8 @@ def test_smoothness_says_nothing_of_what_was_only_shifted(foliage: Foliage, copy
     ).astype(np.uint8)
     parts = source, pasted
     assert direction(grainy, parts, SHIFT) == pytest.approx(direction(forged, parts, SHIFT))
+    mirrored = np.array([[-1.0, 0, 321], [0, 1, -12]])
+    assert direction(grainy, parts, mirrored) == pytest.approx(direction(forged, parts, mirrored))
     turned = SHIFT + np.array([[0, -0.1, 0], [0.1, 0, 0]])
     assert direction(grainy, parts, turned) > direction(forged, parts, turned) + 1
 

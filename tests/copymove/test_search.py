@@ -53,6 +53,33 @@ def test_a_pasted_part_and_its_source_are_found(
     assert copy.matches >= 10
 
 
+@pytest.mark.parametrize("axis", [0, 1], ids=["upside down", "left to right"])
+@pytest.mark.parametrize("quality", [95, 80])
+def test_a_mirrored_copy_is_found(axis: int, quality: int, foliage: Foliage) -> None:
+    forged, source, pasted = foliage(), np.zeros((240, 320), bool), np.zeros((240, 320), bool)
+    source[70:150, 40:120] = pasted[90:170, 200:280] = True
+    forged[90:170, 200:280] = np.flip(forged[70:150, 40:120], axis)
+
+    (copy,) = find_copies(jpeg(forged, quality))
+
+    assert agreement(copy, source, pasted) > 0.8
+    expected = np.eye(2)
+    expected[1 - axis, 1 - axis] = -1
+    np.testing.assert_allclose(copy.matrix[:, :2], expected, atol=0.01)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["upright", "leaning"])
+def test_what_is_symmetric_is_no_copy(turned: bool, foliage: Foliage) -> None:
+    """A face is the same on both sides, but not down to its grain."""
+    half = foliage(240, 160).astype(np.float32)
+    face = np.concatenate([half, half[:, ::-1]], axis=1)
+    face += np.random.default_rng(3).normal(0, 9, face.shape)
+    if turned:
+        matrix = cv2.getRotationMatrix2D((160, 120), 12, 1)
+        face = cv2.warpAffine(face, matrix, (320, 240), borderMode=cv2.BORDER_REFLECT)
+    assert find_copies(np.clip(face, 0, 255).astype(np.uint8)) == ()
+
+
 def test_the_matrix_leads_from_the_first_part_to_the_second(foliage: Foliage, copy_move: Forge) -> None:
     (copy,) = find_copies(copy_move(foliage(), HERE, THERE, RADIUS)[0])
     y, x = np.argwhere(copy.parts[0]).mean(axis=0)
@@ -103,6 +130,16 @@ def test_a_part_is_alike_or_differs_as_compression_does(similarity: float, diffe
     here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
     here[5:25, 5:25] = there[30:50, 30:50] = True
     assert is_copy(Agreement(here, there, similarity, difference, share=0.1, matches=9)) == found
+
+
+@pytest.mark.parametrize(
+    ("similarity", "difference", "found"),
+    [(0.99, 10, True), (0.975, 10, False), (0.95, 10, False), (0.99, 60, False)],
+)
+def test_of_a_mirrored_part_more_is_asked(similarity: float, difference: float, found: bool) -> None:
+    here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
+    here[5:25, 5:25] = there[30:50, 30:50] = True
+    assert is_copy(Agreement(here, there, similarity, difference, share=0.9, matches=9), mirrored=True) == found
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ _SOFT = 2.0  # pixels: the outline's own corners say little of which way is out
 _LEAST_POINTS = 8
 _INSIDE = 7  # pixels: the window that is left out along the outline, where the grain is another
 _LEAST_AREA = 20  # pixels
-_UNMOVED = 0.02  # of the entries of the map: neither turned nor scaled
+_BETWEEN = 0.02  # of the entries of the map, from whole numbers
 _BRIGHTNESS_STEP, _GRAIN_STEP = 1.0, 0.5  # of Lab and grey levels, added before logarithms
 
 Floats = NDArray[np.float32]
@@ -41,12 +41,18 @@ def direction(pixels: NDArray[np.uint8], parts: tuple[Mask, Mask], matrix: Matri
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.float32)
     first, second = (_outline(lab, part) for part in parts)
     odds = 0.0 if first is None or second is None else _OUTLINE_WEIGHT * (second - first)
-    if np.abs(matrix[:, :2] - np.eye(2)).max() >= _UNMOVED:
+    if _is_interpolated(matrix):
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
         edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
         odds += _GRAIN_WEIGHT * (_grain(edges, parts[0]) - _grain(edges, parts[1]))
         odds -= _SCALE_WEIGHT * math.log(abs(float(np.linalg.det(matrix[:, :2])))) / 2
     return odds
+
+
+def _is_interpolated(matrix: Matrix) -> bool:
+    """Whether pixels came to lie between pixels: not by shifts, quarter turns and mirrors."""
+    whole = np.rint(matrix[:, :2])
+    return bool(np.abs(matrix[:, :2] - whole).max() >= _BETWEEN or abs(np.linalg.det(whole)) != 1)
 
 
 def _outline(lab: Floats, part: Mask) -> float | None:

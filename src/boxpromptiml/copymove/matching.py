@@ -8,6 +8,7 @@ affine map: shifted, turned, scaled or sheared (as Amerini et al. 2011, A SIFT-b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from boxpromptiml.copymove.copy import Matrix
 
 _KEYPOINTS = 4000  # the strongest ones; photographs have 1,000 to 4,000 at 512 pixels
 _ROWS = 256
+_DESCRIPTOR = 128
 _CONTRAST, _EDGE = 0.01, 20.0  # low contrast too: most of what is copied is grass and walls
 _NEAR = 20.0  # pixels: what is nearer than this along both axes is the same detail of the image
 _SAME = 4.0  # pixels: two keypoints of one spot, at two scales or orientations
@@ -26,7 +28,7 @@ _REPROJECTION = 2.5  # pixels
 _ITERATIONS, _CONFIDENCE = 2000, 0.999
 _PRECISE = 1.0  # pixels, of the matches that the map is fitted to in the end
 _REFINEMENTS = 3
-# Of a map that is a copy and not chance: areas shrink and grow so far; SIFT sees no mirrored ones.
+# Of a map that is a copy and not chance: areas shrink and grow so far.
 _DETERMINANT = 0.3, 3.3
 _SPREAD = 3.0  # pixels, geometric mean of the deviations along and across: matches along one line tell no affine map
 
@@ -48,31 +50,64 @@ class Movement:
     there: Points
 
 
-def match(grey: NDArray[np.uint8]) -> tuple[Points, Points]:
-    """Keypoints of an image, uint8 (h, w), that look like another one elsewhere: two float32 (n, 2) of (x, y)."""
-    # Without precise upscaling all keypoints lie a quarter of a pixel off, and half of one after half a turn.
-    sift = cv2.SIFT.create(
-        nfeatures=_KEYPOINTS, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE, enable_precise_upscale=True
-    )
-    found, descriptors = sift.detectAndCompute(grey, None)
-    if len(found) < 3:
+class Keypoints(NamedTuple):
+    """Keypoints of an image, from top to bottom.
+
+    Attributes:
+        points: float32 (n, 2), (x, y).
+        rooted: float32 (n, 128), RootSIFT: of length 1.
+    """
+
+    points: Points
+    rooted: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, grey: NDArray[np.uint8]) -> Keypoints:
+        """Those of an image, uint8 (h, w)."""
+        # Without precise upscaling all keypoints lie a quarter of a pixel off, and half of one after half a turn.
+        sift = cv2.SIFT.create(
+            nfeatures=_KEYPOINTS, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE, enable_precise_upscale=True
+        )
+        found, descriptors = sift.detectAndCompute(grey, None)
+        if not found:
+            return cls(np.zeros((0, 2), np.float32), np.zeros((0, _DESCRIPTOR), np.float32))
+        points = np.array([keypoint.pt for keypoint in found], np.float32)
+        down = np.argsort(points[:, 1], kind="stable")
+        points, rooted = points[down], np.asarray(descriptors, np.float32)[down]
+        return cls(points, np.sqrt(rooted / np.maximum(rooted.sum(axis=1, keepdims=True), 1e-6)))
+
+    def mirrored(self) -> NDArray[np.float32]:
+        """The descriptors that the same keypoints have in a mirror, float32 (n, 128).
+
+        A descriptor counts gradients of 8 directions in 4 x 4 places, as seen along the keypoint's own direction:
+        what was on its left is on its right, and turns the other way round.
+        """
+        places = self.rooted.reshape(-1, 4, 4, 8)[:, ::-1]
+        return np.ascontiguousarray(places[..., -np.arange(8) % 8]).reshape(-1, _DESCRIPTOR)
+
+
+def match(keypoints: Keypoints, *, mirrored: bool = False) -> tuple[Points, Points]:
+    """Keypoints that look like another one elsewhere, or in a mirror: two float32 (n, 2) of (x, y)."""
+    points, rooted = keypoints
+    if len(points) < 3:
         return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
-    points = np.array([keypoint.pt for keypoint in found], np.float32)
-    down = np.argsort(points[:, 1], kind="stable")
-    points, rooted = points[down], np.asarray(descriptors, np.float32)[down]
-    rooted = np.sqrt(rooted / np.maximum(rooted.sum(axis=1, keepdims=True), 1e-6))
+    others = keypoints.mirrored() if mirrored else rooted
     # Some rows at a time: the matrix of all of them does not fit into a cache.
-    parts = [_match_rows(points, rooted, start, start + _ROWS) for start in range(0, len(points), _ROWS)]
+    parts = [
+        _match_rows(points, rooted[start : start + _ROWS], others, start) for start in range(0, len(points), _ROWS)
+    ]
     here, there = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
     return points[here], points[there]
 
 
-def _match_rows(points: Points, rooted: NDArray[np.float32], start: int, end: int) -> tuple[Indices, Indices]:
-    """Of the keypoints from `start` to `end` those with a match, and the matches; `points` rise in y."""
-    x, y = points.T
+def _match_rows(
+    points: Points, asked: NDArray[np.float32], rooted: NDArray[np.float32], start: int
+) -> tuple[Indices, Indices]:
+    """Of the keypoints from `start` on, as many as are asked for, those with a match, and the matches."""
+    x, y = points.T  # which rise in y
     # The squared distance is 2 - 2 of it. By OpenCV, which keeps to its number of threads; NumPy's library would not.
-    likeness = np.asarray(cv2.gemm(rooted[start:end], rooted, 1, None, 0, flags=cv2.GEMM_2_T))
-    rows = points[start:end]
+    likeness = np.asarray(cv2.gemm(asked, rooted, 1, None, 0, flags=cv2.GEMM_2_T))
+    rows = points[start : start + len(asked)]
     first, last = np.searchsorted(y, (rows[0, 1] - _NEAR, rows[-1, 1] + _NEAR))
     near = np.abs(rows[:, :1] - x[first:last]) < _NEAR
     near &= np.abs(rows[:, 1:] - y[first:last]) < _NEAR
@@ -90,11 +125,13 @@ def _match_rows(points: Points, rooted: NDArray[np.float32], start: int, end: in
     return start + candidates[clear], best[clear]
 
 
-def movements(here: Points, there: Points, least: int, most: int) -> list[Movement]:
+def movements(here: Points, there: Points, least: int, most: int, *, mirrored: bool = False) -> list[Movement]:
     """At most `most` affine maps, of `least` matches or more each, by RANSAC one after the other.
 
     Args:
         here, there: float32 (n, 2), of `match`.
+        least, most: how many.
+        mirrored: whether the matches are of a mirror: so are the maps then, and never else.
     """
     found: list[Movement] = []
     while len(here) >= least and len(found) < most:
@@ -113,7 +150,7 @@ def movements(here: Points, there: Points, least: int, most: int) -> list[Moveme
             break
         refined = _refined(np.asarray(matrix, np.float64), here, there, least)
         movement = Movement(refined, here[chosen], there[chosen])
-        if _is_plausible(movement):
+        if _is_plausible(movement, mirrored):
             found.append(movement)
             # A pair of twins matches both ways: the way back is not a second movement.
             chosen |= _follows(cv2.invertAffineTransform(movement.matrix), here, there)
@@ -132,10 +169,11 @@ def _refined(matrix: Matrix, here: Points, there: Points, least: int) -> Matrix:
     return matrix
 
 
-def _is_plausible(movement: Movement) -> bool:
+def _is_plausible(movement: Movement, mirrored: bool) -> bool:
     low, high = _DETERMINANT
     spread = float(np.linalg.det(np.cov(movement.here.T)))
-    return low < float(np.linalg.det(movement.matrix[:, :2])) < high and spread > _SPREAD**4
+    determinant = float(np.linalg.det(movement.matrix[:, :2])) * (-1 if mirrored else 1)
+    return low < determinant < high and spread > _SPREAD**4
 
 
 def _follows(matrix: Matrix, here: Points, there: Points) -> NDArray[np.bool_]:

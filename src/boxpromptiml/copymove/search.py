@@ -10,7 +10,7 @@ from boxpromptiml.copymove.agreement import Agreement, Surface, agreement, agree
 from boxpromptiml.copymove.copy import Copy, Mask, Matrix
 from boxpromptiml.copymove.direction import direction
 from boxpromptiml.copymove.echo import echoes
-from boxpromptiml.copymove.matching import match, movements
+from boxpromptiml.copymove.matching import Keypoints, match, movements
 
 MAX_SIDE = 512  # pixels: what was copied and is smaller than some 30 of these is not found
 _MOST = 3  # copies of an image
@@ -21,6 +21,7 @@ _MATCHES = 4
 _SIMILARITY = 0.97
 # Or, where compression has spoilt that: no more differs than compression explains; in dim scenes no more ever does.
 _COMPRESSED_SIMILARITY, _COMPRESSED_DIFFERENCE = 0.93, 25.0
+_MIRRORED_SIMILARITY = 0.98  # and no more than compression explains: faces, houses and lakes are mirrored by nature
 _SOLID = 0.4  # area / area of the convex hull: what repeats by nature agrees in scattered spots
 _OVERLAP = 0.1  # intersection of the two parts / union: arcades, fences and wallpaper agree with their own next piece
 _LEAST = 40  # pixels
@@ -33,7 +34,7 @@ _SAME_SHIFT = np.array([0.05, 0.05, 4.0])  # of the entries of the maps, pixels 
 
 
 def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[Copy, ...]:
-    """Find the parts of an image that are there twice: shifted, turned, scaled or sheared, not mirrored.
+    """Find the parts of an image that are there twice: shifted, turned, scaled, sheared or mirrored.
 
     Args:
         pixels: uint8 (h, w, 3), RGB. Searched at 512 pixels on the longer side at most; takes about 0.1 s of a core.
@@ -45,11 +46,21 @@ def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[
     if threads is not None and cv2.getNumThreads() != threads:
         cv2.setNumThreads(threads)
     grey = _grey(pixels)
-    moves, shifts = movements(*match(grey), _MATCHES, _TRIED), echoes(grey, _TRIED)
+    keypoints = Keypoints.of(grey)
+    moves = [
+        movement
+        for mirrored in (False, True)
+        for movement in movements(*match(keypoints, mirrored=mirrored), _MATCHES, _TRIED, mirrored=mirrored)
+    ]
+    shifts = echoes(grey, _TRIED)
     if not moves and not shifts:
         return ()
     surface = Surface.of(grey)  # once: there may be several movements
-    found = [(movement.matrix, agrees) for movement in moves if is_copy(agrees := agreement(surface, movement))]
+    found = []
+    for movement in moves:
+        agrees = agreement(surface, movement)
+        if is_copy(agrees, mirrored=float(np.linalg.det(movement.matrix[:, :2])) < 0):
+            found.append((movement.matrix, agrees))
     for shift in shifts:
         if any(_is_same(shift, matrix) for matrix, _ in found):
             continue
@@ -86,10 +97,10 @@ def _at(shape: tuple[int, ...], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def is_copy(agrees: Agreement) -> bool:
+def is_copy(agrees: Agreement, *, mirrored: bool = False) -> bool:
     """Whether two parts are alike, large and compact enough to be one part, copied."""
     return (
-        _is_alike(agrees)
+        (_is_mirrored(agrees) if mirrored else _is_alike(agrees))
         and agrees.matches >= _MATCHES
         and int(agrees.here.sum()) >= _LEAST
         and int(agrees.there.sum()) >= _LEAST
@@ -116,6 +127,10 @@ def _are_apart(agrees: Agreement) -> bool:
 def _is_alike(agrees: Agreement) -> bool:
     compressed = agrees.similarity >= _COMPRESSED_SIMILARITY and agrees.difference <= _COMPRESSED_DIFFERENCE
     return compressed or agrees.similarity >= _SIMILARITY
+
+
+def _is_mirrored(agrees: Agreement) -> bool:
+    return agrees.similarity >= _MIRRORED_SIMILARITY and agrees.difference <= _COMPRESSED_DIFFERENCE
 
 
 def _solidity(mask: Mask) -> float:
