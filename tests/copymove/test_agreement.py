@@ -104,3 +104,9 @@ def test_a_shift_that_leads_nowhere_finds_nothing(foliage: Callable[..., NDArray
     found = shifted_by(foliage(200, 300)[..., 1].astype(np.float64))
     assert not found.here.any()
     assert found.share == 0
+
+
+def test_grain_goes_all_ways_and_edges_go_one(foliage: Callable[..., NDArray[np.uint8]]) -> None:
+    stripes = np.where(np.arange(300) % 20 < 10, 60.0, 180.0) * np.ones((200, 1))
+    assert Surface.of(foliage(200, 300)[..., 1]).grainy.mean() > 0.9
+    assert Surface.of(stripes.astype(np.uint8)).grainy.mean() == 0

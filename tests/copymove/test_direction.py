@@ -64,3 +64,15 @@ def test_smoothness_says_nothing_of_what_was_only_shifted_or_mirrored(foliage: F
 def test_parts_that_fill_the_image_have_no_outline_and_say_nothing(foliage: Foliage) -> None:
     everything = np.ones((240, 320), bool)
     assert direction(foliage(), (everything, everything), SHIFT) == 0
+
+
+def test_a_part_that_is_empty_says_nothing(foliage: Foliage) -> None:
+    nothing, something = np.zeros((240, 320), bool), np.zeros((240, 320), bool)
+    something[50:90, 50:90] = True
+    assert direction(foliage(), (nothing, something), np.array([[1.1, 0, 5], [0, 1.1, 5]])) == 0
+
+
+def test_a_ragged_outline_of_any_length_is_looked_at(foliage: Foliage) -> None:
+    ragged = np.zeros((512, 512), bool)
+    ragged[::6] = ragged[1::6] = ragged[2::6] = True
+    assert np.isfinite(direction(foliage(512, 512), (ragged, np.roll(ragged, 3, axis=0)), SHIFT))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.copymove import Copy
 from boxpromptiml.copymove.agreement import Agreement
+from boxpromptiml.copymove.matching import Keypoints
 from boxpromptiml.copymove.search import MAX_SIDE, find_copies, is_copy, is_shifted
 from boxpromptiml.perturbations import jpeg
 
@@ -129,34 +130,77 @@ def test_a_copy_survives_compression(quality: int, foliage: Foliage, copy_move: 
 def test_a_part_is_alike_or_differs_as_compression_does(similarity: float, difference: float, found: bool) -> None:
     here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
     here[5:25, 5:25] = there[30:50, 30:50] = True
-    assert is_copy(Agreement(here, there, similarity, difference, share=0.1, matches=9)) == found
+    assert is_copy(Agreement(here, there, similarity, difference, share=0.1, grain=0.1, matches=9)) == found
 
 
 @pytest.mark.parametrize(
-    ("similarity", "difference", "found"),
-    [(0.99, 10, True), (0.975, 10, False), (0.95, 10, False), (0.99, 60, False)],
+    ("similarity", "difference", "grain", "found"),
+    [(0.99, 10, 0.9, True), (0.975, 10, 0.9, False), (0.99, 60, 0.9, False), (0.99, 10, 0.3, False)],
 )
-def test_of_a_mirrored_part_more_is_asked(similarity: float, difference: float, found: bool) -> None:
+def test_of_a_mirrored_part_more_is_asked(similarity: float, difference: float, grain: float, found: bool) -> None:
     here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
     here[5:25, 5:25] = there[30:50, 30:50] = True
-    assert is_copy(Agreement(here, there, similarity, difference, share=0.9, matches=9), mirrored=True) == found
+    assert is_copy(Agreement(here, there, similarity, difference, 0.9, grain, matches=9), mirrored=True) == found
 
 
 @pytest.mark.parametrize(
-    ("similarity", "share", "side", "found"),
+    ("similarity", "share", "grain", "side", "found"),
     [
-        (0.99, 0.8, 20, True),
-        (0.975, 0.8, 20, False),
-        (0.99, 0.4, 20, False),  # as much agrees elsewhere
-        (0.99, 0.8, 12, False),  # too small to be sure
+        (0.99, 0.8, 0.9, 40, True),
+        (0.975, 0.8, 0.9, 40, False),
+        (0.99, 0.4, 0.9, 40, False),  # as much agrees elsewhere
+        (0.99, 0.8, 0.3, 40, False),  # edges alone
+        (0.99, 0.8, 0.9, 25, False),  # too small to be sure
     ],
 )
 def test_without_keypoints_a_part_is_more_alike_larger_and_in_one_piece(
-    similarity: float, share: float, side: int, found: bool
+    similarity: float, share: float, grain: float, side: int, found: bool
 ) -> None:
-    here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
-    here[5 : 5 + side, 5 : 5 + side] = there[30 : 30 + side, 30 : 30 + side] = True
-    assert is_shifted(Agreement(here, there, similarity, 10.0, share, matches=0)) == found
+    here, there = np.zeros((90, 90), bool), np.zeros((90, 90), bool)
+    here[5 : 5 + side, 5 : 5 + side] = there[48 : 48 + side, 48 : 48 + side] = True
+    assert is_shifted(Agreement(here, there, similarity, 10.0, share, grain, matches=0)) == found
+
+
+def bullets() -> Pixels:
+    page = np.full((300, 400, 3), 255, np.uint8)
+    page[50:60, 200:210] = page[150:160, 300:310] = 0
+    return page
+
+
+def flow_chart() -> Pixels:
+    page = np.full((300, 400, 3), 255, np.uint8)
+    for x, y, word in ((40, 50, "start"), (220, 170, "end")):
+        cv2.rectangle(page, (x, y), (x + 100, y + 50), (0, 0, 0), 2)
+        cv2.putText(page, word, (x + 15, y + 30), 0, 0.7, (0, 0, 0))
+    return page
+
+
+def letterboxed() -> Pixels:
+    page = np.zeros((300, 400, 3), np.uint8)
+    coarse = np.random.default_rng(5).uniform(20, 230, (5, 8, 3)).astype(np.float32)
+    page[60:240] = cv2.resize(coarse, (400, 180), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+    return page
+
+
+@pytest.mark.parametrize("make", [bullets, flow_chart, letterboxed])
+def test_an_edge_that_is_like_another_one_is_no_copy(make: Callable[[], Pixels]) -> None:
+    assert find_copies(jpeg(make(), 95)) == ()
+
+
+def test_of_a_chessboard_no_more_keypoints_are_kept_than_of_a_photo() -> None:
+    rows, columns = np.ogrid[:240, :320]
+    board = np.where((rows // 3 + columns // 3) % 2, 255, 0).astype(np.uint8)
+    assert len(Keypoints.of(board).points) <= 4000
+
+
+def test_the_picture_says_which_part_was_pasted_in_large_photos_too(foliage: Foliage, copy_move: Forge) -> None:
+    photo = foliage(900, 1200).astype(np.float32)
+    photo[:, 600:] *= 0.5
+    forged, _, pasted = copy_move(photo.astype(np.uint8), (300, 450), (850, 430), 150)
+    (copy,) = find_copies(forged)
+    small = cv2.resize(pasted.astype(np.uint8), copy.parts[0].shape[::-1]) > 0
+    second_was_pasted = (copy.parts[1] & small).sum() > (copy.parts[0] & small).sum()
+    assert (copy.direction if second_was_pasted else -copy.direction) > 0.3
 
 
 @pytest.mark.parametrize("seed", range(3))

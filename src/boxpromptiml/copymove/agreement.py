@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ _WINDOW = 7  # pixels, of the correlation
 _AGREES = 0.85  # correlation of a pixel that may belong to a copy
 _GRAIN = 0.5  # squared grey levels, added to variances: flat spots agree with flat spots
 _TEXTURED = 4.0  # squared grey levels: the variance of a window that can tell anything
+_GRAINY = 30.0  # squared grey levels, of Sobel's sums: eight times what they are a pixel
 _BRIDGED = 15  # pixels between textured spots that still belong to what they texture
 _MOST_TEXTURED = 1 / 3  # share of the pixels: in flat ones there is nothing that could differ
 _BRIGHTNESS = 20.0  # grey levels that a window's mean may differ by, beyond what all of the copy does
@@ -44,7 +46,8 @@ class Agreement:
             as brightness and contrast allow; median over the most textured third. Compression leaves about as much
             wherever it is, and spoils the correlation where there is little texture; another window of the same house
             differs by its texture. Infinite without any pixel.
-        share: its pixels / those that agree anywhere, before gaps are filled: what repeats by nature agrees all over.
+        share: its pixels, gaps filled / those that agree anywhere: what repeats by nature agrees all over.
+        grain: share of its pixels with detail in all directions: a straight edge agrees with every other one.
         matches: matched keypoints inside.
     """
 
@@ -53,6 +56,7 @@ class Agreement:
     similarity: float
     difference: float
     share: float
+    grain: float
     matches: int
 
 
@@ -80,6 +84,14 @@ class Surface:
         textured = (variance > _TEXTURED).astype(np.uint8)
         textured = cv2.morphologyEx(textured, cv2.MORPH_CLOSE, np.ones((_BRIDGED, _BRIDGED), np.uint8))
         return cls(image, mean, variance, textured > 0)
+
+    @cached_property
+    def grainy(self) -> Mask:
+        """Bool (h, w), where brightness changes in all directions: by the structure tensor's smaller eigenvalue."""
+        right, down = (cv2.Sobel(self.image, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
+        level, upright, both = _mean(right * right), _mean(down * down), _mean(right * down)
+        least = (level + upright) / 2 - np.hypot((level - upright) / 2, both)
+        return np.asarray(least > _GRAINY)
 
 
 def agreement(surface: Surface, movement: Movement) -> Agreement:
@@ -151,11 +163,12 @@ def _described(surface: Surface, likeness: _Likeness, agrees: Mask, certain: Mas
         textured = texture >= np.quantile(texture, 1 - _MOST_TEXTURED)
         difference = float(np.median(likeness.left[certain][textured]))
     share = float(certain.sum() / max(1, agrees.sum()))
+    grain = float(surface.grainy[certain].mean()) if certain.any() else 0.0
     # A window that reaches beyond the copy disagrees: half a window is missing all around.
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_WINDOW, _WINDOW))
     whole = cv2.dilate(certain.astype(np.uint8), reach)
     there = cv2.warpAffine(whole, likeness.matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
-    return Agreement(whole > 0, there, similarity, difference, share, matches)
+    return Agreement(whole > 0, there, similarity, difference, share, grain, matches)
 
 
 def _background(agrees: Mask, textured: Mask, anchors: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Mask:

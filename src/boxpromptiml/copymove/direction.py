@@ -21,7 +21,7 @@ _GRAIN_WEIGHT = 11.9
 _SCALE_WEIGHT = 4.2  # a part that was made smaller is less smooth than one that was made larger
 _ACROSS = 4.0  # pixels inwards and outwards from the outline
 _SOFT = 2.0  # pixels: the outline's own corners say little of which way is out
-_LEAST_POINTS = 8
+_LEAST_POINTS, _MOST_POINTS = 8, 20_000
 _INSIDE = 7  # pixels: the window that is left out along the outline, where the grain is another
 _LEAST_AREA = 20  # pixels
 _BETWEEN = 0.02  # of the entries of the map, from whole numbers
@@ -41,7 +41,7 @@ def direction(pixels: NDArray[np.uint8], parts: tuple[Mask, Mask], matrix: Matri
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.float32)
     first, second = (_outline(lab, part) for part in parts)
     odds = 0.0 if first is None or second is None else _OUTLINE_WEIGHT * (second - first)
-    if _is_interpolated(matrix):
+    if _is_interpolated(matrix) and all(part.any() for part in parts):
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
         edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
         odds += _GRAIN_WEIGHT * (_grain(edges, parts[0]) - _grain(edges, parts[1]))
@@ -61,6 +61,8 @@ def _outline(lab: Floats, part: Mask) -> float | None:
     distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5) - cv2.distanceTransform(inside, cv2.DIST_L2, 5)
     distance = cv2.GaussianBlur(distance, (0, 0), _SOFT)
     y, x = np.nonzero(np.abs(distance) <= 0.7)
+    step = 1 + len(x) // _MOST_POINTS
+    y, x = y[::step], x[::step]
     right, down = (cv2.Sobel(distance, cv2.CV_32F, *way)[y, x] for way in ((1, 0), (0, 1)))
     length = np.hypot(right, down) + 1e-6
     steps = np.array([-_ACROSS, _ACROSS], np.float32)
@@ -71,8 +73,8 @@ def _outline(lab: Floats, part: Mask) -> float | None:
     if seen.sum() < _LEAST_POINTS:
         return None
     colours = cv2.remap(lab, column[seen], row[seen], cv2.INTER_LINEAR)
-    step = np.linalg.norm(colours[:, 1] - colours[:, 0], axis=1)
-    return math.log(float(step.mean()) + _BRIGHTNESS_STEP)
+    difference = np.linalg.norm(colours[:, 1] - colours[:, 0], axis=1)
+    return math.log(float(difference.mean()) + _BRIGHTNESS_STEP)
 
 
 def _grain(edges: Floats, part: Mask) -> float:

@@ -56,10 +56,12 @@ class Keypoints(NamedTuple):
     Attributes:
         points: float32 (n, 2), (x, y).
         rooted: float32 (n, 128), RootSIFT: of length 1.
+        strength: float32 (n,), how much they stand out.
     """
 
     points: Points
     rooted: NDArray[np.float32]
+    strength: NDArray[np.float32]
 
     @classmethod
     def of(cls, grey: NDArray[np.uint8]) -> Keypoints:
@@ -70,11 +72,21 @@ class Keypoints(NamedTuple):
         )
         found, descriptors = sift.detectAndCompute(grey, None)
         if not found:
-            return cls(np.zeros((0, 2), np.float32), np.zeros((0, _DESCRIPTOR), np.float32))
+            return cls(*(np.zeros(shape, np.float32) for shape in ((0, 2), (0, _DESCRIPTOR), 0)))
         points = np.array([keypoint.pt for keypoint in found], np.float32)
+        strength = np.array([keypoint.response for keypoint in found], np.float32)
         down = np.argsort(points[:, 1], kind="stable")
         points, rooted = points[down], np.asarray(descriptors, np.float32)[down]
-        return cls(points, np.sqrt(rooted / np.maximum(rooted.sum(axis=1, keepdims=True), 1e-6)))
+        rooted = np.sqrt(rooted / np.maximum(rooted.sum(axis=1, keepdims=True), 1e-6))
+        # OpenCV keeps all that are equally strong: of a chessboard tens of thousands.
+        return cls(points, rooted, strength[down]).strongest(_KEYPOINTS)
+
+    def strongest(self, most: int) -> Keypoints:
+        """At most so many of them."""
+        if len(self.points) <= most:
+            return self
+        kept = np.sort(np.argsort(-self.strength, kind="stable")[:most])
+        return Keypoints(self.points[kept], self.rooted[kept], self.strength[kept])
 
     def mirrored(self) -> NDArray[np.float32]:
         """The descriptors that the same keypoints have in a mirror, float32 (n, 128).
@@ -88,7 +100,7 @@ class Keypoints(NamedTuple):
 
 def match(keypoints: Keypoints, *, mirrored: bool = False) -> tuple[Points, Points]:
     """Keypoints that look like another one elsewhere, or in a mirror: two float32 (n, 2) of (x, y)."""
-    points, rooted = keypoints
+    points, rooted, _ = keypoints
     if len(points) < 3:
         return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
     others = keypoints.mirrored() if mirrored else rooted

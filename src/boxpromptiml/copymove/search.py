@@ -21,6 +21,7 @@ _MATCHES = 4
 _SIMILARITY = 0.97
 # Or, where compression has spoilt that: no more differs than compression explains; in dim scenes no more ever does.
 _COMPRESSED_SIMILARITY, _COMPRESSED_DIFFERENCE = 0.93, 25.0
+_MIRRORED = 1500  # keypoints that are asked for one that mirrors them: rarer copies, and the time rises with the square
 _MIRRORED_SIMILARITY = 0.98  # and no more than compression explains: faces, houses and lakes are mirrored by nature
 _SOLID = 0.4  # area / area of the convex hull: what repeats by nature agrees in scattered spots
 _OVERLAP = 0.1  # intersection of the two parts / union: arcades, fences and wallpaper agree with their own next piece
@@ -29,8 +30,9 @@ _LEAST = 40  # pixels
 # passes, nor at quality 70.
 _SHIFTED_SIMILARITY = 0.98
 _SHARE = 4 / 7  # of all that agrees: what repeats by nature does so all over
-_LEAST_SHIFTED = 200  # pixels
-_SAME_SHIFT = np.array([0.05, 0.05, 4.0])  # of the entries of the maps, pixels in the end
+_LEAST_SHIFTED = 1000  # pixels
+_GRAIN = 0.5  # of its pixels at least: frames, bullets and the edges of letters agree without any
+_SAME = 0.5  # intersection of what two finds mark / union: the same copy
 
 
 def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[Copy, ...]:
@@ -47,11 +49,8 @@ def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[
         cv2.setNumThreads(threads)
     grey = _grey(pixels)
     keypoints = Keypoints.of(grey)
-    moves = [
-        movement
-        for mirrored in (False, True)
-        for movement in movements(*match(keypoints, mirrored=mirrored), _MATCHES, _TRIED, mirrored=mirrored)
-    ]
+    moves = movements(*match(keypoints), _MATCHES, _TRIED)
+    moves += movements(*match(keypoints.strongest(_MIRRORED), mirrored=True), _MATCHES, _TRIED, mirrored=True)
     shifts = echoes(grey, _TRIED)
     if not moves and not shifts:
         return ()
@@ -62,9 +61,8 @@ def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[
         if is_copy(agrees, mirrored=float(np.linalg.det(movement.matrix[:, :2])) < 0):
             found.append((movement.matrix, agrees))
     for shift in shifts:
-        if any(_is_same(shift, matrix) for matrix, _ in found):
-            continue
-        if is_shifted(agrees := agreement_of_shift(surface, shift)):
+        agrees = agreement_of_shift(surface, shift)
+        if is_shifted(agrees) and not any(_is_same(agrees, other) for _, other in found):
             found.append((shift, agrees))
     found.sort(key=lambda one: -one[1].matches)
     return tuple(_copy(pixels, matrix, agrees) for matrix, agrees in found[:_MOST])
@@ -76,10 +74,10 @@ def _copy(pixels: NDArray[np.uint8], matrix: Matrix, agrees: Agreement) -> Copy:
     return Copy(parts, matrix, min(1.0, agrees.similarity), agrees.matches, direction(picture, parts, matrix))
 
 
-def _is_same(shift: Matrix, matrix: Matrix) -> bool:
-    """Whether a shift is what a copy that was found already says, or its way back."""
-    ways = matrix, cv2.invertAffineTransform(matrix)
-    return any((np.abs(way - shift) < _SAME_SHIFT).all() for way in ways)
+def _is_same(agrees: Agreement, other: Agreement) -> bool:
+    """Whether two finds mark the same, whichever way round."""
+    first, second = agrees.here | agrees.there, other.here | other.there
+    return int((first & second).sum()) > _SAME * int((first | second).sum())
 
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -114,6 +112,7 @@ def is_shifted(agrees: Agreement) -> bool:
     return (
         agrees.similarity >= _SHIFTED_SIMILARITY
         and agrees.share >= _SHARE
+        and agrees.grain >= _GRAIN
         and min(int(agrees.here.sum()), int(agrees.there.sum())) >= _LEAST_SHIFTED
         and _are_apart(agrees)
         and _solidity(agrees.here) >= _SOLID
@@ -130,7 +129,8 @@ def _is_alike(agrees: Agreement) -> bool:
 
 
 def _is_mirrored(agrees: Agreement) -> bool:
-    return agrees.similarity >= _MIRRORED_SIMILARITY and agrees.difference <= _COMPRESSED_DIFFERENCE
+    alike = agrees.similarity >= _MIRRORED_SIMILARITY and agrees.difference <= _COMPRESSED_DIFFERENCE
+    return alike and agrees.grain >= _GRAIN
 
 
 def _solidity(mask: Mask) -> float:
