@@ -99,7 +99,7 @@ def agreement(surface: Surface, movement: Movement) -> Agreement:
     likeness = _Likeness.along(surface, movement.matrix)
     x, y = _cells(movement.here, surface.image.shape)
     agrees = likeness.agrees(float(np.median(likeness.brighter[y, x])))
-    agrees &= ~_background(agrees, surface.textured, (y, x))
+    agrees &= ~_background(agrees, surface.textured, _held(agrees & surface.textured, (y, x)))
     count, labels = cv2.connectedComponents(_cleaned(agrees, _OPEN))
     anchors = np.bincount(labels[y, x], minlength=count)
     anchors[0] = 0
@@ -171,16 +171,17 @@ def _described(surface: Surface, likeness: _Likeness, agrees: Mask, certain: Mas
     return Agreement(whole > 0, there, similarity, difference, share, grain, matches)
 
 
-def _background(agrees: Mask, textured: Mask, anchors: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Mask:
-    """Flat areas larger than all textured ones with anchors that agree: paper, a studio's wall, a clear sky.
+def _background(agrees: Mask, textured: Mask, most: int) -> Mask:
+    """Flat areas larger than what is textured and belongs to a copy: paper, a studio's wall, a clear sky.
 
     Flat agrees with flat wherever it moves to, and there would be no end to a copy on such ground. What is flat and
     smaller belongs to the copy: the inside of a plate, a margin of sky.
+
+    Args:
+        agrees, textured: bool (h, w).
+        most: pixels, of what is textured.
     """
     flat = agrees & ~textured
-    _, labels = cv2.connectedComponents((agrees & textured).astype(np.uint8))
-    held = np.setdiff1d(labels[anchors], [0])
-    most = int(np.bincount(labels.ravel())[held].sum())
     if int(flat.sum()) <= most:
         return np.zeros_like(flat)
     _, labels, facts, _ = cv2.connectedComponentsWithStats(flat.astype(np.uint8), connectivity=4)
@@ -188,11 +189,17 @@ def _background(agrees: Mask, textured: Mask, anchors: tuple[NDArray[np.intp], N
     return np.isin(labels, large[large > 0])
 
 
-def _largest(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of the largest connected part."""
-    _, labels, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    rows, columns = np.nonzero(labels == 1 + int(facts[1:, cv2.CC_STAT_AREA].argmax())) if len(facts) > 1 else ([], [])
-    return np.asarray(rows, np.intp), np.asarray(columns, np.intp)
+def _held(mask: Mask, anchors: tuple[NDArray[np.intp], NDArray[np.intp]]) -> int:
+    """Pixels of the connected parts that hold anchors."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    held = np.setdiff1d(labels[anchors], [0])
+    return int(np.bincount(labels.ravel())[held].sum())
+
+
+def _largest(mask: Mask) -> int:
+    """Pixels of the largest connected part."""
+    _, _, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return int(facts[1:, cv2.CC_STAT_AREA].max(initial=0))
 
 
 def _leads_back(matrix: Matrix, height: int, width: int) -> bool:

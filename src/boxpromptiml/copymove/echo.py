@@ -40,8 +40,8 @@ def echoes(grey: NDArray[np.uint8], most: int) -> list[Matrix]:
         most: so many at most.
 
     Returns:
-        float64 (2, 3) each, of pixels (x, y); they point down, or to the right. Most images that were not tampered with
-        have some too: only `boxpromptiml.copymove.agreement` tells.
+        float64 (2, 3) each, of pixels (x, y); they point down, or to the right. Of images that were not tampered
+        with about half have some too: only `boxpromptiml.copymove.agreement` tells.
     """
     height, width = grey.shape
     if min(height, width) < _LEAST_SIDE:
@@ -77,7 +77,7 @@ def _autocorrelation(grain: Floats) -> Floats:
     padded = np.zeros((cv2.getOptimalDFTSize(2 * height), cv2.getOptimalDFTSize(2 * width)), np.float32)
     padded[:height, :width] = grain
     # Packed by OpenCV: real and imaginary parts of one frequency to the right after the other, a column each. Of power,
-    # the latter are 0. The first and the last column are packed otherwise, and left out.
+    # the latter are 0. The first column, and the last of an even number, are packed otherwise and left out.
     spectrum = cv2.dft(padded)
     power = cv2.mulSpectrums(spectrum, spectrum, 0, conjB=True)[:, 1:-1:2]
     smooth = cv2.blur(power, (_SMOOTH, _SMOOTH))
