@@ -61,6 +61,14 @@ def test_smoothness_says_nothing_of_what_was_only_shifted_or_mirrored(foliage: F
     assert direction(grainy, parts, turned) > direction(forged, parts, turned) + 1
 
 
+def test_the_smaller_of_two_that_are_equally_smooth_was_pasted(foliage: Foliage) -> None:
+    """Made smaller, detail comes closer together: without interpolation there would be more of it."""
+    photo, everywhere = foliage(), np.ones((240, 320), bool)
+    smaller, larger = (np.array([[scale, 0, 5], [0, scale, 5]]) for scale in (0.8, 1.25))
+    assert direction(photo, (everywhere, everywhere), smaller) > 0.5
+    assert direction(photo, (everywhere, everywhere), larger) < -0.5
+
+
 def test_parts_that_fill_the_image_have_no_outline_and_say_nothing(foliage: Foliage) -> None:
     everything = np.ones((240, 320), bool)
     assert direction(foliage(), (everything, everything), SHIFT) == 0

@@ -110,6 +110,19 @@ def test_two_different_copies_are_both_found(foliage: Foliage, copy_move: Forge)
     assert len(find_copies(twice)) == 2
 
 
+def test_of_many_copies_three_are_told_the_clearest_first(foliage: Foliage, copy_move: Forge) -> None:
+    forged = foliage(480, 500)
+    radii = 30, 44, 34, 38
+    for row, radius in enumerate(radii):
+        y = 60 + 120 * row
+        forged = copy_move(forged, (100, y), (380, y + 7 * row), radius, degrees=15 * row)[0]
+
+    copies = find_copies(forged)
+
+    assert [copy.matches for copy in copies] == sorted((copy.matches for copy in copies), reverse=True)
+    assert [round((copy.parts[0].sum() / np.pi) ** 0.5) for copy in copies] == pytest.approx([44, 38, 34], abs=4)
+
+
 @pytest.mark.parametrize("quality", [95, 70, 50])
 def test_a_copy_survives_compression(quality: int, foliage: Foliage, copy_move: Forge) -> None:
     forged, source, pasted = copy_move(foliage(), HERE, THERE, RADIUS)

@@ -413,18 +413,25 @@ def test_copied_parts_are_told_in_words(
     tmp_path: Path,
     shot: Callable[..., None],
 ) -> None:
+    sand = np.repeat(128 + 8 * np.random.default_rng(1).normal(size=(240, 320, 1)), 3, axis=2)
+    sand[100:180, 200:280] = sand[40:120, 60:140]
+    photos = {
+        r"\d+ details agree": copy_move(foliage(), (90, 120), (231, 108), 38)[0],
+        "their grain agrees": np.clip(sand, 0, 255).astype(np.uint8),
+    }
     page.goto(live_server(verb="page", model="default"))
     page.get_by_role("heading", name="Drop a photo here").wait_for()
-    save_png(tmp_path / "forged.png", copy_move(foliage(), (90, 120), (231, 108), 38)[0])
-    drop(page, tmp_path / "forged.png")
-    assert verdict(page) == "Signs of manipulation"
-    sentence = page.locator(".verdict-copies li")
-    sentence.wait_for()
-    assert re.fullmatch(
-        r"A part is there twice: [78]\d × [78]\d pixels at \d+, \d+, and [78]\d × [78]\d pixels at \d+, \d+ "
-        r"\(\d+ details agree\)\. (Either may be the copy|The second looks pasted)\.",
-        sentence.inner_text(),
-    )
-    shot(page, "localize-copies")
-    _, content = download(page, "result.json")
-    assert len(json.loads(content)["copies"]) == 1
+    for number, (evidence, photo) in enumerate(photos.items()):
+        save_png(tmp_path / f"{number}.png", photo)
+        drop(page, tmp_path / f"{number}.png")
+        sentence = page.locator(".verdict-copies li", has_text=re.compile(evidence))
+        sentence.wait_for()
+        assert verdict(page) == "Signs of manipulation"
+        assert re.fullmatch(
+            r"A part is there twice: [78]\d × [78]\d pixels at \d+, \d+, and [78]\d × [78]\d pixels at \d+, \d+ "
+            rf"\({evidence}\)\. (Either may be the copy|The second looks pasted)\.",
+            sentence.inner_text(),
+        )
+        shot(page, f"localize-copies-{number}")
+        _, content = download(page, "result.json")
+        assert len(json.loads(content)["copies"]) == 1
