@@ -129,11 +129,16 @@ def _match_rows(
     candidates = np.flatnonzero(2 - 2 * alike < _FARTHEST**2)
     best, alike = best[candidates], alike[candidates]
     others = likeness[candidates]
+    each = np.arange(len(candidates))
+    others[each, best] = -1
+    rival = others.argmax(axis=1)
     # One spot often has several keypoints: the next best is that of the next best spot.
-    for row, spot in zip(others, best, strict=True):
+    for row in np.flatnonzero(np.abs(points[rival] - points[best]).max(axis=1) < _SAME):
+        spot = best[row]
         first, last = np.searchsorted(y, (y[spot] - _SAME, y[spot] + _SAME))
-        row[first:last][np.abs(x[first:last] - x[spot]) < _SAME] = -1
-    clear = 2 - 2 * alike < _RATIO**2 * (2 - 2 * others.max(axis=1, initial=-1))
+        others[row, first:last][np.abs(x[first:last] - x[spot]) < _SAME] = -1
+        rival[row] = others[row].argmax()
+    clear = 2 - 2 * alike < _RATIO**2 * (2 - 2 * others[each, rival])
     return start + candidates[clear], best[clear]
 
 
