@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -92,6 +93,44 @@ def test_what_repeats_all_over_agrees_in_many_places(foliage: Callable[..., NDAr
         for left in range(5, 265, 35):
             wall[top : top + 30, left : left + 30] = brick
     assert shifted_by(wall, right=35 * 4).share < 0.3
+
+
+def test_a_wall_of_tiles_agrees_wherever_it_could(foliage: Callable[..., NDArray[np.uint8]]) -> None:
+    wall = np.tile(foliage(20, 20)[..., 1], (10, 15)).astype(np.float64)
+    assert shifted_by(wall).extent > 0.9
+
+
+def test_a_copy_that_fills_half_of_what_could_agree_is_told_from_it(scene: NDArray[np.float64]) -> None:
+    assert 0.3 < shifted_by(scene).extent < 0.7
+
+
+@pytest.mark.parametrize("scale", [1.3, 1.7])
+def test_what_was_made_larger_or_smaller_is_compared_at_the_smaller_size(
+    scale: float, foliage: Callable[..., NDArray[np.uint8]]
+) -> None:
+    """Of what was made smaller the finest detail is gone: it is not asked for."""
+    photo = cv2.GaussianBlur(foliage(300, 400)[..., 1], (0, 0), 0.7)
+    size = round(120 / scale)
+    smaller = cv2.resize(photo[20:140, 20:140], (size, size), interpolation=cv2.INTER_AREA)
+    photo[160 : 160 + size, 220 : 220 + size] = smaller
+    matrix = np.array([[120 / size, 0, 20 - 220 * 120 / size], [0, 120 / size, 20 - 160 * 120 / size]])
+    matrix[:, 2] += (120 / size - 1) / 2  # centres of pixels
+    here = np.array([[x, y] for x in range(225, 215 + size, 8) for y in range(165, 155 + size, 8)], np.float32)
+    there = (here @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+    found = agreement(Surface.of(photo), Movement(matrix, here, there))
+
+    assert found.similarity > 0.98
+    assert found.here[165 : 155 + size, 225 : 215 + size].all()
+
+
+def test_of_a_half_turn_the_way_back_is_no_other_place(foliage: Callable[..., NDArray[np.uint8]]) -> None:
+    photo = foliage(200, 300)[..., 1]
+    photo[50:150, 180:260] = photo[50:150, 40:120][::-1, ::-1]
+    matrix = np.array([[-1.0, 0, 299], [0, -1, 199]])
+    here = np.array([[x, y] for x in range(50, 115, 8) for y in range(60, 145, 8)], np.float32)
+    there = (here @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    assert agreement(Surface.of(photo), Movement(matrix, here, there)).share > 0.9
 
 
 def test_another_brightness_is_no_difference_if_it_is_the_same_all_over(scene: NDArray[np.float64]) -> None:

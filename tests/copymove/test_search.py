@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from boxpromptiml.copymove import Copy
 from boxpromptiml.copymove.agreement import Agreement
 from boxpromptiml.copymove.matching import Keypoints
-from boxpromptiml.copymove.search import MAX_SIDE, find_copies, is_copy, is_shifted
+from boxpromptiml.copymove.search import MAX_SIDE, find_copies, is_copy, is_mirrored, is_shifted
 from boxpromptiml.perturbations import jpeg
 
 Pixels = NDArray[np.uint8]
@@ -131,47 +131,41 @@ def test_a_copy_survives_compression(quality: int, foliage: Foliage, copy_move: 
     assert agreement(copy, source, pasted) > 0.6
 
 
-@pytest.mark.parametrize(
-    ("similarity", "difference", "found"),
-    [
-        (0.98, 60, True),
-        (0.95, 10, True),  # compressed
-        (0.95, 60, False),  # another window of the same house
-        (0.92, 1, False),
-    ],
-)
-def test_a_part_is_alike_or_differs_as_compression_does(similarity: float, difference: float, found: bool) -> None:
-    here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
-    here[5:25, 5:25] = there[30:50, 30:50] = True
-    assert is_copy(Agreement(here, there, similarity, difference, share=0.1, grain=0.1, matches=9)) == found
-
-
-@pytest.mark.parametrize(
-    ("similarity", "difference", "grain", "found"),
-    [(0.99, 10, 0.9, True), (0.975, 10, 0.9, False), (0.99, 60, 0.9, False), (0.99, 10, 0.3, False)],
-)
-def test_of_a_mirrored_part_more_is_asked(similarity: float, difference: float, grain: float, found: bool) -> None:
-    here, there = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
-    here[5:25, 5:25] = there[30:50, 30:50] = True
-    assert is_copy(Agreement(here, there, similarity, difference, 0.9, grain, matches=9), mirrored=True) == found
-
-
-@pytest.mark.parametrize(
-    ("similarity", "share", "grain", "side", "found"),
-    [
-        (0.99, 0.8, 0.9, 40, True),
-        (0.975, 0.8, 0.9, 40, False),
-        (0.99, 0.4, 0.9, 40, False),  # as much agrees elsewhere
-        (0.99, 0.8, 0.3, 40, False),  # edges alone
-        (0.99, 0.8, 0.9, 25, False),  # too small to be sure
-    ],
-)
-def test_without_keypoints_a_part_is_more_alike_larger_and_in_one_piece(
-    similarity: float, share: float, grain: float, side: int, found: bool
-) -> None:
+def two_parts(side: int = 40, **facts: float) -> Agreement:
+    """Two squares that are alike in every respect, but for what is said otherwise."""
     here, there = np.zeros((90, 90), bool), np.zeros((90, 90), bool)
     here[5 : 5 + side, 5 : 5 + side] = there[48 : 48 + side, 48 : 48 + side] = True
-    assert is_shifted(Agreement(here, there, similarity, 10.0, share, grain, matches=0)) == found
+    told = {"similarity": 0.99, "difference": 10.0, "share": 0.9, "extent": 0.2, "grain": 0.9} | facts
+    return Agreement(here, there, matches=int(told.pop("matches", 9)), **told)
+
+
+@pytest.mark.parametrize("tells", [is_copy, is_mirrored, is_shifted])
+def test_what_is_alike_in_every_respect_is_a_copy(tells: Callable[[Agreement], bool]) -> None:
+    assert tells(two_parts())
+    assert not tells(two_parts(grain=0.3)), "edges alone"
+    assert not tells(two_parts(extent=0.95)), "a wall of tiles"
+    assert not tells(two_parts(similarity=0.9))
+
+
+def test_of_matched_keypoints_compression_may_have_changed_some() -> None:
+    assert is_copy(two_parts(similarity=0.95))
+    assert not is_copy(two_parts(difference=60)), "another window of the same house"
+    assert not is_copy(two_parts(share=0.4)), "as much agrees elsewhere"
+    assert not is_copy(two_parts(matches=3))
+    assert is_copy(two_parts(side=10))
+
+
+def test_of_a_mirrored_part_more_is_asked() -> None:
+    assert not is_mirrored(two_parts(similarity=0.975))
+    assert not is_mirrored(two_parts(difference=28))
+    assert not is_mirrored(two_parts(matches=3))
+
+
+def test_without_keypoints_a_part_is_more_alike_larger_and_in_one_piece() -> None:
+    assert is_shifted(two_parts(matches=0))
+    assert not is_shifted(two_parts(similarity=0.975))
+    assert not is_shifted(two_parts(share=0.55))
+    assert not is_shifted(two_parts(side=25)), "too small to be sure"
 
 
 def bullets() -> Pixels:

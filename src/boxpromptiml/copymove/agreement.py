@@ -29,6 +29,7 @@ _BRIGHTNESS = 20.0  # grey levels that a window's mean may differ by, beyond wha
 _OPEN, _CLOSE = 3, 7  # pixels: specks removed, gaps filled
 _OPEN_UNMATCHED = 5  # pixels: no keypoint says which of the specks belong to it
 _SAME_PLACE = 8.0  # pixels
+_SAME_SIZE = 1.1  # of areas
 _ANCHORS = 2  # matched keypoints in a connected part of a copy
 
 Floats = NDArray[np.float32]
@@ -46,7 +47,10 @@ class Agreement:
             as brightness and contrast allow; median over the most textured third. Compression leaves about as much
             wherever it is, and spoils the correlation where there is little texture; another window of the same house
             differs by its texture. Infinite without any pixel.
-        share: its pixels, gaps filled / those that agree anywhere: what repeats by nature agrees all over.
+        share: of the pixels that agree anywhere, how many are its own: what repeats by nature agrees all over. Gaps are
+            filled, so that it may exceed 1.
+        extent: share of the pixels that could agree, as the movement keeps them in the image: a wall of tiles agrees
+            wherever it does.
         grain: share of its pixels with detail in all directions: a straight edge agrees with every other one.
         matches: matched keypoints inside.
     """
@@ -56,6 +60,7 @@ class Agreement:
     similarity: float
     difference: float
     share: float
+    extent: float
     grain: float
     matches: int
 
@@ -95,8 +100,12 @@ class Surface:
 
 
 def agreement(surface: Surface, movement: Movement) -> Agreement:
-    """Compare an image with itself along a movement of matched keypoints: the parts around some of these agree."""
-    likeness = _Likeness.along(surface, movement.matrix)
+    """Compare an image with itself along a movement of matched keypoints: the parts around some of these agree.
+
+    Args:
+        movement: from the smaller part to the larger one, whose finer detail the smaller one cannot have.
+    """
+    likeness = _Likeness.along(surface, movement.matrix, growth=abs(movement.growth))
     x, y = _cells(movement.here, surface.image.shape)
     agrees = likeness.agrees(float(np.median(likeness.brighter[y, x])))
     agrees &= ~_background(agrees, surface.textured, _held(agrees & surface.textured, (y, x)))
@@ -104,9 +113,11 @@ def agreement(surface: Surface, movement: Movement) -> Agreement:
     anchors = np.bincount(labels[y, x], minlength=count)
     anchors[0] = 0
     kept = np.flatnonzero(anchors >= _ANCHORS)
-    if len(kept) > 1 and _leads_back(movement.matrix, *surface.image.shape):
+    agreeing = int(agrees.sum())
+    if len(kept) and _leads_back(movement.matrix, *surface.image.shape):
         kept = kept[[anchors[kept].argmax()]]  # the other parts are where it leads
-    return _described(surface, likeness, agrees, np.isin(labels, kept), int(anchors[kept].sum()))
+        agreeing //= 2
+    return _described(surface, likeness, agreeing, np.isin(labels, kept), int(anchors[kept].sum()))
 
 
 def agreement_of_shift(surface: Surface, shift: Matrix) -> Agreement:
@@ -120,7 +131,7 @@ def agreement_of_shift(surface: Surface, shift: Matrix) -> Agreement:
     texture = np.bincount(labels[surface.variance > _TEXTURED], minlength=count)
     texture[0] = 0
     largest = int(texture.argmax())
-    return _described(surface, likeness, agrees, (labels == largest) & bool(texture[largest]), 0)
+    return _described(surface, likeness, int(agrees.sum()), (labels == largest) & bool(texture[largest]), 0)
 
 
 @dataclass(frozen=True)
@@ -134,10 +145,13 @@ class _Likeness:
     inside: Mask
 
     @classmethod
-    def along(cls, surface: Surface, matrix: Matrix) -> _Likeness:
+    def along(cls, surface: Surface, matrix: Matrix, growth: float = 1.0) -> _Likeness:
         height, width = surface.image.shape
+        image = surface.image
+        if growth > _SAME_SIZE:  # blurred by as much as the smaller part, in pixels of that one
+            image = cv2.GaussianBlur(image, (0, 0), _BLUR * math.sqrt(growth - 1))
         moved = cv2.warpAffine(
-            surface.image, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0
+            image, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0
         )
         return cls(matrix, *_correlate(surface, moved), _inside(matrix, height, width))
 
@@ -152,7 +166,7 @@ def _cleaned(agrees: Mask, least: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.morphologyEx(shape, cv2.MORPH_CLOSE, np.ones((_CLOSE, _CLOSE), np.uint8)))
 
 
-def _described(surface: Surface, likeness: _Likeness, agrees: Mask, certain: Mask, matches: int) -> Agreement:
+def _described(surface: Surface, likeness: _Likeness, agreeing: int, certain: Mask, matches: int) -> Agreement:
     height, width = certain.shape
     variance = surface.variance
     told = likeness.correlation[certain & (variance > _TEXTURED)]
@@ -162,13 +176,14 @@ def _described(surface: Surface, likeness: _Likeness, agrees: Mask, certain: Mas
         texture = variance[certain]
         textured = texture >= np.quantile(texture, 1 - _MOST_TEXTURED)
         difference = float(np.median(likeness.left[certain][textured]))
-    share = float(certain.sum() / max(1, agrees.sum()))
+    share = float(certain.sum() / max(1, agreeing))
+    extent = float(certain.sum() / max(1, likeness.inside.sum()))
     grain = float(surface.grainy[certain].mean()) if certain.any() else 0.0
     # A window that reaches beyond the copy disagrees: half a window is missing all around.
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_WINDOW, _WINDOW))
     whole = cv2.dilate(certain.astype(np.uint8), reach)
     there = cv2.warpAffine(whole, likeness.matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
-    return Agreement(whole > 0, there, similarity, difference, share, grain, matches)
+    return Agreement(whole > 0, there, similarity, difference, share, extent, grain, matches)
 
 
 def _background(agrees: Mask, textured: Mask, most: int) -> Mask:

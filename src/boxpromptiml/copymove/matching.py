@@ -7,8 +7,9 @@ affine map: shifted, turned, scaled or sheared (as Amerini et al. 2011, A SIFT-b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,9 +29,11 @@ _REPROJECTION = 2.5  # pixels
 _ITERATIONS, _CONFIDENCE = 2000, 0.999
 _PRECISE = 1.0  # pixels, of the matches that the map is fitted to in the end
 _REFINEMENTS = 3
+_SHIFTED, _MOSTLY = 0.75, 2 / 3  # pixels that so many matches of a mere shift differ by at most
 # Of a map that is a copy and not chance: areas shrink and grow so far.
-_DETERMINANT = 0.3, 3.3
+_GROWTH = 0.3, 3.3
 _SPREAD = 3.0  # pixels, geometric mean of the deviations along and across: matches along one line tell no affine map
+_SPREAD_OF_SHIFT = 1.0  # pixels: but a shift
 
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -38,7 +41,7 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Movement:
-    """Matches with one affine map.
+    """Matches with one affine map; of `movements`, from the smaller part to the larger one.
 
     Attributes:
         matrix: float64 (2, 3), from `here` to `there`, pixels (x, y).
@@ -48,6 +51,15 @@ class Movement:
     matrix: Matrix
     here: Points
     there: Points
+
+    @property
+    def growth(self) -> float:
+        """How many times as large areas become; negative in a mirror."""
+        return float(np.linalg.det(self.matrix[:, :2]))
+
+    def reversed(self) -> Movement:
+        """The way back."""
+        return Movement(cv2.invertAffineTransform(self.matrix), self.there, self.here)
 
 
 class Keypoints(NamedTuple):
@@ -145,34 +157,51 @@ def _match_rows(
 def movements(here: Points, there: Points, least: int, most: int, *, mirrored: bool = False) -> list[Movement]:
     """At most `most` affine maps, of `least` matches or more each, by RANSAC one after the other.
 
+    First those that shift, turn and scale: two matches tell one, so that few of many do, and it mirrors nothing, while
+    an affine map leads from one part to the other and back again as a mirror between them would.
+
     Args:
         here, there: float32 (n, 2), of `match`.
         least, most: how many.
         mirrored: whether the matches are of a mirror: so are the maps then, and never else.
     """
     found: list[Movement] = []
-    while len(here) >= least and len(found) < most:
-        matrix, inliers = cv2.estimateAffine2D(
-            here,
-            there,
-            method=cv2.RANSAC,
-            ransacReprojThreshold=_REPROJECTION,
-            maxIters=_ITERATIONS,
-            confidence=_CONFIDENCE,
-        )
-        if matrix is None:
-            break
-        chosen = np.asarray(inliers).ravel() > 0
-        if chosen.sum() < least:
-            break
-        refined = _refined(np.asarray(matrix, np.float64), here, there, least)
-        movement = Movement(refined, here[chosen], there[chosen])
-        if _is_plausible(movement, mirrored):
-            found.append(movement)
-            # A pair of twins matches both ways: the way back is not a second movement.
-            chosen |= _follows(cv2.invertAffineTransform(movement.matrix), here, there)
-        here, there = here[~chosen], there[~chosen]
+    told = np.zeros(len(here), bool)
+    for estimate in (cv2.estimateAffinePartial2D, cv2.estimateAffine2D):
+        left = np.flatnonzero(~told)
+        while len(left) >= least and len(found) < most:
+            matrix, inliers = _estimated(estimate, here[left], there[left], mirrored)
+            if matrix is None or inliers.sum() < least:
+                break
+            matrix = _refined(matrix, here[left], there[left], least)
+            inliers |= _follows(matrix, here[left], there[left], _REPROJECTION)
+            movement = Movement(matrix, here[left[inliers]], there[left[inliers]])
+            if _is_plausible(movement, mirrored):
+                found.append(movement if abs(movement.growth) >= 1 else movement.reversed())
+                # A pair of twins matches both ways: the way back is not a second movement.
+                back = cv2.invertAffineTransform(matrix)
+                inliers |= _follows(back, here[left], there[left], 2 * _REPROJECTION)
+                told[left[inliers]] = True
+            left = left[~inliers]
     return found
+
+
+def _estimated(
+    estimate: Callable[..., Any], here: Points, there: Points, mirrored: bool
+) -> tuple[Matrix | None, NDArray[np.bool_]]:
+    """The map that most matches follow, and which ones do."""
+    mirror = np.array([-1.0 if mirrored else 1.0, 1.0])
+    matrix, inliers = estimate(
+        here,
+        there * mirror.astype(np.float32),
+        method=cv2.RANSAC,
+        ransacReprojThreshold=_REPROJECTION,
+        maxIters=_ITERATIONS,
+        confidence=_CONFIDENCE,
+    )
+    if matrix is None or not np.isfinite(matrix).all():
+        return None, np.zeros(len(here), bool)
+    return np.asarray(matrix, np.float64) * mirror[:, None], np.asarray(inliers).ravel() > 0
 
 
 def _refined(matrix: Matrix, here: Points, there: Points, least: int) -> Matrix:
@@ -182,17 +211,26 @@ def _refined(matrix: Matrix, here: Points, there: Points, least: int) -> Matrix:
         close = np.abs(ones @ matrix.T - there).max(axis=1) < _PRECISE
         if close.sum() < least:
             break
+        moved = there[close] - here[close]
+        shift = np.median(moved, axis=0)
+        if (np.abs(moved - shift).max(axis=1) < _SHIFTED).mean() > _MOSTLY:
+            return np.column_stack([np.eye(2), shift]).astype(np.float64)
         matrix = np.linalg.lstsq(ones[close], there[close].astype(np.float64), rcond=None)[0].T
     return matrix
 
 
 def _is_plausible(movement: Movement, mirrored: bool) -> bool:
-    low, high = _DETERMINANT
+    low, high = _GROWTH
     spread = float(np.linalg.det(np.cov(movement.here.T)))
-    determinant = float(np.linalg.det(movement.matrix[:, :2])) * (-1 if mirrored else 1)
-    return low < determinant < high and spread > _SPREAD**4
+    least = _SPREAD_OF_SHIFT if _is_shift(movement.matrix) else _SPREAD
+    return low < movement.growth * (-1 if mirrored else 1) < high and spread > least**4
 
 
-def _follows(matrix: Matrix, here: Points, there: Points) -> NDArray[np.bool_]:
+def _is_shift(matrix: Matrix) -> bool:
+    return np.array_equal(matrix[:, :2], np.eye(2))
+
+
+def _follows(matrix: Matrix, here: Points, there: Points, reach: float) -> NDArray[np.bool_]:
+    """Which matches a map leads right, but for so many pixels."""
     moved = here @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(np.abs(moved - there).max(axis=1) < 2 * _REPROJECTION)
+    return np.asarray(np.abs(moved - there).max(axis=1) < reach)
