@@ -102,3 +102,12 @@ def test_two_parts_that_moved_differently_are_two_movements() -> None:
     first, second = part(12), part(10, seed=1) + np.float32([0, 150])
     there = turned(first, 25, 1.1, (250, 80)), second + np.float32([130, 20])
     assert len(movements(np.concatenate([first, second]), np.concatenate(there), 4, 6)) == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stretched_part_is_told_by_all_of_its_matches_though_a_strip_of_it_seems_turned(seed: int) -> None:
+    here = part(40, spread=80, seed=seed)
+    off = np.random.default_rng(seed).normal(0, 0.5, here.shape).astype(np.float32)
+    there = here @ np.float32([[1, 0.3], [0.5, 1]]) + np.float32([100, 170]) + off
+    found = movements(here, there, 4, 6)
+    assert max(len(movement.here) for movement in found) == 40

@@ -30,6 +30,7 @@ _ITERATIONS, _CONFIDENCE = 2000, 0.999
 _PRECISE = 1.0  # pixels, of the matches that the map is fitted to in the end
 _REFINEMENTS = 3
 _SHIFTED, _MOSTLY = 0.75, 2 / 3  # pixels that so many matches of a mere shift differ by at most
+_MORE = 1.5  # times as many matches as a simpler map
 # Of a map that is a copy and not chance: areas shrink and grow so far.
 _GROWTH = 0.3, 3.3
 _SPREAD = 3.0  # pixels, geometric mean of the deviations along and across: matches along one line tell no affine map
@@ -158,7 +159,8 @@ def movements(here: Points, there: Points, least: int, most: int, *, mirrored: b
     """At most `most` affine maps, of `least` matches or more each, by RANSAC one after the other.
 
     First those that shift, turn and scale: two matches tell one, so that few of many do, and it mirrors nothing, while
-    an affine map leads from one part to the other and back again as a mirror between them would.
+    an affine map leads from one part to the other and back again as a mirror between them would. Then those that also
+    stretch and shear, where more matches follow.
 
     Args:
         here, there: float32 (n, 2), of `match`.
@@ -166,22 +168,24 @@ def movements(here: Points, there: Points, least: int, most: int, *, mirrored: b
         mirrored: whether the matches are of a mirror: so are the maps then, and never else.
     """
     found: list[Movement] = []
-    told = np.zeros(len(here), bool)
+    explained: list[Indices] = []
     for estimate in (cv2.estimateAffinePartial2D, cv2.estimateAffine2D):
-        left = np.flatnonzero(~told)
+        left = np.arange(len(here))
         while len(left) >= least and len(found) < most:
             matrix, inliers = _estimated(estimate, here[left], there[left], mirrored)
             if matrix is None or inliers.sum() < least:
                 break
             matrix = _refined(matrix, here[left], there[left], least)
             inliers |= _follows(matrix, here[left], there[left], _REPROJECTION)
-            movement = Movement(matrix, here[left[inliers]], there[left[inliers]])
+            chosen = left[inliers]
+            movement = Movement(matrix, here[chosen], there[chosen])
             if _is_plausible(movement, mirrored):
-                found.append(movement if abs(movement.growth) >= 1 else movement.reversed())
                 # A pair of twins matches both ways: the way back is not a second movement.
                 back = cv2.invertAffineTransform(matrix)
                 inliers |= _follows(back, here[left], there[left], 2 * _REPROJECTION)
-                told[left[inliers]] = True
+                if all(len(chosen) > _MORE * np.isin(chosen, others).sum() for others in explained):
+                    found.append(movement if abs(movement.growth) >= 1 else movement.reversed())
+                    explained.append(left[inliers])
             left = left[~inliers]
     return found
 
