@@ -99,6 +99,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[str]]] = {
     "training": _training,
     "shards": lambda material: [material.dataset, "--supervision", "mask", "--shard-mb", "1", "--rounds", "3"],
     "localize": lambda material: [material.model, *material.photographs],
+    "copies": lambda material: [*material.photographs],
     "completion": lambda material: ["default", *material.photographs],  # random weights mark nothing in particular
     "bulk": lambda material: [material.model, *material.photographs, "--repeat", "3"],
     "serve": lambda material: [material.model, *material.photographs, "--rounds", "2", "--seconds", "3"],

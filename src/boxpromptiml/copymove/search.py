@@ -22,6 +22,7 @@ _TRIED = 6  # movements of an image that are looked at for them
 _MATCHES = 4
 _SIMILARITY, _DIFFERENCE = 0.945, 30.0
 _SHARE = 0.5  # of all that agrees: what repeats by nature does so all over
+_SURE_SIMILARITY, _SURE_MATCHES, _SURE_SHARE = 0.98, 6, 0.25  # less where it is sure: dark places agree, too
 _GRAIN = 0.5  # of its pixels at least: frames, bullets and the edges of letters agree without any
 _EXTENT = 0.8  # of all that could agree: so does what repeats
 _MIRRORED = 1500  # keypoints that are asked for one that mirrors them: rarer copies, and the time rises with the square
@@ -104,9 +105,13 @@ def is_copy(agrees: Agreement) -> bool:
     return _is_part(agrees, _LEAST) and (
         agrees.similarity >= _SIMILARITY
         and agrees.difference <= _DIFFERENCE
-        and agrees.share >= _SHARE
         and agrees.matches >= _MATCHES
+        and agrees.share >= (_SURE_SHARE if _is_sure(agrees) else _SHARE)
     )
+
+
+def _is_sure(agrees: Agreement) -> bool:
+    return agrees.similarity >= _SURE_SIMILARITY and agrees.matches >= _SURE_MATCHES
 
 
 def is_mirrored(agrees: Agreement) -> bool:
