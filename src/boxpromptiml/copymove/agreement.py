@@ -47,10 +47,9 @@ class Agreement:
             as brightness and contrast allow; median over the most textured third. Compression leaves about as much
             wherever it is, and spoils the correlation where there is little texture; another window of the same house
             differs by its texture. Infinite without any pixel.
-        share: of the pixels that agree anywhere, how many are its own: what repeats by nature agrees all over. Gaps are
-            filled, so that it may exceed 1.
-        extent: share of the pixels that could agree, as the movement keeps them in the image: a wall of tiles agrees
-            wherever it does.
+        share: its pixels / those that agree anywhere: what repeats by nature agrees all over.
+        extent: its pixels / those that the movement keeps in the image: a wall of tiles agrees wherever it could. Gaps
+            are filled in its pixels, so that both may exceed 1; where the movement leads back, its twin counts, too.
         grain: share of its pixels with detail in all directions: a straight edge agrees with every other one.
         matches: matched keypoints inside.
     """
@@ -113,11 +112,10 @@ def agreement(surface: Surface, movement: Movement) -> Agreement:
     anchors = np.bincount(labels[y, x], minlength=count)
     anchors[0] = 0
     kept = np.flatnonzero(anchors >= _ANCHORS)
-    agreeing = int(agrees.sum())
-    if len(kept) and _leads_back(movement.matrix, *surface.image.shape):
+    both_ways = len(kept) > 0 and _leads_back(movement.matrix, *surface.image.shape)
+    if both_ways:
         kept = kept[[anchors[kept].argmax()]]  # the other parts are where it leads
-        agreeing //= 2
-    return _described(surface, likeness, agreeing, np.isin(labels, kept), int(anchors[kept].sum()))
+    return _described(surface, likeness, agrees, np.isin(labels, kept), int(anchors[kept].sum()), both_ways=both_ways)
 
 
 def agreement_of_shift(surface: Surface, shift: Matrix) -> Agreement:
@@ -131,7 +129,7 @@ def agreement_of_shift(surface: Surface, shift: Matrix) -> Agreement:
     texture = np.bincount(labels[surface.variance > _TEXTURED], minlength=count)
     texture[0] = 0
     largest = int(texture.argmax())
-    return _described(surface, likeness, int(agrees.sum()), (labels == largest) & bool(texture[largest]), 0)
+    return _described(surface, likeness, agrees, (labels == largest) & bool(texture[largest]), 0)
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,9 @@ def _cleaned(agrees: Mask, least: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.morphologyEx(shape, cv2.MORPH_CLOSE, np.ones((_CLOSE, _CLOSE), np.uint8)))
 
 
-def _described(surface: Surface, likeness: _Likeness, agreeing: int, certain: Mask, matches: int) -> Agreement:
+def _described(
+    surface: Surface, likeness: _Likeness, agrees: Mask, certain: Mask, matches: int, *, both_ways: bool = False
+) -> Agreement:
     height, width = certain.shape
     variance = surface.variance
     told = likeness.correlation[certain & (variance > _TEXTURED)]
@@ -176,8 +176,9 @@ def _described(surface: Surface, likeness: _Likeness, agreeing: int, certain: Ma
         texture = variance[certain]
         textured = texture >= np.quantile(texture, 1 - _MOST_TEXTURED)
         difference = float(np.median(likeness.left[certain][textured]))
-    share = float(certain.sum() / max(1, agreeing))
-    extent = float(certain.sum() / max(1, likeness.inside.sum()))
+    own = float(certain.sum()) * (2 if both_ways else 1)
+    share = own / max(1, int(agrees.sum()))
+    extent = own / max(1, int(likeness.inside.sum()))
     grain = float(surface.grainy[certain].mean()) if certain.any() else 0.0
     # A window that reaches beyond the copy disagrees: half a window is missing all around.
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_WINDOW, _WINDOW))

@@ -7,6 +7,7 @@ affine map: shifted, turned, scaled or sheared (as Amerini et al. 2011, A SIFT-b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,12 +28,13 @@ _RATIO = 0.75  # distance of a match / distance of the next best
 _FARTHEST = 0.6  # distance of a match; sqrt(2) is no likeness at all
 _REPROJECTION = 2.5  # pixels
 _ITERATIONS, _CONFIDENCE = 2000, 0.999
-_PRECISE = 1.0  # pixels, of the matches that the map is fitted to in the end
-_REFINEMENTS = 3
-_SHIFTED, _MOSTLY = 0.75, 2 / 3  # pixels that so many matches of a mere shift differ by at most
-_MORE = 1.5  # times as many matches as a simpler map
-# Of a map that is a copy and not chance: areas shrink and grow so far.
-_GROWTH = 0.3, 3.3
+_REFINED = 2.5, 1.0, 1.0  # pixels, of the matches that the map is fitted to, one time after the other
+_ROUNDS = 30  # maps that are tried
+_SHIFTED = 0.75  # pixels that matches of a mere shift differ by at most,
+_MOSTLY = 2 / 3  # so many of them,
+_NO_BETTER, _ROUNDING = 1.25, 0.05  # and hardly more than from an affine map: times, and pixels
+_MORE = 1.2  # times as many matches as a simpler map
+_GROWTH = 3.3  # times the area at most, of a map that is a copy and not chance
 _SPREAD = 3.0  # pixels, geometric mean of the deviations along and across: matches along one line tell no affine map
 _SPREAD_OF_SHIFT = 1.0  # pixels: but a shift
 
@@ -58,8 +60,10 @@ class Movement:
         """How many times as large areas become; negative in a mirror."""
         return float(np.linalg.det(self.matrix[:, :2]))
 
-    def reversed(self) -> Movement:
-        """The way back."""
+    def upwards(self) -> Movement:
+        """From the smaller part to the larger one: the same, or the way back."""
+        if abs(self.growth) >= 1:
+            return self
         return Movement(cv2.invertAffineTransform(self.matrix), self.there, self.here)
 
 
@@ -171,23 +175,26 @@ def movements(here: Points, there: Points, least: int, most: int, *, mirrored: b
     explained: list[Indices] = []
     for estimate in (cv2.estimateAffinePartial2D, cv2.estimateAffine2D):
         left = np.arange(len(here))
-        while len(left) >= least and len(found) < most:
+        for _ in range(_ROUNDS):
+            if len(left) < least:
+                break
             matrix, inliers = _estimated(estimate, here[left], there[left], mirrored)
             if matrix is None or inliers.sum() < least:
                 break
             matrix = _refined(matrix, here[left], there[left], least)
-            inliers |= _follows(matrix, here[left], there[left], _REPROJECTION)
-            chosen = left[inliers]
+            follows = _follows(matrix, here[left], there[left], _REPROJECTION)
+            chosen = left[follows]
             movement = Movement(matrix, here[chosen], there[chosen])
-            if _is_plausible(movement, mirrored):
+            if len(chosen) >= least and _is_plausible(movement.upwards(), mirrored):
                 # A pair of twins matches both ways: the way back is not a second movement.
                 back = cv2.invertAffineTransform(matrix)
-                inliers |= _follows(back, here[left], there[left], 2 * _REPROJECTION)
+                follows |= _follows(back, here[left], there[left], 2 * _REPROJECTION)
+                # Each of the others by itself: a part of them may be strips of this one.
                 if all(len(chosen) > _MORE * np.isin(chosen, others).sum() for others in explained):
-                    found.append(movement if abs(movement.growth) >= 1 else movement.reversed())
-                    explained.append(left[inliers])
-            left = left[~inliers]
-    return found
+                    found.append(movement.upwards())
+                    explained.append(left[follows])
+            left = left[~(inliers | follows)]
+    return sorted(found, key=lambda movement: -len(movement.here))[:most]
 
 
 def _estimated(
@@ -209,25 +216,32 @@ def _estimated(
 
 
 def _refined(matrix: Matrix, here: Points, there: Points, least: int) -> Matrix:
-    """Fitted by least squares to the matches that follow it closely: half a pixel off, grain agrees with nothing."""
+    """Fitted by least squares to the matches that follow it closely: half a pixel off, grain agrees with nothing.
+
+    A mere shift is fitted as one, where another map leads its matches hardly any better.
+    """
     ones = np.column_stack([here, np.ones(len(here))])
-    for _ in range(_REFINEMENTS):
-        close = np.abs(ones @ matrix.T - there).max(axis=1) < _PRECISE
-        if close.sum() < least:
+    for reach in _REFINED:
+        close = np.abs(ones @ matrix.T - there).max(axis=1) < reach
+        count = int(close.sum())
+        if count < least:
             break
         moved = there[close] - here[close]
         shift = np.median(moved, axis=0)
-        if (np.abs(moved - shift).max(axis=1) < _SHIFTED).mean() > _MOSTLY:
-            return np.column_stack([np.eye(2), shift]).astype(np.float64)
         matrix = np.linalg.lstsq(ones[close], there[close].astype(np.float64), rcond=None)[0].T
+        off = np.abs(moved - shift).max(axis=1)
+        left = np.abs(ones[close] @ matrix.T - there[close]).max(axis=1)
+        # Six unknowns follow noise more closely than two do, by as much as the square root says.
+        better = _NO_BETTER * math.sqrt(max(1, 2 * count - 2) / max(1, 2 * count - 6))
+        if (off < _SHIFTED).mean() > _MOSTLY and np.median(off) < better * np.median(left) + _ROUNDING:
+            matrix = np.column_stack([np.eye(2), shift]).astype(np.float64)
     return matrix
 
 
 def _is_plausible(movement: Movement, mirrored: bool) -> bool:
-    low, high = _GROWTH
     spread = float(np.linalg.det(np.cov(movement.here.T)))
     least = _SPREAD_OF_SHIFT if _is_shift(movement.matrix) else _SPREAD
-    return low < movement.growth * (-1 if mirrored else 1) < high and spread > least**4
+    return 1 <= movement.growth * (-1 if mirrored else 1) < _GROWTH and spread > least**4
 
 
 def _is_shift(matrix: Matrix) -> bool:

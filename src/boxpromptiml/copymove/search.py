@@ -17,14 +17,14 @@ from boxpromptiml.copymove.matching import Keypoints, match, movements
 MAX_SIDE = 512  # pixels: what was copied and is smaller than some 30 of these is not found
 _MOST = 3  # copies of an image
 _TRIED = 6  # movements of an image that are looked at for them
-# The bounds were chosen on CASIA v1's training images, 170 photographs and 110 with objects: of 678 authentic ones 4
+# The bounds were chosen on CASIA v1's training images, 170 photographs and 110 with objects: of 678 authentic ones 3
 # pass them, as they are and at JPEG quality 70.
 _MATCHES = 4
 _SIMILARITY, _DIFFERENCE = 0.945, 30.0
 _SHARE = 0.5  # of all that agrees: what repeats by nature does so all over
 _SURE_SIMILARITY, _SURE_MATCHES, _SURE_SHARE = 0.98, 6, 0.25  # less where it is sure: dark places agree, too
 _GRAIN = 0.5  # of its pixels at least: frames, bullets and the edges of letters agree without any
-_EXTENT = 0.8  # of all that could agree: so does what repeats
+_EXTENT = 0.8  # of all that could agree: so does what repeats, along more than one way
 _MIRRORED = 1500  # keypoints that are asked for one that mirrors them: rarer copies, and the time rises with the square
 _MIRRORED_SIMILARITY, _MIRRORED_DIFFERENCE = 0.98, 25.0  # faces, houses and lakes are mirrored by nature
 _SOLID = 0.4  # area / area of the convex hull: what repeats by nature agrees in scattered spots
@@ -41,7 +41,8 @@ def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[
     """Find the parts of an image that are there twice: shifted, turned, scaled, sheared or mirrored.
 
     Args:
-        pixels: uint8 (h, w, 3), RGB. Searched at 512 pixels on the longer side at most; takes 0.1 to 0.2 s of a core.
+        pixels: uint8 (h, w, 3), RGB. Searched at 512 pixels on the longer side at most; takes 0.1 to 0.2 s
+            of a core for a photo.
         threads: of OpenCV, for all of the process; None leaves them as they are.
 
     Returns:
@@ -58,14 +59,17 @@ def find_copies(pixels: NDArray[np.uint8], threads: int | None = None) -> tuple[
         return ()
     surface = Surface.of(grey)  # once: there may be several movements
     found: list[tuple[Matrix, Agreement]] = []
-    for movement in moves:
-        agrees = agreement(surface, movement)
-        if (is_mirrored if movement.growth < 0 else is_copy)(agrees) and not _is_told(agrees, found):
-            found.append((movement.matrix, agrees))
-    for shift in shifts:
-        agrees = agreement_of_shift(surface, shift)
-        if is_shifted(agrees) and not _is_told(agrees, found):
-            found.append((shift, agrees))
+    matched = [(move, agreement(surface, move)) for move in moves]
+    shifted = [(shift, agreement_of_shift(surface, shift)) for shift in shifts]
+    for candidates in (
+        [(move.matrix, agrees, _is_matched(agrees, move.growth)) for move, agrees in matched],
+        [(shift, agrees, is_shifted(agrees)) for shift, agrees in shifted],
+    ):
+        # A copy from one border to the other one fills all that could agree, too, but not along two ways.
+        repeats = sum(agrees.extent > _EXTENT for _, agrees, _ in candidates) > 1
+        for matrix, agrees, is_one in candidates:
+            if is_one and not (repeats and agrees.extent > _EXTENT) and not _is_told(agrees, found):
+                found.append((matrix, agrees))
     if not found:
         return ()
     found.sort(key=lambda one: -one[1].matches)
@@ -100,11 +104,20 @@ def _at(shape: tuple[int, ...], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def is_copy(agrees: Agreement) -> bool:
-    """Whether two parts are alike, large and compact enough to be one part, copied."""
+def _is_matched(agrees: Agreement, growth: float) -> bool:
+    return is_mirrored(agrees) if growth < 0 else is_copy(agrees, growth)
+
+
+def is_copy(agrees: Agreement, growth: float = 1.0) -> bool:
+    """Whether two parts are alike, large and compact enough to be one part, copied.
+
+    Args:
+        agrees: the two.
+        growth: how many times the area of the first one the second one has: more is lost then.
+    """
     return _is_part(agrees, _LEAST) and (
         agrees.similarity >= _SIMILARITY
-        and agrees.difference <= _DIFFERENCE
+        and agrees.difference <= _DIFFERENCE * max(1.0, growth)
         and agrees.matches >= _MATCHES
         and agrees.share >= (_SURE_SHARE if _is_sure(agrees) else _SHARE)
     )
@@ -135,7 +148,6 @@ def _is_part(agrees: Agreement, least: int) -> bool:
     return (
         min(int(agrees.here.sum()), int(agrees.there.sum())) >= least
         and agrees.grain >= _GRAIN
-        and agrees.extent <= _EXTENT
         and int((agrees.here & agrees.there).sum()) <= _OVERLAP * int((agrees.here | agrees.there).sum())
         and _solidity(agrees.here) >= _SOLID
     )
