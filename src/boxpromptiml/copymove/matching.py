@@ -184,14 +184,14 @@ def movements(here: Points, there: Points, least: int, most: int, *, mirrored: b
             matrix = _refined(matrix, here[left], there[left], least)
             follows = _follows(matrix, here[left], there[left], _REPROJECTION)
             chosen = left[follows]
-            movement = Movement(matrix, here[chosen], there[chosen])
-            if len(chosen) >= least and _is_plausible(movement.upwards(), mirrored):
+            movement = Movement(matrix, here[chosen], there[chosen]).upwards()
+            if len(chosen) >= least and _is_plausible(movement, mirrored):
                 # A pair of twins matches both ways: the way back is not a second movement.
                 back = cv2.invertAffineTransform(matrix)
                 follows |= _follows(back, here[left], there[left], 2 * _REPROJECTION)
                 # Each of the others by itself: a part of them may be strips of this one.
                 if all(len(chosen) > _MORE * np.isin(chosen, others).sum() for others in explained):
-                    found.append(movement.upwards())
+                    found.append(movement)
                     explained.append(left[follows])
             left = left[~(inliers | follows)]
     return sorted(found, key=lambda movement: -len(movement.here))[:most]
