@@ -189,10 +189,8 @@ def _conversions() -> dict[str, onnx.ModelProto]:
     return {}
 
 
-@pytest.fixture
-def convert_once(
-    _conversions: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
-) -> dict[str, onnx.ModelProto]:
+@pytest.fixture(scope="module")
+def convert_once(_conversions: dict[str, onnx.ModelProto]) -> Iterator[dict[str, onnx.ModelProto]]:
     """A student that was converted to ONNX is not converted again, which takes seconds and gives the same graph.
 
     For tests of what comes before and after. ``convert_once.clear()`` makes a test convert for itself.
@@ -210,8 +208,9 @@ def convert_once(
             _conversions[key] = convert(model, config, precision)
         return _conversions[key]
 
-    monkeypatch.setattr(run, "to_onnx", converted)
-    return _conversions
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "to_onnx", converted)
+        yield _conversions
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from boxpromptiml.training.recipe import Recipe
 from boxpromptiml.training.run import train
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _convert_once(convert_once: object) -> None:
     """Nearly every test here packages the same run."""
 
