@@ -133,6 +133,20 @@ def test_of_a_half_turn_the_way_back_is_no_other_place(foliage: Callable[..., ND
     assert agreement(Surface.of(photo), Movement(matrix, here, there)).share > 0.9
 
 
+def test_a_mirror_that_fills_nearly_all_that_could_agree_is_told_as_such(
+    foliage: Callable[..., NDArray[np.uint8]],
+) -> None:
+    """Both sides of the axis agree, with a pillar between them; the part is one of them."""
+    photo = foliage(200, 300)[..., 1]
+    photo[:, 170:] = photo[:, 129::-1]
+    matrix = np.array([[-1.0, 0, 299], [0, 1, 0]])
+    here = np.array([[x, y] for x in range(20, 120, 8) for y in range(20, 180, 8)], np.float32)
+    there = (here @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    found = agreement(Surface.of(photo), Movement(matrix, here, there))
+    assert found.extent > 0.8
+    assert not found.here[:, 170:].any()
+
+
 def test_another_brightness_is_no_difference_if_it_is_the_same_all_over(scene: NDArray[np.float64]) -> None:
     brighter = scene / 2 + 60
     brighter[20:180, 20 + SHIFT : 120 + SHIFT] += 40

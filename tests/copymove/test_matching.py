@@ -92,6 +92,16 @@ def test_matches_of_a_mirror_are_mirrored_and_no_others() -> None:
     assert movements(here, here + np.float32([100, 40]), 4, 6, mirrored=True) == []
 
 
+def test_a_movement_of_a_mirror_leads_to_the_larger_part_too() -> None:
+    small = part()
+    large = (small - np.float32([80, 60])) * np.float32([-1.4, 1.4]) + np.float32([260, 170])
+    for here, there in ((small, large), (large, small)):
+        (movement,) = movements(here, there, 4, 6, mirrored=True)
+        assert movement.growth == pytest.approx(-(1.4**2), rel=0.01)
+        np.testing.assert_allclose(movement.matrix[:, :2], [[-1.4, 0], [0, 1.4]], atol=0.01)
+        np.testing.assert_allclose(np.sort(movement.here, axis=0), np.sort(small, axis=0), atol=1e-4)
+
+
 @pytest.mark.parametrize("to", [(200.0, 100.0), (80.0, 60.0)])
 def test_many_keypoints_that_match_one_spot_are_no_movement(to: tuple[float, float]) -> None:
     assert movements(part(), np.repeat(np.float32([to]), 12, axis=0), 4, 6) == []

@@ -255,6 +255,17 @@ def test_a_copy_of_sand_is_found_without_any_keypoint(seed: int) -> None:
     assert max(iou(part, pasted) for part in copy.parts) > 0.8
 
 
+def test_one_copy_is_one_find_whichever_movements_lead_to_it(foliage: Foliage) -> None:
+    """What is the same upside down is led right by a shift, by half a turn and by a mirror."""
+    forged = foliage(300, 420)
+    medal = foliage(90, 90, seed=4)
+    medal = np.rint((medal.astype(np.float64) + medal[::-1] + medal[:, ::-1] + medal[::-1, ::-1]) / 4)
+    for top, left in ((40, 40), (150, 260)):
+        forged[top : top + 90, left : left + 90] = medal
+    (copy,) = find_copies(jpeg(forged, 95))
+    assert sum(part[85, 85] or part[195, 305] for part in copy.parts) == 2
+
+
 def test_a_copy_that_keypoints_tell_is_not_found_again_by_its_echo(foliage: Foliage, copy_move: Forge) -> None:
     (copy,) = find_copies(copy_move(foliage(), HERE, THERE, RADIUS)[0])
     assert copy.matches > 0
