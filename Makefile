@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # IMDLBenCo needs numpy below 2 and albumentations 1.3: an environment of its own.
 PARITY := .venv-parity
+# Not compiled: most modules of PyTorch are never imported, and compiling them all takes longer than unpacking them.
+INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile --editable
 # One BLAS thread a test process: two processes share two cores without fighting.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
@@ -57,11 +59,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,demo]'
+	$(INSTALL) '.[train,demo]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,teachers,demo,web,serve,openvino,quantize,bulk,dev]'
+	$(INSTALL) '.[train,teachers,demo,web,serve,openvino,quantize,bulk,dev]'
 	touch $@ $(VENV)/.demo
 
 # Debian's Chromium, for the tests of the page. Where it can't be installed they skip, and say so.

@@ -797,8 +797,15 @@ def test_large_masks_are_painted_at_full_size(
     assert abs(int(rows.min()) - 1500) <= 2
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+@pytest.mark.parametrize(
+    ("scheme", "width", "height"),
+    [
+        ("light", 1280, 800),
+        ("dark", 390, 844),
+        pytest.param("dark", 1280, 800, marks=pytest.mark.torture),
+        pytest.param("light", 390, 844, marks=pytest.mark.torture),
+    ],
+)
 def test_everything_is_in_reach(
     new_page: Callable[..., Page],
     server: Any,
