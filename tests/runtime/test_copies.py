@@ -111,6 +111,23 @@ def test_an_authentic_photo_is_answered_as_the_student_does(
     assert with_copies.score == alone.score
 
 
+def test_looking_closer_finds_smaller_copies_and_keeps_what_is_found_without(
+    localizer: Localizer,
+    photo: Path,
+    foliage: Callable[..., NDArray[np.uint8]],
+    copy_move: Callable[..., tuple[NDArray[np.uint8], ...]],
+) -> None:
+    image, source, pasted = copy_move(foliage(750, 1000, seed=2), (300, 450), (750, 430), 40)
+    assert localizer.localize(image).copies == []
+    (copy,) = localizer.localize(image, detail=True).copies
+    for box, part in zip(sorted(copy.boxes), (source, pasted), strict=True):
+        truth = mask_box(part.astype(bool))
+        assert truth is not None
+        assert box_iou(box, truth) > 0.7
+    large = [localizer.localize(photo, detail=detail).copies for detail in (False, True)]
+    assert [one.boxes for one in large[0]] == [one.boxes for one in large[1]]
+
+
 def _in_bulk(localizer: Localizer, photo: Path) -> Localization:
     found: list[Localization] = []
     operator = Operator(localizer)

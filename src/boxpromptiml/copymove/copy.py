@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Matrix = NDArray[np.float64]
-VERSION = 6  # of what is found and how it is marked: counts up when answers change
+VERSION = 7  # of what is found and how it is marked: counts up when answers change
 
 
 @dataclass(frozen=True, eq=False)
