@@ -27,7 +27,7 @@ unit: $(VENV)/.test
 browser: $(VENV)/.test $(VENV)/.chromium
 	$(TEST_ENV) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m browser
 
-torture: $(VENV)/.test
+torture: $(VENV)/.test $(VENV)/.chromium
 	$(TEST_ENV) $(BIN)/python -m pytest -m torture
 
 lint: $(VENV)/.test

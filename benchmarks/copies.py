@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=MAX_SIDE, help="pixels, of the longer side; --detail takes 1024")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
+    if options.side < 1:
+        parser.error("--side must be at least 1 pixel")
     figures = benchmark(options.images, options.side)
     if options.json:
         print(json.dumps(figures))

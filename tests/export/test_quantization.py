@@ -113,7 +113,6 @@ def test_a_file_that_loses_too_much_is_refused(
 def test_the_command_measures_prints_and_refuses(
     make_model: Callable[..., Path], dataset: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What NNCF prints by itself is not among it."""
     folder = make_model(32, 32)
 
     def export(*options: str) -> tuple[int, str, str]:

@@ -391,6 +391,7 @@ def test_a_run_killed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
     assert not (run / "summary.json").exists()
 
     done = CliRunner().invoke(app, ["train", str(dataset), "-o", str(run), "--resume", "--json"])
+    assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["epochs"] == 4
     assert (run / "model.onnx").is_file()
     assert_same(run, tmp_path / "whole")

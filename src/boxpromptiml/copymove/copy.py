@@ -22,6 +22,7 @@ class Copy:
         similarity: median correlation of the two, in [0, 1].
         matches: keypoints that both have; 0 where their grain alone agrees.
         direction: log-odds, by the picture alone, that the second part is the one that was pasted; 0 says nothing.
+        small: whether it took a search at more pixels to find it: what else is suspected in the image is another thing.
     """
 
     parts: tuple[Mask, Mask]
@@ -29,3 +30,4 @@ class Copy:
     similarity: float
     matches: int
     direction: float = 0.0
+    small: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -132,7 +133,8 @@ class Localizer:
 
         copies = find_copies(fed.picture, self.choice.threads)
         if detail and not copies and max(fed.picture.shape[:2]) > MAX_SIDE:
-            copies = find_copies(fed.picture, self.choice.threads, FINE_SIDE)
+            found = find_copies(fed.picture, self.choice.threads, FINE_SIDE)
+            copies = tuple(replace(copy, small=True) for copy in found)
         return fed._replace(copies=copies)
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
