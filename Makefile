@@ -5,8 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # IMDLBenCo needs numpy below 2 and albumentations 1.3: an environment of its own.
 PARITY := .venv-parity
-# Not compiled: most modules of PyTorch are never imported, and compiling them all takes longer than unpacking them.
-INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile --editable
+INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --editable
 # One BLAS thread a test process: two processes share two cores without fighting.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
