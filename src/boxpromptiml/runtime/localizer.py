@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -116,26 +115,17 @@ class Localizer:
         """
         return cls.load(model, **options)
 
-    def feed(self, image: NDArray[np.uint8] | Image.Image | PhotoLike, *, detail: bool = False) -> Fed:
+    def feed(self, image: NDArray[np.uint8] | Image.Image | PhotoLike) -> Fed:
         """Prepare an image, as `config.preprocessing.feed`, and look for copies in it where the model says so."""
-        return self.with_copies(self.config.preprocessing.feed(image), detail=detail)
+        return self.with_copies(self.config.preprocessing.feed(image))
 
-    def with_copies(self, fed: Fed, *, detail: bool = False) -> Fed:
-        """A prepared image with the copies in it, where the model says that they be looked for.
-
-        Args:
-            fed: the image.
-            detail: where there is none, look for smaller ones too.
-        """
+    def with_copies(self, fed: Fed) -> Fed:
+        """A prepared image with the copies in it, where the model says that they be looked for."""
         if not self.config.decision.copies:
             return fed
-        from boxpromptiml.copymove.search import FINE_SIDE, MAX_SIDE, find_copies  # OpenCV takes 0.1 s to import
+        from boxpromptiml.copymove.search import find_copies  # OpenCV takes a tenth of a second to import
 
-        copies = find_copies(fed.picture, self.choice.threads)
-        if detail and not copies and max(fed.picture.shape[:2]) > MAX_SIDE:
-            found = find_copies(fed.picture, self.choice.threads, FINE_SIDE)
-            copies = tuple(replace(copy, small=True) for copy in found)
-        return fed._replace(copies=copies)
+        return fed._replace(copies=find_copies(fed.picture, self.choice.threads))
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network.
@@ -231,8 +221,7 @@ class Localizer:
                 resized or turned by degrees has lost traces.
             threshold: for pixels and verdict, in [0, 1]; None takes the model's.
             max_pixels: larger images are refused before they are decoded.
-            detail: look at tiles of the photo at its own size too, and for smaller copies; the map has a finer grid
-                then, see `detailed`.
+            detail: look at tiles of the photo at its own size too; the map has a finer grid then, see `detailed`.
             tta: look at everything four times, mirrored, and average, see `maps`.
 
         Raises:
@@ -244,7 +233,7 @@ class Localizer:
         if isinstance(image, np.ndarray | Image.Image):
             pixels = picture_pixels(image) if isinstance(image, Image.Image) else _checked(image)
             height, width = pixels.shape[:2]
-            fed = self.feed(pixels, detail=detail)
+            fed = self.feed(pixels)
             if detail:
                 values = self.detailed(Image.fromarray(pixels), fed, tta=tta)
         else:
