@@ -16,12 +16,18 @@ Grey = NDArray[np.uint8]
 SHIFT = 140
 
 
+def along(photo: Grey, matrix: NDArray[np.float64], here: NDArray[np.float32]) -> Agreement:
+    """A photo compared with itself along a map that keypoints here follow exactly."""
+    there = (here @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    return agreement(Surface.of(photo), Movement(matrix, here, there))
+
+
 def moved_by(image: NDArray[np.float64]) -> Agreement:
     """An image whose left part is there once more, 140 pixels to the right, compared with itself."""
     matrix = np.array([[1.0, 0, SHIFT], [0, 1, 0]])
     here = np.array([[x, y] for x in range(30, 110, 10) for y in range(30, 170, 20)], np.float32)
     grey = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return agreement(Surface.of(grey), Movement(matrix, here, here + np.float32([SHIFT, 0])))
+    return along(grey, matrix, here)
 
 
 @pytest.fixture
@@ -116,9 +122,8 @@ def test_what_was_made_larger_or_smaller_is_compared_at_the_smaller_size(
     matrix = np.array([[120 / size, 0, 20 - 220 * 120 / size], [0, 120 / size, 20 - 160 * 120 / size]])
     matrix[:, 2] += (120 / size - 1) / 2  # centres of pixels
     here = np.array([[x, y] for x in range(225, 215 + size, 8) for y in range(165, 155 + size, 8)], np.float32)
-    there = (here @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
-    found = agreement(Surface.of(photo), Movement(matrix, here, there))
+    found = along(photo, matrix, here)
 
     assert found.similarity > 0.98
     assert found.here[165 : 155 + size, 225 : 215 + size].all()
@@ -129,8 +134,7 @@ def test_of_a_half_turn_the_way_back_is_no_other_place(foliage: Callable[..., ND
     photo[50:150, 180:260] = photo[50:150, 40:120][::-1, ::-1]
     matrix = np.array([[-1.0, 0, 299], [0, -1, 199]])
     here = np.array([[x, y] for x in range(50, 115, 8) for y in range(60, 145, 8)], np.float32)
-    there = (here @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    assert agreement(Surface.of(photo), Movement(matrix, here, there)).share > 0.9
+    assert along(photo, matrix, here).share > 0.9
 
 
 def test_a_mirror_that_fills_nearly_all_that_could_agree_is_told_as_such(
@@ -141,8 +145,7 @@ def test_a_mirror_that_fills_nearly_all_that_could_agree_is_told_as_such(
     photo[:, 170:] = photo[:, 129::-1]
     matrix = np.array([[-1.0, 0, 299], [0, 1, 0]])
     here = np.array([[x, y] for x in range(20, 120, 8) for y in range(20, 180, 8)], np.float32)
-    there = (here @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    found = agreement(Surface.of(photo), Movement(matrix, here, there))
+    found = along(photo, matrix, here)
     assert found.extent > 0.8
     assert not found.here[:, 170:].any()
 
