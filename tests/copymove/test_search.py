@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from boxpromptiml.copymove import Copy
 from boxpromptiml.copymove.agreement import Agreement
 from boxpromptiml.copymove.matching import Keypoints
-from boxpromptiml.copymove.search import MAX_SIDE, find_copies, is_copy, is_mirrored, is_shifted
+from boxpromptiml.copymove.search import FINE_SIDE, MAX_SIDE, find_copies, is_copy, is_mirrored, is_shifted
 from boxpromptiml.perturbations import jpeg
 
 Pixels = NDArray[np.uint8]
@@ -289,6 +289,14 @@ def test_large_images_are_searched_smaller(foliage: Foliage, copy_move: Forge) -
     size = copy.parts[0].shape[::-1]
     small = [cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (source, pasted)]
     assert agreement(copy, *small) > 0.8
+
+
+def test_a_small_part_of_a_large_image_is_found_where_it_is_searched_larger(foliage: Foliage, copy_move: Forge) -> None:
+    forged, source, pasted = copy_move(foliage(750, 1000, seed=2), (300, 450), (750, 430), 40)
+    assert find_copies(forged) == ()
+    (copy,) = find_copies(forged, max_side=FINE_SIDE)
+    assert copy.parts[0].shape == (750, 1000)
+    assert agreement(copy, source, pasted) > 0.7
 
 
 @pytest.mark.parametrize("seed", range(4))

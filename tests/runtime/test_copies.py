@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from PIL import Image
 from boxpromptiml import Localizer
 from boxpromptiml.bulk.containers import InputImage
 from boxpromptiml.bulk.operator import Operator
+from boxpromptiml.copymove import Copy
+from boxpromptiml.copymove.search import FINE_SIDE, find_copies
 from boxpromptiml.errors import ModelError
 from boxpromptiml.evaluation.run import evaluate
 from boxpromptiml.preprocessing import resize_nearest
@@ -111,26 +114,85 @@ def test_an_authentic_photo_is_answered_as_the_student_does(
     assert with_copies.score == alone.score
 
 
-def _in_bulk(localizer: Localizer, photo: Path) -> Localization:
+@pytest.fixture(scope="module")
+def small(
+    foliage: Callable[..., NDArray[np.uint8]],
+    copy_move: Callable[..., tuple[NDArray[np.uint8], ...]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, list[Box]]:
+    """A photo with a small copy, and the boxes of its parts from left to right."""
+    image, *parts = copy_move(foliage(900, 1200, seed=2), (300, 450), (850, 430), 32)
+    path = tmp_path_factory.mktemp("small") / "photo.png"
+    Image.fromarray(image).save(path)
+    boxes = [mask_box(part.astype(bool)) for part in parts]
+    return path, [box for box in boxes if box is not None]
+
+
+def test_looking_closer_finds_smaller_copies(localizer: Localizer, small: tuple[Path, list[Box]]) -> None:
+    photo, boxes = small
+    assert localizer.localize(photo).copies == []
+    found = localizer.localize(photo, detail=True)
+    (copy,) = found.copies
+    for box, truth in zip(sorted(copy.boxes), boxes, strict=True):
+        assert box_iou(box, truth) > 0.8
+    assert found.score >= SCORE
+
+
+def test_looking_closer_keeps_what_is_found_without(localizer: Localizer, photo: Path) -> None:
+    plain, closer = (localizer.localize(photo, detail=detail).copies for detail in (False, True))
+    assert [copy.boxes for copy in plain] == [copy.boxes for copy in closer]
+
+
+def test_a_photo_that_was_searched_at_its_own_size_is_not_searched_again(
+    localizer: Localizer, foliage: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[tuple[object, ...]] = []
+    search = find_copies
+
+    def counted(pixels: NDArray[np.uint8], *how: Any) -> tuple[Copy, ...]:
+        sides.append(how[1:])
+        return search(pixels, *how)
+
+    monkeypatch.setattr("boxpromptiml.copymove.search.find_copies", counted)
+    localizer.feed(foliage(384, 512), detail=True)
+    assert sides == [()]
+    localizer.feed(foliage(400, 520), detail=True)
+    assert sides == [(), (), (FINE_SIDE,)]
+
+
+def _in_bulk(localizer: Localizer, photo: Path, *, detail: bool) -> Localization:
     found: list[Localization] = []
-    operator = Operator(localizer)
+    operator = Operator(localizer, detail=detail)
     list(operator.run([InputImage(str(photo), photo.name)], lambda image, item, answer: found.append(answer)))  # type: ignore[arg-type, func-returns-value]
     return found[0]
 
 
-def _on_the_page(localizer: Localizer, photo: Path) -> Localization:
-    answer, found = look_at(localizer, photo.read_bytes(), str(photo), threshold=None, max_pixels=10**8)
+def _on_the_page(localizer: Localizer, photo: Path, *, detail: bool) -> Localization:
+    data = photo.read_bytes()
+    answer, found = look_at(localizer, data, str(photo), threshold=None, max_pixels=10**8, detail=detail)
     again = answer.at(localizer, None)
     assert again.to_json()["copies"] == found.to_json()["copies"]
     return again
 
 
-@pytest.mark.parametrize("ask", [_in_bulk, _on_the_page])
+def _as_an_array(localizer: Localizer, photo: Path, *, detail: bool) -> Localization:
+    return localizer.localize(np.asarray(Image.open(photo)), detail=detail)
+
+
+@pytest.mark.parametrize("detail", [False, True])
+@pytest.mark.parametrize("ask", [_in_bulk, _on_the_page, _as_an_array])
 def test_every_way_gives_the_same(
-    ask: Callable[[Localizer, Path], Localization], localizer: Localizer, photo: Path
+    ask: Callable[..., Localization],
+    detail: bool,
+    localizer: Localizer,
+    photo: Path,
+    small: tuple[Path, list[Box]],
 ) -> None:
-    expected, found = localizer.localize(photo), ask(localizer, photo)
-    assert found.to_json() | {"seconds": 0} == expected.to_json() | {"seconds": 0}
+    asked = small[0] if detail else photo
+    expected, found = localizer.localize(asked, detail=detail), ask(localizer, asked, detail=detail)
+    assert len(expected.copies) == 1
+    names: dict[str, Any] = {"seconds": 0, "image": "", "sha256": ""}  # an array has neither name nor digest
+    assert found.to_json() | names == expected.to_json() | names
     np.testing.assert_array_equal(found.map, expected.map)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -75,6 +77,17 @@ def test_elsewhere_it_takes_twenty_times_the_odds_to_be_marked() -> None:
         marked = mark_copies(suspicious(0.1, 0.6, elsewhere=value), [copy_of()])
         assert marked[0, 0] / (1 - marked[0, 0]) == pytest.approx(odds / np.exp(3), rel=1e-3)
     assert mark_copies(suspicious(0.1, 0.6, elsewhere=0.97), [copy_of()])[0, 0] > 0.5
+
+
+def test_beside_small_copies_all_else_stays_as_suspected() -> None:
+    values = suspicious(0.1, 0.9, elsewhere=0.8)
+    small = replace(copy_of(), small=True)
+    marked = mark_copies(values, [small])
+    outside = ~(part(FIRST) | part(SECOND))
+    np.testing.assert_array_equal(marked[outside], values[outside])
+    assert marked[SECOND].min() >= np.float32(PASTED)
+    assert marked[FIRST].max() < 0.5
+    assert mark_copies(values, [small, copy_of()])[outside].max() < 0.5
 
 
 def test_a_part_that_one_copy_settles_stays_settled() -> None:

@@ -56,8 +56,8 @@ def localize(
         bool,
         typer.Option(
             "--detail",
-            help="Look at overlapping tiles of each photo at its own size too: finer masks, small edits, many times "
-            "the time.",
+            help="Look at overlapping tiles of each photo at its own size too: finer masks, smaller edits and copies, "
+            "many times the time.",
         ),
     ] = False,
     tta: Annotated[

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Matrix = NDArray[np.float64]
-VERSION = 6  # of what is found and how it is marked: counts up when answers change
+VERSION = 7  # of what is found and how it is marked: counts up when answers change
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,7 @@ class Copy:
         similarity: median correlation of the two, in [0, 1].
         matches: keypoints that both have; 0 where their grain alone agrees.
         direction: log-odds, by the picture alone, that the second part is the one that was pasted; 0 says nothing.
+        small: whether it took a search at more pixels to find it: what else is suspected in the image is another thing.
     """
 
     parts: tuple[Mask, Mask]
@@ -29,3 +30,4 @@ class Copy:
     similarity: float
     matches: int
     direction: float = 0.0
+    small: bool = False

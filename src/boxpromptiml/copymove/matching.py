@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.copymove.copy import Matrix
 
-_KEYPOINTS = 4000  # the strongest ones; photographs have 1,000 to 4,000 at 512 pixels
+_KEYPOINTS, _AREA = 4000, 512 * 512  # the strongest ones; so many at most in so many pixels, or in fewer
 _ROWS = 256
 _DESCRIPTOR = 128
 _CONTRAST, _EDGE = 0.01, 20.0  # low contrast too: most of what is copied is grass and walls
@@ -83,9 +83,10 @@ class Keypoints(NamedTuple):
     @classmethod
     def of(cls, grey: NDArray[np.uint8]) -> Keypoints:
         """Those of an image, uint8 (h, w)."""
+        most = round(_KEYPOINTS * max(1.0, grey.size / _AREA))
         # Without precise upscaling all keypoints lie a quarter of a pixel off, and half of one after half a turn.
         sift = cv2.SIFT.create(
-            nfeatures=_KEYPOINTS, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE, enable_precise_upscale=True
+            nfeatures=most, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE, enable_precise_upscale=True
         )
         found, descriptors = sift.detectAndCompute(grey, None)
         if not found:
@@ -96,7 +97,7 @@ class Keypoints(NamedTuple):
         points, rooted = points[down], np.asarray(descriptors, np.float32)[down]
         rooted = np.sqrt(rooted / np.maximum(rooted.sum(axis=1, keepdims=True), 1e-6))
         # OpenCV keeps all that are equally strong: of a chessboard tens of thousands.
-        return cls(points, rooted, strength[down]).strongest(_KEYPOINTS)
+        return cls(points, rooted, strength[down]).strongest(most)
 
     def strongest(self, most: int) -> Keypoints:
         """At most so many of them."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from boxpromptiml.model_config import DecisionRule
 from boxpromptiml.preprocessing import Fed
-from boxpromptiml.runtime.marking import mark_copies
+from boxpromptiml.runtime.marking import all_small, mark_copies
 
 Map = NDArray[np.float32]
 
@@ -26,13 +26,11 @@ def finish(values: Map, fed: Fed, rule: DecisionRule, threads: int, whole: Map |
         whole: what the network says of the photo as a whole, where `values` is a map with tiles.
     """
     finished = rule.finished(values, whole)
-    if fed.copies:  # which say where they end
-        return mark_copies(finished, fed.copies)
-    if not rule.completion:
-        return finished
-    from boxpromptiml.runtime.completing import complete  # OpenCV takes a tenth of a second to import
+    if rule.completion and all_small(fed.copies):  # larger ones say where they end
+        from boxpromptiml.runtime.completing import complete  # OpenCV takes a tenth of a second to import
 
-    return complete(finished, fed.picture, rule.threshold, threads)
+        finished = complete(finished, fed.picture, rule.threshold, threads)
+    return mark_copies(finished, fed.copies)
 
 
 def finish_all(maps: Sequence[Map], fed: Sequence[Fed], rule: DecisionRule, threads: int) -> list[Map]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -115,17 +116,26 @@ class Localizer:
         """
         return cls.load(model, **options)
 
-    def feed(self, image: NDArray[np.uint8] | Image.Image | PhotoLike) -> Fed:
+    def feed(self, image: NDArray[np.uint8] | Image.Image | PhotoLike, *, detail: bool = False) -> Fed:
         """Prepare an image, as `config.preprocessing.feed`, and look for copies in it where the model says so."""
-        return self.with_copies(self.config.preprocessing.feed(image))
+        return self.with_copies(self.config.preprocessing.feed(image), detail=detail)
 
-    def with_copies(self, fed: Fed) -> Fed:
-        """A prepared image with the copies in it, where the model says that they be looked for."""
+    def with_copies(self, fed: Fed, *, detail: bool = False) -> Fed:
+        """A prepared image with the copies in it, where the model says that they be looked for.
+
+        Args:
+            fed: the image.
+            detail: where there is none, look for smaller ones too.
+        """
         if not self.config.decision.copies:
             return fed
-        from boxpromptiml.copymove.search import find_copies  # OpenCV takes a tenth of a second to import
+        from boxpromptiml.copymove.search import FINE_SIDE, MAX_SIDE, find_copies  # OpenCV takes 0.1 s to import
 
-        return fed._replace(copies=find_copies(fed.picture, self.choice.threads))
+        copies = find_copies(fed.picture, self.choice.threads)
+        if detail and not copies and max(fed.picture.shape[:2]) > MAX_SIDE:
+            found = find_copies(fed.picture, self.choice.threads, FINE_SIDE)
+            copies = tuple(replace(copy, small=True) for copy in found)
+        return fed._replace(copies=copies)
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network.
@@ -221,7 +231,8 @@ class Localizer:
                 resized or turned by degrees has lost traces.
             threshold: for pixels and verdict, in [0, 1]; None takes the model's.
             max_pixels: larger images are refused before they are decoded.
-            detail: look at tiles of the photo at its own size too; the map has a finer grid then, see `detailed`.
+            detail: look at tiles of the photo at its own size too, and for smaller copies; the map has a finer grid
+                then, see `detailed`.
             tta: look at everything four times, mirrored, and average, see `maps`.
 
         Raises:
@@ -233,7 +244,7 @@ class Localizer:
         if isinstance(image, np.ndarray | Image.Image):
             pixels = picture_pixels(image) if isinstance(image, Image.Image) else _checked(image)
             height, width = pixels.shape[:2]
-            fed = self.feed(pixels)
+            fed = self.feed(pixels, detail=detail)
             if detail:
                 values = self.detailed(Image.fromarray(pixels), fed, tta=tta)
         else:

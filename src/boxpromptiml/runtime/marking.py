@@ -2,7 +2,7 @@
 
 Matching tells that something was copied, nearly for sure, but not in which direction; the picture tells some of that
 (`boxpromptiml.copymove.direction`), and the student, which sees the traces of pasting, is asked as well. What else it
-suspects in such an image counts less: most of it is the same copy, seen dimly.
+suspects in such an image counts less: most of it is the same copy, seen dimly. But not where the copy is small.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def mark_copies(values: Map, copies: Sequence[Copy]) -> Map:
     if not copies:
         return values
     certainty = np.zeros(values.shape, np.float32)
-    elsewhere = _ELSEWHERE.apply(values)
+    elsewhere = np.array(values) if all_small(copies) else _ELSEWHERE.apply(values)
     for copy in copies:
         parts = _parts(copy, values.shape)
         pasted = _favoured(values, parts, copy.direction)
@@ -52,6 +52,11 @@ def mark_copies(values: Map, copies: Sequence[Copy]) -> Map:
     # Of two parts that could be either, the student's own values would single out one.
     marked = np.where(certainty == np.float32(PASTED), np.maximum(values, certainty), certainty)
     return np.asarray(np.where(certainty > 0, marked, elsewhere), np.float32)
+
+
+def all_small(copies: Sequence[Copy]) -> bool:
+    """Whether the copies say nothing of what else is suspected in their image."""
+    return all(copy.small for copy in copies)
 
 
 def pasted_part(marked: Map, copy: Copy) -> Pasted:

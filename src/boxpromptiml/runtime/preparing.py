@@ -92,7 +92,7 @@ def prepare(
             return decode_photo(data, name, enough=enough, max_pixels=max_pixels, before=before)
 
         photo = decode(spec.enough)
-        fed = localizer.feed(photo)
+        fed = localizer.feed(photo, detail=detail)
         width, height = photo.width, photo.height
         values = None
         if detail:

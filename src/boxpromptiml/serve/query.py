@@ -36,7 +36,8 @@ class Asked(BaseModel):
         "commas, or by repeating it.",
     )
     detail: bool = Field(
-        False, description="Look at tiles of each photo at its own size too: finer masks, many times the work."
+        False,
+        description="Look at tiles of each photo at its own size too, and for smaller copies: many times the work.",
     )
     tta: bool = Field(False, description="Look at everything four times, as it is and mirrored, and average.")
     name: str = Field("image", max_length=255, description="What a single image is called in the answer.")

@@ -61,7 +61,9 @@ def router(state: WebState) -> APIRouter:
         data: Annotated[bytes, Depends(_body)],
         threshold: Threshold = None,
         name: Name = "photo",
-        detail: Annotated[bool, Query(description="Look at tiles of the photo at its own size too.")] = False,
+        detail: Annotated[
+            bool, Query(description="Look at tiles of the photo at its own size too, and for smaller copies.")
+        ] = False,
         tta: Annotated[bool, Query(description="Look four times, mirrored, and average.")] = False,
     ) -> dict[str, Any]:
         visitor = Visitor(request)

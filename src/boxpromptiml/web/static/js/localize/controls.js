@@ -11,7 +11,7 @@ const TOGGLES = {
 
 // How photos are looked at.
 const PASSES = {
-  detail: { text: "Look closer", keys: "D", title: "Tiles at the photo's own size too: finer, more false alarms, many times slower" },
+  detail: { text: "Look closer", keys: "D", title: "Tiles at the photo's own size too, and smaller copies: finer, more false alarms, many times slower" },
   tta: { text: "Mirrored too", keys: "T", title: "Four looks, mirrored, averaged: slower" },
 };
 
