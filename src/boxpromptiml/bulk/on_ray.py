@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import sys
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from boxpromptiml.storage import one_line
 _MODEL_FILES = frozenset({".bin", ".data", ".json", ".onnx", ".pt2", ".safetensors", ".xml"})
 _CLIENT_PORT = 10001  # of ray://HOST
 _PATIENCE = 10.0  # seconds
+_COPY = "boxpromptiml-actor-"  # of a model, while an actor loads it
+_ABANDONED = 3600.0  # seconds; no model takes so long to load
 _OBJECT_STORE = 128 * 2**20  # bytes; the model goes through it once, no image ever does
 
 
@@ -143,6 +147,19 @@ def _model_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _MODEL_FILES}
 
 
+@contextmanager
+def _copy_of(model: dict[str, bytes]) -> Iterator[str]:
+    """A model's files in a temporary folder; what actors left that Ray killed while they loaded theirs is removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
+        with suppress(OSError):  # another user's, or gone meanwhile
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_COPY) as folder:
+        for name, data in model.items():
+            Path(folder, name).write_bytes(data)
+        yield folder
+
+
 class _Actor:
     """A `ShardWorker` on some machine of the cluster."""
 
@@ -151,9 +168,7 @@ class _Actor:
 
         self._error = ""
         # Gone once the model is loaded: Ray ends its actors without letting them clean up.
-        with tempfile.TemporaryDirectory(prefix="boxpromptiml-") as folder:
-            for name, data in ray.get(model[0]).items():
-                Path(folder, name).write_bytes(data)
+        with _copy_of(ray.get(model[0])) as folder:
             try:
                 self._worker = ShardWorker(job, model=folder)
             except BoxPromptError as error:
