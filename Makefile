@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # IMDLBenCo needs numpy below 2 and albumentations 1.3: an environment of its own.
 PARITY := .venv-parity
+INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --editable
 # One BLAS thread a test process: two processes share two cores without fighting.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
@@ -25,7 +26,7 @@ unit: $(VENV)/.test
 browser: $(VENV)/.test $(VENV)/.chromium
 	$(TEST_ENV) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m browser
 
-torture: $(VENV)/.test
+torture: $(VENV)/.test $(VENV)/.chromium
 	$(TEST_ENV) $(BIN)/python -m pytest -m torture
 
 lint: $(VENV)/.test
@@ -57,11 +58,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,demo]'
+	$(INSTALL) '.[train,demo]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,teachers,demo,web,serve,openvino,quantize,bulk,dev]'
+	$(INSTALL) '.[train,teachers,demo,web,serve,openvino,quantize,bulk,dev]'
 	touch $@ $(VENV)/.demo
 
 # Debian's Chromium, for the tests of the page. Where it can't be installed they skip, and say so.

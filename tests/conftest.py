@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 # Before the first import of huggingface_hub, timm or transformers: set later, it is ignored.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,6 +18,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+    from boxpromptiml.export.deployed import DeployedStudent
+    from boxpromptiml.model_config import ModelConfig
+    from boxpromptiml.runtime.card import Precision
 
 # A busy machine is no failure.
 settings.register_profile("boxpromptiml", deadline=None)
@@ -174,6 +182,35 @@ def make_red_model() -> Callable[..., Path]:
 def red_model(make_red_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder whose network finds what is red, at 64 x 64 (see `make_red_model`)."""
     return make_red_model(tmp_path_factory.mktemp("red-model"))
+
+
+@pytest.fixture(scope="session")
+def _conversions() -> dict[str, onnx.ModelProto]:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def convert_once(_conversions: dict[str, onnx.ModelProto]) -> Iterator[dict[str, onnx.ModelProto]]:
+    """A student that was converted to ONNX is not converted again, which takes seconds and gives the same graph.
+
+    For tests of what comes before and after. ``convert_once.clear()`` makes a test convert for itself.
+    """
+    from boxpromptiml.export import run
+
+    convert = run.to_onnx
+
+    def converted(model: DeployedStudent, config: ModelConfig, precision: Precision = "fp32") -> onnx.ModelProto:
+        student = hashlib.sha256(f"{config.student} {config.preprocessing} {precision}".encode())
+        for name, values in model.state_dict().items():
+            student.update(f"{name} {values.dtype} {tuple(values.shape)}".encode() + values.numpy().tobytes())
+        key = student.hexdigest()
+        if key not in _conversions:
+            _conversions[key] = convert(model, config, precision)
+        return _conversions[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "to_onnx", converted)
+        yield _conversions
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from boxpromptiml.model_config import ModelConfig, StudentConfig
 from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime import Localizer
 
+pytestmark = pytest.mark.usefixtures("convert_once")
 TINY = StudentConfig(backbone="test_resnet.r160_in1k", width=16, memory_size=8)
 SPECS = {
     "stretch": PreprocessingSpec(height=64, width=64),

@@ -36,7 +36,7 @@ QUICK = Effort(rounds=2, seconds=0.05, warm_up=0.0)
 
 
 @pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def student(tmp_path_factory: pytest.TempPathFactory, convert_once: object) -> Path:
     """A model folder that both runtimes can run."""
     pytest.importorskip("torch")
     import torch

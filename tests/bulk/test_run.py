@@ -117,43 +117,33 @@ def test_detail_finds_what_the_whole_does_not_show(localizer: Localizer, tmp_pat
     assert "passes" not in json.loads((tmp_path / "plain" / "_run.json").read_text())
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"threshold": 0.25}, "another threshold"),
-        ({"masks": False}, "another choice of masks"),
-        ({"digests": False}, "another choice of --digests"),
-        ({"max_pixels": 10_000}, "another --max-megapixels"),
-        ({"detail": True}, "another choice of --detail and --tta"),
-        ({"tta": True}, "another choice of --detail and --tta"),
-        ({"inputs": 1}, "other inputs"),
-        ({"model": 1}, "another model"),
-        ({"model": 1, "threshold": 0.25}, "another model and another threshold"),
-    ],
-)
 def test_results_of_another_question_are_refused(
-    localizer: Localizer,
-    make_red_model: Callable[..., Path],
-    photos: Path,
-    tmp_path: Path,
-    change: dict[str, Any],
-    message: str,
+    localizer: Localizer, make_red_model: Callable[..., Path], photos: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    run(localizer, [photos / "00.png"], out)
+    out, inputs = tmp_path / "out", [photos / "00.png"]
+    other = Localizer.load(make_red_model(tmp_path / "model", 32, 32))
+    run(localizer, inputs, out)
     before = parts(out)
-    options = dict(change)
-    inputs = [photos / "01.png"] if options.pop("inputs", None) else [photos / "00.png"]
-    if options.pop("model", None):
-        localizer = Localizer.load(make_red_model(tmp_path / "model", 32, 32))
+    questions: list[tuple[Localizer, list[Path], dict[str, Any], str]] = [
+        (localizer, inputs, {"threshold": 0.25}, "another threshold"),
+        (localizer, inputs, {"masks": False}, "another choice of masks"),
+        (localizer, inputs, {"digests": False}, "another choice of --digests"),
+        (localizer, inputs, {"max_pixels": 10_000}, "another --max-megapixels"),
+        (localizer, inputs, {"detail": True}, "another choice of --detail and --tta"),
+        (localizer, inputs, {"tta": True}, "another choice of --detail and --tta"),
+        (localizer, [photos / "01.png"], {}, "other inputs"),
+        (other, inputs, {}, "another model"),
+        (other, inputs, {"threshold": 0.25}, "another model and another threshold"),
+    ]
+    for model, given, options, difference in questions:
+        with pytest.raises(BoxPromptError, match=f"out: holds results of {difference}; choose another folder"):
+            run(model, given, out, **options)
+        assert parts(out) == before
 
-    with pytest.raises(BoxPromptError, match=f"out: holds results of {message}; choose another folder"):
-        run(localizer, inputs, out, **options)
-
-    assert parts(out) == before
-    table, _ = run(localizer, inputs, out, overwrite=True, **options)
-    assert table.counts.images == 1
-    assert len(rows(out)) == 1
+    for model, given, options, _ in (questions[4], questions[6], questions[-1]):
+        table, _ = run(model, given, out, overwrite=True, **options)
+        assert table.counts.images == 1
+        assert [row["image"] for row in rows(out)] == [str(path) for path in given]
 
 
 def test_digests_may_be_left_out(localizer: Localizer, photos: Path, tmp_path: Path) -> None:

@@ -227,8 +227,13 @@ def whole(red_model: Path, many: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.mark.parametrize(
     ("sign", "place", "calls", "done"),
     [
-        (signal.SIGKILL, "boxpromptiml.runtime.localizer:Localizer.probabilities", 1, 0),
-        (signal.SIGKILL, "boxpromptiml.evaluation.state:RunState.save", 1, 5),
+        *(
+            pytest.param(signal.SIGKILL, place, calls, done, marks=pytest.mark.torture)
+            for place, calls, done in (
+                ("boxpromptiml.runtime.localizer:Localizer.probabilities", 1, 0),
+                ("boxpromptiml.evaluation.state:RunState.save", 1, 5),
+            )
+        ),
         (signal.SIGKILL, "boxpromptiml.evaluation.state:RunState.save", 2, 10),
         (signal.SIGINT, "boxpromptiml.evaluation.state:RunState.save", 1, 5),
         (signal.SIGKILL, "PIL.Image:Image.thumbnail", 3, 80),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,22 @@ def make_model(tmp_path: Path, write_student: Callable[..., Path]) -> Callable[.
         return write_student(tmp_path / "model", PreprocessingSpec(height=height, width=width), **config)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def exported_once(tmp_path_factory: pytest.TempPathFactory, write_student: Callable[..., Path]) -> Path:
+    """The same at 64 x 96 with its ONNX file: an export takes seconds."""
+    from boxpromptiml.export import export_onnx
+
+    folder = write_student(tmp_path_factory.mktemp("exported-once"), PreprocessingSpec(height=64, width=96))
+    assert export_onnx(folder) == folder / "model.onnx"
+    return folder
+
+
+@pytest.fixture
+def exported(exported_once: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change as one likes."""
+    return Path(shutil.copytree(exported_once, tmp_path / "exported"))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from boxpromptiml.cli.main import main
 from boxpromptiml.dataset import Dataset, ImageRecord
 from boxpromptiml.errors import DatasetError, ModelError
 from boxpromptiml.export import Calibration, F1Loss, export_model, run
@@ -22,6 +22,9 @@ from boxpromptiml.preprocessing import PreprocessingSpec
 from boxpromptiml.runtime import Localizer
 
 pytest.importorskip("nncf")
+pytestmark = pytest.mark.usefixtures("convert_once")
+NATIVE = PreprocessingSpec(height=96, width=96, fit="native")
+EVIDENCE = {"evidence": ("input", "residual", "dct"), "evidence_width": 8}
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +69,7 @@ def test_without_train_and_val_there_is_nothing_to_calibrate_on(tmp_path: Path) 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 @pytest.mark.parametrize("fit", ["stretch", "native"])
 def test_int8(write_student: Callable[..., Path], tmp_path: Path, dataset: Path, form: str, fit: str) -> None:
-    spec = PreprocessingSpec(height=96, width=96, fit=fit)  # type: ignore[arg-type]
-    config = {"evidence": ("input", "residual", "dct"), "evidence_width": 8} if fit == "native" else {}
+    spec, config = (NATIVE, EVIDENCE) if fit == "native" else (PreprocessingSpec(height=96, width=96), {})
     folder = write_student(tmp_path / "model", spec, backbone="test_resnet", **config)
     given = Calibration(dataset, max_f1_loss=1.0, images=4)
     made = export_model(folder, form, "int8", calibration=given)  # type: ignore[arg-type]
@@ -83,8 +85,7 @@ def test_int8(write_student: Callable[..., Path], tmp_path: Path, dataset: Path,
 
 
 def test_fixed_filters_and_the_last_layers_stay_in_float(write_student: Callable[..., Path], tmp_path: Path) -> None:
-    spec = PreprocessingSpec(height=64, width=64, fit="native")
-    write_student(tmp_path, spec, backbone="test_resnet", evidence=("input", "residual", "dct"), evidence_width=8)
+    write_student(tmp_path, NATIVE, backbone="test_resnet", **EVIDENCE)
     proto = onnx.load(export_model(tmp_path).path)
     kept = set(float_nodes(proto.graph))
     fixed = [n for n in proto.graph.node if any(i.endswith(("high_pass.kernel", "dct.basis")) for i in n.input)]
@@ -109,22 +110,26 @@ def test_a_file_that_loses_too_much_is_refused(
 
 
 @pytest.mark.slow
-def test_the_command_measures_prints_and_refuses(make_model: Callable[..., Path], dataset: Path) -> None:
+def test_the_command_measures_prints_and_refuses(
+    make_model: Callable[..., Path], dataset: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = make_model(32, 32)
 
-    def export(*options: str) -> subprocess.CompletedProcess[str]:
-        code = "import sys; sys.argv[0] = 'boxpromptiml'; from boxpromptiml.cli.main import main; main()"
-        command = [sys.executable, "-c", code, "export", str(folder), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def export(*options: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["boxpromptiml", "export", str(folder), *options])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0), *capfd.readouterr()
 
-    done = export("--precision", "int8", "--calibrate", str(dataset), "--max-f1-loss", "1")
-    assert done.returncode == 0, done.stderr
-    assert "a loss of" in done.stdout
-    assert "over 6 val images against their mask" in done.stdout
-    told = export("-p", "fp16", "--validate", str(dataset), "--max-f1-loss", "1", "--json")
-    assert json.loads(told.stdout)["f1"]["images"] == 6
+    code, printed, said = export("--precision", "int8", "--calibrate", str(dataset), "--max-f1-loss", "1")
+    assert code == 0, said
+    assert "a loss of" in printed
+    assert "over 6 val images against their mask" in printed
+    _, told, _ = export("-p", "fp16", "--validate", str(dataset), "--max-f1-loss", "1", "--json")
+    assert json.loads(told)["f1"]["images"] == 6
     (folder / "model-int8.onnx").unlink()
-    refused = export("--precision", "int8")
-    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
-    assert "--calibrate DATASET" in refused.stderr
+    code, printed, said = export("--precision", "int8")
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert "--calibrate DATASET" in said
     assert not (folder / "model-int8.onnx").exists()

@@ -18,6 +18,11 @@ from boxpromptiml.training.recipe import Recipe
 from boxpromptiml.training.run import train
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _convert_once(convert_once: object) -> None:
+    """Nearly every test here packages the same run."""
+
+
 @pytest.fixture(scope="session")
 def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``make_dataset(name, tampered, authentic, seed, split)``: red patches on grey noise are tampered."""

@@ -94,8 +94,11 @@ def test_the_results_are_those_of_the_packaged_model(packaged: Packaged, test_se
 
 
 @pytest.mark.slow
-def test_twice_gives_the_same_bytes(packaged: Packaged, run: Path, test_set: Path) -> None:
+def test_twice_gives_the_same_bytes(
+    packaged: Packaged, run: Path, test_set: Path, convert_once: dict[str, object]
+) -> None:
     before = _contents(packaged.folder)
+    convert_once.clear()
     package_model(run, "mine", output=packaged.folder, overwrite=True, results={"unseen": test_set}, text=TEXT)
     assert _contents(packaged.folder) == before
     assert [path.name for path in packaged.folder.parent.iterdir()] == ["mine"]

@@ -382,7 +382,7 @@ def test_a_run_that_is_killed_three_times_ends_as_one_that_is_not(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("supervision", ["mask", "box"])
+@pytest.mark.parametrize("supervision", [pytest.param("mask", marks=pytest.mark.torture), "box"])
 def test_other_supervisions(root: Path, protocol_file: Path, tmp_path: Path, supervision: Any) -> None:
     protocol, places = protocol_of(root, protocol_file)
     settings = RunSettings(supervision=supervision, recipe=load_recipe(None, RECIPE))

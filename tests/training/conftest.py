@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,7 +17,7 @@ import torch
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 from boxpromptiml.images import save_png
 from boxpromptiml.regions import Box
-from boxpromptiml.training import Recipe
+from boxpromptiml.training import Recipe, Supervision, dump_recipe
 from boxpromptiml.training.keeper import Keeper
 from boxpromptiml.training.processes import Interrupted
 
@@ -89,6 +92,27 @@ def interrupted_after(monkeypatch: pytest.MonkeyPatch) -> InterruptedAfter:
                 yield
 
     return interrupted
+
+
+@pytest.fixture(scope="session")
+def train_in_two() -> Callable[..., None]:
+    """``train_in_two(dataset, run, recipe, supervision="pseudo")``: two processes, forked by a third one.
+
+    That is a start and an export less than the command takes.
+    """
+    code = "import sys; from boxpromptiml.training import load_recipe; from boxpromptiml.training.run import train; "
+    code += "train(sys.argv[1], sys.argv[2], load_recipe(sys.argv[3]), supervision=sys.argv[4])"
+
+    def trained(dataset: Path, run: Path, recipe: Recipe, supervision: Supervision = "pseudo") -> None:
+        compute = recipe.compute.model_copy(update={"devices": 2, "strategy": "ddp_fork"})
+        file = run.with_suffix(".yaml")
+        file.write_text(dump_recipe(recipe.model_copy(update={"compute": compute})))
+        command = [sys.executable, "-c", code, str(dataset), str(run), str(file), supervision]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, env=environment, timeout=240, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return trained
 
 
 @pytest.fixture

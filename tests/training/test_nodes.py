@@ -55,7 +55,7 @@ def said(text: str) -> list[str]:
 
 @pytest.mark.slow
 def test_two_machines_go_on_after_one_was_killed(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, train_in_two: Callable[..., None], tmp_path: Path
 ) -> None:
     """From shards, in windows; 7 validation images; the result is that of two processes on one machine."""
     recipe = make_recipe(epochs=2, data__batch_size=2, data__shuffle_mb=1, state__every_steps=1, student__width=8)
@@ -82,13 +82,7 @@ def test_two_machines_go_on_after_one_was_killed(
 
     for code, err in ended(both(shards, run, "--recipe", file, "--resume")):
         assert code == 0, err
-    # Two processes of one machine, forked: that saves a start, and the export.
-    compute = recipe.compute.model_copy(update={"devices": 2, "strategy": "ddp_fork"})
-    file.write_text(dump_recipe(recipe.model_copy(update={"compute": compute})))
-    code = "import sys; from boxpromptiml.training import load_recipe; from boxpromptiml.training.run import train; "
-    code += "train(sys.argv[1], sys.argv[2], load_recipe(sys.argv[3]))"
-    command = [sys.executable, "-c", code, str(shards), str(tmp_path / "whole"), str(file)]
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240)
+    train_in_two(shards, tmp_path / "whole", recipe)
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (run, tmp_path / "whole"))
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-6, msg=name)

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from boxpromptiml.cli.main import app
 from boxpromptiml.dataset import Dataset, PseudoMask
 from boxpromptiml.errors import BoxPromptError, DatasetError, ModelError, RecipeError
 from boxpromptiml.training import Recipe, Supervision, dump_recipe, load_recipe
@@ -365,10 +367,9 @@ def run_command(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = process.communicate(timeout=240)
+def finished(process: subprocess.Popen[str]) -> None:
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    return out, err
 
 
 @pytest.mark.slow
@@ -389,8 +390,9 @@ def test_a_run_killed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
     assert killed.returncode == -signal.SIGKILL
     assert not (run / "summary.json").exists()
 
-    out, _ = finished(run_command(dataset, "-o", run, "--resume", "--json"))
-    assert json.loads(out)["epochs"] == 4
+    done = CliRunner().invoke(app, ["train", str(dataset), "-o", str(run), "--resume", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["epochs"] == 4
     assert (run / "model.onnx").is_file()
     assert_same(run, tmp_path / "whole")
 
@@ -414,19 +416,27 @@ def test_an_interrupted_run_says_once_how_to_go_on(
 @pytest.mark.slow
 @pytest.mark.parametrize("supervision", ["pseudo", "label"])
 def test_two_processes_share_the_images(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path, supervision: Supervision
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    train_in_two: Callable[..., None],
+    tmp_path: Path,
+    supervision: Supervision,
 ) -> None:
     # 13 validation images: the shares differ in size, the figures must not.
     recipe = make_recipe(epochs=2, data__batch_size=2, optimizer__clip_norm=0)
     dataset, run, file = make_dataset(images=16, val=13), tmp_path / "run", tmp_path / "recipe.yaml"
-    file.write_text(dump_recipe(recipe))
-    finished(run_command(dataset, "-o", run, "--recipe", file, "--devices", 2, "--supervision", supervision))
+    if supervision == "pseudo":
+        file.write_text(dump_recipe(recipe))
+        finished(run_command(dataset, "-o", run, "--recipe", file, "--devices", 2))
+    else:
+        train_in_two(dataset, run, recipe, supervision)
 
     rows = (run / "logs/metrics.csv").read_text().splitlines()
     first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
     assert first["images"] == "16"
     summary = TrainingSummary.load(run)
     assert summary is not None
+    assert summary.supervision == supervision
 
     # The figures of the chosen epoch, from its weights in one process.
     from boxpromptiml.training.module import StudentTraining
@@ -436,12 +446,10 @@ def test_two_processes_share_the_images(
 
 @pytest.mark.slow
 def test_two_processes_lose_patience_together(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, train_in_two: Callable[..., None], tmp_path: Path
 ) -> None:
     recipe = make_recipe(epochs=40, data__batch_size=2, validation__patience=1, optimizer__lr=0.02)
-    file = tmp_path / "recipe.yaml"
-    file.write_text(dump_recipe(recipe))
-    finished(run_command(make_dataset(images=16), "-o", tmp_path / "run", "--recipe", file, "--devices", 2))
+    train_in_two(make_dataset(images=16), tmp_path / "run", recipe)
     summary = TrainingSummary.load(tmp_path / "run")
     assert summary is not None
     assert summary.epochs == summary.best_epoch + 1 < 40

@@ -100,6 +100,21 @@ def page(new_page: Callable[..., Page]) -> Page:
     return new_page()
 
 
+@pytest.fixture(
+    params=[
+        ("light", 1280, 800),
+        ("dark", 390, 844),
+        pytest.param(("dark", 1280, 800), marks=pytest.mark.torture),
+        pytest.param(("light", 390, 844), marks=pytest.mark.torture),
+    ],
+    ids=lambda one: "{}-{}x{}".format(*one),
+)
+def appearance(request: pytest.FixtureRequest) -> tuple[str, int, int]:
+    """Colour scheme, width and height of a window: of a desk and of a telephone."""
+    one: tuple[str, int, int] = request.param
+    return one
+
+
 class LiveServer(str):
     """The address of a running server, without a slash at its end, and the process behind it.
 

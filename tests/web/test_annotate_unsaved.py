@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 # Over plain HTTP from another host a page has none; elsewhere a browser may refuse them.
 NO_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
 REFUSED = "LockManager.prototype.%s = () => Promise.reject(new DOMException('denied', 'SecurityError'))"
-WITHOUT_LOCKS = pytest.mark.parametrize("locks", [NO_LOCKS, REFUSED % "request", REFUSED % "query"])
+WITHOUT_LOCKS = pytest.mark.parametrize(
+    "locks",
+    [
+        NO_LOCKS,
+        pytest.param(REFUSED % "request", marks=pytest.mark.torture),
+        pytest.param(REFUSED % "query", marks=pytest.mark.torture),
+    ],
+)
 NO_STORAGE = """for (const name of ["localStorage", "sessionStorage"]) {
   Object.defineProperty(window, name, { get() { throw new DOMException("denied", "SecurityError"); } });
 }"""

@@ -380,18 +380,15 @@ def test_without_a_model_the_view_says_what_to_do(
     page.get_by_text("--model FOLDER").wait_for()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 def test_everything_is_in_reach(
     new_page: Callable[..., Page],
     live_server: Callable[..., str],
     red_model: Path,
     tmp_path: Path,
     shot: Callable[..., None],
-    scheme: str,
-    width: int,
-    height: int,
+    appearance: tuple[str, int, int],
 ) -> None:
+    scheme, width, height = appearance
     page = new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(live_server(verb="page", model=red_model))
     page.get_by_role("heading", name="Drop a photo here").wait_for()

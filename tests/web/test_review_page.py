@@ -797,18 +797,15 @@ def test_large_masks_are_painted_at_full_size(
     assert abs(int(rows.min()) - 1500) <= 2
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 def test_everything_is_in_reach(
     new_page: Callable[..., Page],
     server: Any,
     folder: Path,
     wait_until: Callable[..., Any],
     shot: Callable[..., None],
-    scheme: str,
-    width: int,
-    height: int,
+    appearance: tuple[str, int, int],
 ) -> None:
+    scheme, width, height = appearance
     page = new_page(viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 500)
     reviewer = Reviewer(page, folder, wait_until)
     reviewer.open(server)

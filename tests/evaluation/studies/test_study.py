@@ -98,14 +98,14 @@ def test_a_run_that_fails_does_not_take_the_others_along(
     make_dataset: MakeDataset, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Every step of the wild one multiplies the weights by 1 - 10 x 10.
-    wild = ("optimizer.lr=10", "optimizer.weight_decay=10", "optimizer.warmup_epochs=0")
+    wild = ("epochs=12", "optimizer.lr=10", "optimizer.weight_decay=10", "optimizer.warmup_epochs=0")
     variants = (
         Variant("mask", "true masks", "mask"),
         Variant("wild", "diverges", "mask", wild),
         Variant("barred", "cannot write", "mask", ("student.width=8",)),
     )
     data, out = make_dataset(), tmp_path / "out"
-    plan = make_plan("ablation", variants, "mask", seeds=(0,), recipe_file=recipe_file, settings=("epochs=12",))
+    plan = make_plan("ablation", variants, "mask", seeds=(0,), recipe_file=recipe_file)
     barrier = StudyFolder(out).run("barred-seed0").path / "model"
     barrier.parent.mkdir(parents=True)
     barrier.touch()  # a file where the model's folder should be
