@@ -35,7 +35,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=list(SPECS))
+@pytest.fixture(scope="module", params=["native", pytest.param("stretch", marks=pytest.mark.torture)])
 def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, photo: Path) -> Path:
     config = ModelConfig(student=TINY, preprocessing=SPECS[request.param])
     folder, usable = make_student(tmp_path_factory.mktemp("student"), config, photo, ["onnx"])

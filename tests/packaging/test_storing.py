@@ -56,7 +56,7 @@ def answers(folder: Path) -> np.ndarray:
 
 # Convolutions with batch norm; a plain convolutional network with layer norm; attention with tables of positions.
 @pytest.mark.parametrize(
-    "backbone", ["test_resnet", "test_convnext", pytest.param("tiny_vit_5m_224", marks=pytest.mark.slow)]
+    "backbone", ["test_resnet", "test_convnext", pytest.param("tiny_vit_5m_224", marks=pytest.mark.torture)]
 )
 def test_shared_weights_change_no_bit(model: Callable[[str], Path], backbone: str, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(model(backbone), tmp_path / "model"))

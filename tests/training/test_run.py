@@ -414,7 +414,7 @@ def test_an_interrupted_run_says_once_how_to_go_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("supervision", ["pseudo", "label"])
+@pytest.mark.parametrize("supervision", ["pseudo", pytest.param("label", marks=pytest.mark.torture)])
 def test_two_processes_share_the_images(
     make_dataset: MakeDataset,
     make_recipe: MakeRecipe,
@@ -444,7 +444,7 @@ def test_two_processes_share_the_images(
     assert figures_of(StudentTraining, run, dataset, recipe, supervision) == pytest.approx(summary.validation, abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_two_processes_lose_patience_together(
     make_dataset: MakeDataset, make_recipe: MakeRecipe, train_in_two: Callable[..., None], tmp_path: Path
 ) -> None:
