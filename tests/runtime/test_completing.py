@@ -12,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from boxpromptiml.copymove import Copy
 from boxpromptiml.errors import ModelError
-from boxpromptiml.preprocessing import PreprocessingSpec
+from boxpromptiml.model_config import DecisionRule
+from boxpromptiml.preprocessing import Fed, PreprocessingSpec
 from boxpromptiml.runtime import Localizer
 from boxpromptiml.runtime.completing import complete
+from boxpromptiml.runtime.finishing import finish
+from boxpromptiml.runtime.marking import pasted_part
 from boxpromptiml.scaling import logit, sigmoid
 
 Pixels = NDArray[np.uint8]
@@ -181,6 +185,20 @@ def test_where_a_part_is_found_twice_it_is_known_where_it_ends(
     with_it, without = (localizer(copies=True, completion=completion).localize(image) for completion in (True, False))
     assert with_it.copies
     np.testing.assert_array_equal(with_it.map, without.map)
+
+
+def test_an_object_that_is_completed_says_nothing_of_what_was_pasted(picture: Pixels) -> None:
+    values = suspicion()
+    parts = OBJECT & ~disc(67, 77, 14), disc(120, 30, 12)
+    values[parts[1]] = 0.06
+    small = Copy(parts, np.eye(2, 3), 0.99, 20, direction=2.0, small=True)
+    fed = Fed(picture.transpose(2, 0, 1), HEIGHT, WIDTH, (small,))
+    rule = DecisionRule(threshold=0.5, completion=True, copies=True)
+    assert (complete(values, picture, 0.5) > 0.5)[parts[0]].mean() > 0.8
+    marked = finish(values, fed, rule, threads=1)
+    assert pasted_part(marked, small) == 1
+    assert not (marked > 0.5)[parts[0]].any()
+    assert (marked > 0.5)[SEEN].all()
 
 
 def test_a_model_that_sees_shrunk_images_completes_nothing(red_model: Path) -> None:

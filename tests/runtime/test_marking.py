@@ -90,6 +90,14 @@ def test_beside_small_copies_all_else_stays_as_suspected() -> None:
     assert mark_copies(values, [small, copy_of()])[outside].max() < 0.5
 
 
+def test_which_part_was_pasted_is_asked_of_the_student_not_of_what_was_completed() -> None:
+    student, completed = suspicious(0.2, 0.25), suspicious(0.25, 0.25)
+    copy = copy_of(direction=2.0)
+    assert pasted_part(mark_copies(student, [copy]), copy) == 1
+    assert pasted_part(mark_copies(completed, [copy]), copy) is None
+    assert pasted_part(mark_copies(completed, [copy], student), copy) == 1
+
+
 def test_a_part_that_one_copy_settles_stays_settled() -> None:
     third = part((slice(10, 16), slice(2, 10)))
     undecided = Copy((part(SECOND), third), np.eye(2, 3), 0.99, 20)

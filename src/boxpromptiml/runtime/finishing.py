@@ -25,12 +25,12 @@ def finish(values: Map, fed: Fed, rule: DecisionRule, threads: int, whole: Map |
         threads: of OpenCV, where it is needed.
         whole: what the network says of the photo as a whole, where `values` is a map with tiles.
     """
-    finished = rule.finished(values, whole)
+    student = finished = rule.finished(values, whole)
     if rule.completion and all_small(fed.copies):  # larger ones say where they end
         from boxpromptiml.runtime.completing import complete  # OpenCV takes a tenth of a second to import
 
-        finished = complete(finished, fed.picture, rule.threshold, threads)
-    return mark_copies(finished, fed.copies)
+        finished = complete(student, fed.picture, rule.threshold, threads)
+    return mark_copies(finished, fed.copies, student)
 
 
 def finish_all(maps: Sequence[Map], fed: Sequence[Fed], rule: DecisionRule, threads: int) -> list[Map]:

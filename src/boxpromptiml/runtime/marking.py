@@ -35,15 +35,26 @@ Mask = NDArray[np.bool_]
 Pasted = Literal[0, 1] | None
 
 
-def mark_copies(values: Map, copies: Sequence[Copy]) -> Map:
-    """A student's map, float32 (rows, columns) in [0, 1], with found copies marked; the map itself without any."""
+def mark_copies(values: Map, copies: Sequence[Copy], student: Map | None = None) -> Map:
+    """Mark found copies in a map.
+
+    Args:
+        values: float32 (rows, columns) in [0, 1].
+        copies: what was found.
+        student: what the student says of the same pixels, by which it is asked which part was pasted, where `values`
+            is more than that; None where it is not.
+
+    Returns:
+        The map with the copies; `values` itself without any.
+    """
     if not copies:
         return values
+    student = values if student is None else student
     certainty = np.zeros(values.shape, np.float32)
     elsewhere = np.array(values) if all_small(copies) else _ELSEWHERE.apply(values)
     for copy in copies:
         parts = _parts(copy, values.shape)
-        pasted = _favoured(values, parts, copy.direction)
+        pasted = _favoured(student, parts, copy.direction)
         for index, part in enumerate(parts):
             if pasted is None or pasted == index:
                 certainty[part] = np.maximum(certainty[part], np.float32(EITHER if pasted is None else PASTED))
