@@ -31,18 +31,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     temporary = tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # Ray's own stays: the paths of its sockets must be short
-        patch.setenv("TMPDIR", str(temporary))
+        patch.setenv("TMPDIR", str(temporary))  # where actors that are killed leave things
         on_ray._connect(ray, 2, None)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
-    # No actor leaves its copy of the model behind, but one killed while it loaded it: the next one removes that.
-    for left in temporary.glob(f"{on_ray._COPY}*"):
-        os.utime(left, (0, 0))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(temporary))
-        with on_ray._copy_of({}):
-            pass
-    assert list(temporary.glob("boxpromptiml-*")) == []
 
 
 def run(localizer: Localizer, source: Path, out: Path, engine: Any = "ray") -> TableRun:
@@ -120,6 +112,22 @@ def test_a_killed_driver_loses_no_part(
     run(localizer, photos, tmp_path / "whole", engine="local")
     assert table.done.images >= 10
     assert parts(out) == parts(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_at_work_keeps_no_copy_of_the_model(
+    localizer: Localizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary, out = tmp_path / "temporary", OutputFolder(str(tmp_path / "out"))
+    temporary.mkdir()
+    with out.held():
+        table = prepare_table(localizer, expand_inputs([str(photos)]), out, TableOptions())
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        actor = on_ray._Actor(table._job, [on_ray._ray().put(on_ray._model_files(localizer.folder))])
+        assert not list(temporary.iterdir())
+        (shard,) = table.pending
+        row = {"number": [shard.number], "file": [shard.file], "start": [shard.start], "end": [shard.end]}
+        assert actor(row)["images"] == [41]
 
 
 def test_what_an_actor_left_that_was_killed_while_it_started_is_removed(

@@ -149,7 +149,7 @@ def _model_files(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def _copy_of(model: dict[str, bytes]) -> Iterator[str]:
-    """A model's files in a temporary folder; what actors left that Ray killed while they loaded theirs is removed."""
+    """A model's files in a temporary folder. What killed actors left of such folders is removed after an hour."""
     for left in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
         with suppress(OSError):  # another user's, or gone meanwhile
             if time.time() - left.stat().st_mtime > _ABANDONED:
