@@ -287,7 +287,7 @@ def test_the_program_needs_no_model_code(all_formats: Path, tmp_path: Path) -> N
     subprocess.run([sys.executable, "-c", code, all_formats, tmp_path / "a.png"], check=True)
 
 
-@pytest.mark.torture  # 40 seconds of g++ where nothing is cached
+@pytest.mark.slow  # 40 seconds of g++ where nothing is cached
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_is_the_same(all_formats: Path, pictures: list[NDArray[np.uint8]]) -> None:
     localizer = Localizer.load(all_formats, runtime="torch-compile", threads=1)

@@ -150,11 +150,12 @@ class LiveServer(str):
         """What it printed since it was started first, a line an entry, standard output and error."""
         return self._output.read_text(encoding="utf-8").splitlines()
 
-    def stop(self, sign: int = signal.SIGTERM) -> int | None:
+    def stop(self, sign: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code; SIGKILL is what a power cut does to it."""
         assert self.process.pid is not None
         os.kill(self.process.pid, sign)
         self.process.join(30)
+        assert self.process.exitcode is not None, "it does not end"
         return self.process.exitcode
 
     def restart(self) -> None:
@@ -184,13 +185,13 @@ def _launch(words: list[str], output: Path) -> tuple[ForkServerProcess, str]:
     environment.pop("BOXPROMPTIML_MODEL", None)
     output.touch()
     before = output.stat().st_size
-    given = {"words": words, "path": str(output), "folder": os.getcwd(), "environment": dict(environment)}
+    given = {"words": words, "path": str(output), "folder": os.getcwd(), "environment": environment}
     process = _FORKING.Process(target=exec, args=(_COMMAND, given), daemon=True)
     process.start()
     end = time.monotonic() + _START_SECONDS
     while True:
         over = process.exitcode is not None or time.monotonic() > end
-        said = output.read_text(encoding="utf-8")[before:]
+        said = output.read_bytes()[before:].decode(errors="replace")
         for line in said.splitlines(keepends=True):
             if line.startswith("http") and line.endswith("\n"):
                 return process, line.split()[0]
