@@ -12,6 +12,7 @@ import numpy as np
 
 from boxpromptiml.bulk import expand_inputs
 from boxpromptiml.copymove.search import MAX_SIDE, find_copies
+from boxpromptiml.errors import BoxPromptError
 from boxpromptiml.images import decode_picture, read_image_file
 
 
@@ -36,7 +37,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.side < 1:
         parser.error("--side must be at least 1 pixel")
-    figures = benchmark(options.images, options.side)
+    try:
+        figures = benchmark(options.images, options.side)
+    except BoxPromptError as error:
+        parser.error(str(error))
     if options.json:
         print(json.dumps(figures))
         return

@@ -77,7 +77,7 @@ def localize_images(
             small copies of about two batches more; images above 50 megapixels are decoded one at a time.
         max_pixels: larger images become error lines before they are decoded.
         overwrite: look at every image again.
-        detail: look at tiles of each photo at its own size too, see `Localizer.localize`.
+        detail: look at tiles of each photo at its own size too, and for smaller copies, see `Localizer.localize`.
         tta: look at everything four times, mirrored, and average.
 
     Yields:

@@ -72,8 +72,9 @@ class Operator:
             previews: make copies to draw on.
             base: folder that relative paths are relative to; empty for the working folder.
             large: a lock that is held while an image above 50 megapixels is decoded; None for one of the operator's.
-            detail: look at tiles of each photo at its own size too, see `Localizer.localize`. The network then runs in
-                the workers' threads, so that no more photos are held at full size than there are workers.
+            detail: look at tiles of each photo at its own size too, and for smaller copies, see `Localizer.localize`.
+                The network then runs in the workers' threads, so that no more photos are held at full size than there
+                are workers.
             tta: look at everything four times, mirrored, and average.
             digests: take the SHA-256 of every image, 5 % of the work on large photos; without it that of an image is
                 empty, and `run` asks for no earlier answer.

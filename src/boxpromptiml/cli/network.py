@@ -56,7 +56,8 @@ CopiesOption = Annotated[
     bool | None,
     typer.Option(
         "--copies/--no-copies",
-        help="Look for parts of an image that are there twice, by matching it with itself; takes about 0.1 s a photo.",
+        help="Look for parts of an image that are there twice, by matching it with itself; takes about 0.1 s a photo, "
+        "more where one looks closer.",
         show_default="as the model says",
     ),
 ]

@@ -71,7 +71,7 @@ def prepare(
         preview: make a copy to draw on.
         large: a lock that is held while an image above 50 megapixels is decoded, and while its tiles are looked at;
             None for no such limit.
-        detail: look at tiles of the photo at its own size, see `Localizer.detailed`.
+        detail: look at tiles of the photo at its own size, see `Localizer.detailed`, and for smaller copies.
         tta: with `detail`, look at everything four times, see `Localizer.maps`.
         max_tiles, proceed: of `detail`, see `Localizer.detailed`.
 

@@ -93,7 +93,7 @@ class Localization:
             finer one.
         model: id of the model, the first 16 digits of the SHA-256 of its weights.
         seconds: time spent on this image, from reading it to its regions.
-        detail: whether tiles at the photo's own size were looked at too.
+        detail: whether tiles at the photo's own size were looked at too, and smaller copies looked for.
         tta: whether all was looked at four times, mirrored.
         copies: parts that are there twice, where the model looks for them.
     """

@@ -49,7 +49,9 @@ class Result(BaseModel):
     verdict: Literal["tampered", "authentic"] = Field(description="tampered where the score is above the threshold.")
     threshold: float
     regions: list[Region] = Field(description="Largest first.")
-    detail: bool = Field(False, description="Whether tiles at the photo's own size were looked at too.")
+    detail: bool = Field(
+        False, description="Whether tiles at the photo's own size were looked at too, and smaller copies looked for."
+    )
     tta: bool = Field(False, description="Whether all was looked at four times, mirrored.")
     copies: list[Copy] = Field([], description="Where the model looks for them; left out where there are none.")
     model: str = Field(description="First 16 digits of the SHA-256 of the network's file.")
