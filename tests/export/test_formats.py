@@ -52,9 +52,9 @@ FILES = [
 
 # Full precision, one file of halves, and bf16 by OpenVINO, which refuses it with fixed filters.
 _FULL = {("onnx", "fp32"), ("openvino", "fp32"), ("torch", "fp32"), ("openvino", "bf16")}
-_OFTEN = {"stretch": _FULL, "native": set[tuple[str, str]](), "native with evidence": _FULL | {("onnx", "fp16")}}
+_OFTEN = {"stretch": _FULL, "native with evidence": _FULL | {("onnx", "fp16")}}
 CASES = [
-    pytest.param(kind, *file, marks=() if file in _OFTEN[kind] else pytest.mark.torture)
+    pytest.param(kind, *file, marks=() if file in _OFTEN.get(kind, ()) else pytest.mark.torture)
     for kind in KINDS
     for file in FILES
 ]
