@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
@@ -57,6 +59,26 @@ def wait_until() -> Callable[..., Any]:
         return value
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def own_port() -> Callable[[], int]:
+    """A function that returns a port that is free, and that nobody else is given once its server has ended.
+
+    Not the command's default, which another test's server would take, and none that the system hands out to clients.
+    """
+
+    def port() -> int:
+        while True:
+            number = random.randrange(10_000, 30_000)
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", number))
+                except OSError:
+                    continue
+            return number
+
+    return port
 
 
 @pytest.fixture

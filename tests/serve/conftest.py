@@ -113,7 +113,7 @@ class LiveService(str):
 
 
 @pytest.fixture
-def live_service(red_model: Path) -> Iterator[Callable[..., LiveService]]:
+def live_service(red_model: Path, own_port: Callable[[], int]) -> Iterator[Callable[..., LiveService]]:
     """A function that starts ``boxpromptiml serve`` in a process of its own and returns its address.
 
     ``live_service(max_queue=2, public=True, environment={"KEYS": "..."})``: keywords are options of the command. With
@@ -124,11 +124,11 @@ def live_service(red_model: Path) -> Iterator[Callable[..., LiveService]]:
     def started(
         *, model: Path = red_model, wait: bool = True, environment: dict[str, str] | None = None, **options: Any
     ) -> LiveService:
-        words = []
+        words = ["--model", str(model), "--port", str(own_port())]
         for name, value in options.items():
             words += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
         process = subprocess.Popen(
-            [sys.executable, "-m", "boxpromptiml.cli.main", "serve", "--model", str(model), "--port", "0", *words],
+            [sys.executable, "-m", "boxpromptiml.cli.main", "serve", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

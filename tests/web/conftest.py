@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -140,21 +138,6 @@ class LiveServer(str):
         _start(self, [*self._command, "--port", self.rsplit(":", 1)[1]])
 
 
-def _own_port() -> int:
-    """A port that is free, and that nobody else is given while a killed server is away.
-
-    Not the command's default, which the next test's server would take, and none that the system hands out to clients.
-    """
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-
-
 def _start(server: LiveServer, command: list[str]) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     environment.pop("BOXPROMPTIML_MODEL", None)
@@ -180,7 +163,7 @@ def _start(server: LiveServer, command: list[str]) -> str:
 
 
 @pytest.fixture
-def live_server() -> Iterator[Callable[..., LiveServer]]:
+def live_server(own_port: Callable[[], int]) -> Iterator[Callable[..., LiveServer]]:
     """A function that starts ``boxpromptiml annotate`` in a process of its own and returns its address.
 
     ``live_server(folder, teacher="none", model=model_folder, read_only=True, allow_host=["a", "b"])``: keywords are
@@ -197,7 +180,7 @@ def live_server() -> Iterator[Callable[..., LiveServer]]:
                 if one is not False and one is not None:
                     words += [option] if one is True else [option, str(one)]
         if "port" not in options:
-            words += ["--port", str(_own_port())]
+            words += ["--port", str(own_port())]
         command = [sys.executable, "-m", "boxpromptiml.cli.main", verb, *words, "--no-browser"]
         probe = LiveServer()
         servers.append(probe)
