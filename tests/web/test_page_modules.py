@@ -215,6 +215,28 @@ def test_arrows_there_and_back_are_no_change(call: Any) -> None:
     assert call("annotate/annotation.js", code) == [[10, None], [12, 10, None]]
 
 
+def test_a_view_that_is_being_left_does_not_take_the_address_back(call: Any) -> None:
+    """Browsers tell of a new address a moment after it is there; what was under way in the view may come in between."""
+    code = """
+      const heard = [];
+      const router = new m.Router(["one", "two"], (name, params) => heard.push([name, params]));
+      const change = (act) => new Promise((done) => { addEventListener("hashchange", done, { once: true }); act(); });
+      const addresses = [];
+      const write = (name, image) => { router.replace(name, { image }); addresses.push(location.hash); };
+      router.start("one");
+      write("one", "a b");
+      await change(() => { router.go("two"); write("one", "c"); });
+      write("two", "d");
+      await change(() => { location.hash = "#place"; });
+      write("two", "e");
+      await change(() => { history.back(); });
+      write("two", "f");
+      return [heard, addresses];"""
+    heard, addresses = call("router.js", code)
+    assert heard == [["one", {}], ["two", {}], ["two", {"image": "d"}]]
+    assert addresses == [f"#/{name}" for name in ("one?image=a+b", "two", "two?image=d", "two?image=e", "two?image=f")]
+
+
 # Signs of life at these seconds, the page left (pause) or taken (take) -> active seconds.
 WORK = [
     ([("activity", 0), ("activity", 2), ("take", 4)], 4),

@@ -4,6 +4,7 @@ export class Router {
   #names;
   #onChange;
   #start = null;
+  #seen = null; // what the address said when the views last heard or wrote it
 
   /** @param names of the views. @param onChange called with (name, params) whenever the address says something else. */
   constructor(names, onChange) {
@@ -13,8 +14,7 @@ export class Router {
 
   /** Begin; an address that names no view shows `initial`. */
   start(initial) {
-    // `#place` is a place in the page, as everywhere: what is shown stays.
-    if (this.#start === null) addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && this.#changed());
+    if (this.#start === null) addEventListener("hashchange", () => this.#heard());
     this.#start = initial;
     this.#changed();
   }
@@ -30,9 +30,14 @@ export class Router {
     location.hash = this.#address(name, params);
   }
 
-  /** Change the address of what is shown already: no view is told, and the back button does not notice. */
+  /**
+   * Change the address of what is shown already: no view is told, and the back button does not notice. Nothing is done
+   * while the address says already where to go next: browsers tell of it a moment later, and it would be forgotten.
+   */
   replace(name, params = {}) {
+    if (location.hash !== this.#seen) return;
     history.replaceState(history.state, "", `#${this.#address(name, params)}`);
+    this.#seen = location.hash;
   }
 
   #address(name, params) {
@@ -41,7 +46,14 @@ export class Router {
     return query ? `/${name}?${query}` : `/${name}`;
   }
 
+  #heard() {
+    // `#place` is a place in the page, as everywhere: what is shown stays.
+    if (/^(#\/|$)/.test(location.hash)) this.#changed();
+    else this.#seen = location.hash;
+  }
+
   #changed() {
+    this.#seen = location.hash;
     const { name, params } = this.current;
     if (name === null) this.replace(this.#start);
     this.#onChange(name ?? this.#start, params);
