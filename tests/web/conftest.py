@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,23 @@ _FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
 ]
 _START_SECONDS = 120
+# The command line in a process of its own, forked from one that has imported what a server needs: there are hundreds.
+_FORKING = multiprocessing.get_context("forkserver")
+_IMPORTED = ("cli.main", "web", "web.opening", "teachers", "opencv", "runtime.onnx_session")
+_FORKING.set_forkserver_preload([f"boxpromptiml.{name}" for name in _IMPORTED])
+_COMMAND = """
+import os, sys
+os.environ.clear()
+os.environ.update(environment)
+os.chdir(folder)
+log = os.open(path, os.O_WRONLY | os.O_APPEND)
+os.dup2(log, 1)
+os.dup2(log, 2)
+sys.stdout = sys.stderr = open(1, "w", buffering=1, encoding="utf-8")
+sys.argv = ["boxpromptiml", *words]
+from boxpromptiml.cli.main import main
+main()
+"""
 _WIDTH, _HEIGHT = 640, 480  # of the photos on a desk
 _MARGIN = 24  # around a picture that is fitted
 
@@ -119,51 +136,56 @@ class LiveServer(str):
     Attributes:
         process: of the command line.
         printed: what it printed as its address, with the token where there is one.
-        log: what it printed, a line an entry, standard output and error.
     """
 
-    process: subprocess.Popen[str]
+    process: ForkServerProcess
     printed: str
-    log: list[str]
-    _command: list[str]
+    _words: list[str]
+    _output: Path
+
+    @property
+    def log(self) -> list[str]:
+        """What it printed since it was started first, a line an entry, standard output and error."""
+        return self._output.read_text(encoding="utf-8").splitlines()
 
     def stop(self, sign: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code; SIGKILL is what a power cut does to it."""
-        self.process.send_signal(sign)
-        return self.process.wait(timeout=30)
+        assert self.process.pid is not None
+        os.kill(self.process.pid, sign)
+        self.process.join(30)
+        assert self.process.exitcode is not None, "it does not end"
+        return self.process.exitcode
 
     def restart(self) -> None:
         """Start it again on the same port, where it has ended."""
-        assert self.process.poll() is not None, "it is still running"
-        _start(self, [*self._command, "--port", self.rsplit(":", 1)[1]])
+        assert self.process.exitcode is not None, "it is still running"
+        self.process, _ = _launch([*self._words, "--port", self.rsplit(":", 1)[1]], self._output)
 
 
-def _start(server: LiveServer, command: list[str]) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+def _launch(words: list[str], output: Path) -> tuple[ForkServerProcess, str]:
+    """Start the command line in a process of its own that appends what it prints to a file; it, and its address."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     environment.pop("BOXPROMPTIML_MODEL", None)
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, stdin=subprocess.DEVNULL
-    )
-    server.process, server.log = process, []
-    found = threading.Event()
-
-    def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            server.log.append(line.rstrip("\n"))
-            if line.startswith("http"):
-                found.set()
-        found.set()
-
-    threading.Thread(target=read, daemon=True).start()
-    assert found.wait(_START_SECONDS), server.log
-    address = next((line.split()[0] for line in server.log if line.startswith("http")), None)
-    assert address is not None, server.log
-    return address
+    output.touch()
+    before = output.stat().st_size
+    given = {"words": words, "path": str(output), "folder": os.getcwd(), "environment": environment}
+    process = _FORKING.Process(target=exec, args=(_COMMAND, given), daemon=True)
+    process.start()
+    end = time.monotonic() + _START_SECONDS
+    while True:
+        over = process.exitcode is not None or time.monotonic() > end
+        said = output.read_bytes()[before:].decode(errors="replace")
+        for line in said.splitlines(keepends=True):
+            if line.startswith("http") and line.endswith("\n"):
+                return process, line.split()[0]
+        assert not over, said
+        time.sleep(0.005)
 
 
 @pytest.fixture
-def live_server(own_port: Callable[[], int]) -> Iterator[Callable[..., LiveServer]]:
+def live_server(
+    own_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., LiveServer]]:
     """A function that starts ``boxpromptiml annotate`` in a process of its own and returns its address.
 
     ``live_server(folder, teacher="none", model=model_folder, read_only=True, allow_host=["a", "b"])``: keywords are
@@ -173,7 +195,7 @@ def live_server(own_port: Callable[[], int]) -> Iterator[Callable[..., LiveServe
     servers: list[LiveServer] = []
 
     def start(folder: Path | None = None, *, verb: str = "annotate", **options: Any) -> LiveServer:
-        words: list[str] = [] if folder is None else [str(folder)]
+        words = [verb] if folder is None else [verb, str(folder)]
         for name, value in options.items():
             option = "--" + name.replace("_", "-")
             for one in value if isinstance(value, list) else [value]:
@@ -181,20 +203,18 @@ def live_server(own_port: Callable[[], int]) -> Iterator[Callable[..., LiveServe
                     words += [option] if one is True else [option, str(one)]
         if "port" not in options:
             words += ["--port", str(own_port())]
-        command = [sys.executable, "-m", "boxpromptiml.cli.main", verb, *words, "--no-browser"]
-        probe = LiveServer()
-        servers.append(probe)
-        printed = _start(probe, command)
+        words.append("--no-browser")
+        output = tmp_path_factory.mktemp("server") / "output"
+        process, printed = _launch(words, output)
         server = LiveServer(printed.split("/?")[0].rstrip("/"))
-        server.process, server.log, server.printed, server._command = probe.process, probe.log, printed, command
-        servers[-1] = server
+        server.process, server.printed, server._words, server._output = process, printed, words, output
+        servers.append(server)
         return server
 
     yield start
     for server in servers:
-        if getattr(server, "process", None) is not None and server.process.poll() is None:
-            server.process.kill()
-            server.process.wait(timeout=30)
+        server.process.kill()
+        server.process.join(30)
 
 
 @pytest.fixture
