@@ -654,6 +654,38 @@ def test_two_people_change_one_image(
     ben.ready("photo-001.jpg")
 
 
+@pytest.mark.parametrize("leave", ["n", "another tab"])
+def test_who_only_looks_on_is_asked_nothing_about_a_colleague_s_boxes(
+    desk_at: Callable[..., Desk], server: Any, leave: str
+) -> None:
+    """The time of a visit is told when it ends; it is added to what a colleague has made of the image meanwhile."""
+    anna, ben = desk_at(), desk_at()
+    anna.open(server)
+    anna.drag((10, 10), (100, 100))
+    anna.stores((10, 10, 100, 100))
+    ben.open(server, "photo-000.jpg")
+    ben.drag((200, 200), (300, 300))
+    ben.stores((10, 10, 100, 100), (200, 200, 300, 300))
+    before = ben.record().seconds or 0.0
+    anna.page.mouse.move(500, 400)
+    anna.page.wait_for_timeout(300)
+    if leave == "n":
+        anna.press("n")
+        anna.ready("photo-001.jpg")
+    else:
+        hidden = "Object.defineProperty(document, 'hidden', { value: true, configurable: true })"
+        anna.page.evaluate(f"{hidden}; document.dispatchEvent(new Event('visibilitychange'))")
+    anna.page.wait_for_timeout(600)
+    anna.saved()
+    assert anna.page.locator("dialog[open]").count() == 0
+    assert anna.boxes() == [(10, 10, 100, 100), (200, 200, 300, 300)]
+    assert (anna.record().seconds or 0.0) > before
+    if leave == "n":
+        anna.press("p")
+        anna.ready("photo-000.jpg")
+    assert len(anna.listed) == 2
+
+
 def test_a_key_meant_for_the_picture_decides_no_conflict(desk_at: Callable[..., Desk], server: Any) -> None:
     """Who draws on, Enter by Enter, does not overwrite a colleague's boxes by the way."""
     anna, ben = desk_at(), desk_at()

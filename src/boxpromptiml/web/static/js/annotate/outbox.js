@@ -212,6 +212,10 @@ export class Outbox {
     } else if (theirs && sameContent(theirs, entry.before)) {
       // Another version, but of something else: a mask was made, a split assigned. Nobody's boxes are at stake.
       this.#rebase(entry, theirs);
+    } else if (theirs && isNoChange(entry)) {
+      // Nothing but the time of a visit was to be told: it is added to theirs.
+      entry.content = contentOf(theirs);
+      this.#rebase(entry, theirs);
     } else if (theirs) {
       entry.held = "conflict";
       this.onConflict(entry.image, entry.content, theirs);
@@ -294,4 +298,9 @@ export class Outbox {
     this.#told = told;
     this.onState({ state, waiting, kept });
   }
+}
+
+/** Whether an image is to stay as it was found, and was to when its request went out. */
+function isNoChange({ before, content, frozen }) {
+  return sameContent(content, before) && (!frozen || sameContent(contentOf(frozen), before));
 }
