@@ -12,11 +12,11 @@ from statistics import median
 import pytest
 
 from boxpromptiml.dataset import REVIEW_STATES, STATES, Counts, Dataset, ImageRecord, PseudoMask, Timing
-from boxpromptiml.dataset.queries import ORDERS, Selection
+from boxpromptiml.dataset.queries import ORDERS, Selection, folded
 from boxpromptiml.errors import DatasetError, UnknownImageError
 from boxpromptiml.regions import Box
 
-CONTAINS = (None, "", "B", "x/", "100%", "_", "\\", "ü", "nowhere")
+CONTAINS = (None, "", "B", "x/", "100%", "_", "\\", "ü", "Ü/", "u\u0308", "nowhere")
 FILTERS = [
     {"state": state, "review": review, "contains": contains}
     for state, review, contains in product((None, *STATES), (None, *REVIEW_STATES), CONTAINS)
@@ -26,7 +26,7 @@ FILTERS = [
 def record(number: int, dice: random.Random) -> ImageRecord:
     state = dice.choice(STATES)
     masked = dice.random() < 0.6
-    folder = dice.choice(["x", "../b c", "B", "100%", "1000", "a_b", "back\\slash", "ü"])
+    folder = dice.choice(["x", "../b c", "B", "100%", "1000", "a_b", "back\\slash", "ü", "Ü", "U\u0308"])
     return ImageRecord(
         image=f"{folder}/{number:03}.jpg",
         width=100,
@@ -59,7 +59,7 @@ def listed(many: list[ImageRecord], filters: dict[str, str | None], order: str) 
         return (
             filters["state"] in (None, record.state)
             and filters["review"] in (None, record.review_state)
-            and (filters["contains"] or "").lower() in record.image.lower()
+            and folded(filters["contains"] or "") in folded(record.image)
         )
 
     def place(record: ImageRecord) -> tuple[float, str]:
@@ -235,3 +235,10 @@ def test_the_columns_say_what_the_records_say(browsed: Dataset, many: list[Image
 
 def test_a_selection_leaves_wildcards_alone() -> None:
     assert Selection(contains="50%_\\").values["pattern"] == "%50\\%\\_\\\\%"
+    assert Selection(contains="Ü_").values["pattern"] == "%ü\\_%"
+
+
+def test_names_are_found_however_they_are_written() -> None:
+    assert folded("Über/Été.JPG") == folded("u\u0308BER/e\u0301te\u0301.jpg") == "über/été.jpg"
+    assert folded("STRASSE") == folded("straße")
+    assert folded("u") != folded("ü")

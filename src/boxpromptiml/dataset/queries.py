@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,14 @@ Order = Literal["image", "suspicion"]
 # The columns that an order compares, all ascending. The last one is the image, so that no two are at one place.
 _KEYS: dict[Order, tuple[str, ...]] = {"image": ("image",), "suspicion": ("suspicion_rank", "image")}
 ORDERS: tuple[Order, ...] = tuple(_KEYS)
+
+
+def folded(text: str) -> str:
+    """The text with no difference between upper and lower case, nor between ways to write an accent.
+
+    File systems differ in the latter: macOS writes a letter and its accent as two characters.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +106,24 @@ class Selection:
         wanted = [
             "state = :state" if self.state is not None else "",
             "review_state = :review" if self.review is not None else "",
-            "image LIKE :pattern ESCAPE '\\'" if self.contains else "",
+            f"{self._name} LIKE :pattern ESCAPE '\\'" if self.contains else "",
             *others,
         ]
         text = " AND ".join(condition for condition in wanted if condition)
         return f"WHERE {text}" if text else ""
 
     @property
+    def _name(self) -> str:
+        # SQLite knows upper and lower case of ASCII alone, and each name that it is told in Python takes a microsecond.
+        return "image" if self.contains is None or self.contains.isascii() else "folded(image)"
+
+    @property
     def values(self) -> dict[str, str | int | float | None]:
         """The values of the clause's parameters."""
-        literal = (self.contains or "").replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        text = self.contains or ""
+        literal = (
+            (text if text.isascii() else folded(text)).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        )
         return {"state": self.state, "review": self.review, "pattern": f"%{literal}%"}
 
 

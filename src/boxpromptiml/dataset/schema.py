@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from boxpromptiml.dataset.queries import folded
 from boxpromptiml.dataset.records import suspicion_of
 from boxpromptiml.errors import DatasetError
 
@@ -129,7 +130,7 @@ def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
                 f"{path}: empty (0 bytes); restore it from a backup, or fill it anew with  boxpromptiml import"
             )
         if not is_writable(path):
-            return _connect_read_only(path)
+            return _with_functions(_connect_read_only(path))
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             # Check first whether the file is ours: nothing may be written to another program's database.
@@ -144,7 +145,13 @@ def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-        return connection
+        return _with_functions(connection)
+
+
+def _with_functions(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Teach a connection what the queries call."""
+    connection.create_function("folded", 1, folded, deterministic=True)
+    return connection
 
 
 @contextmanager
