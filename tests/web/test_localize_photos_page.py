@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -270,3 +271,47 @@ def test_a_picture_that_the_server_has_forgotten_is_made_again(
     page.keyboard.press("ArrowRight")
     page.keyboard.press("k")  # the mask alone, which lies over no picture but its own
     wait_until(lambda: colour(page, *MIDDLE) == (255, 255, 255), 20)
+
+
+def test_one_click_asks_again_about_all_that_failed_while_the_server_was_away(
+    page: Page, live_server: Callable[..., Any], red_model: Path, tmp_path: Path
+) -> None:
+    server = live_server(verb="page", model=red_model)
+    page.goto(server)
+    server.stop()
+    choose(page, *(photo(tmp_path / f"{number}.png") for number in range(3)))
+    page.locator(".photos .badge.failed").nth(2).wait_for()
+    server.restart()
+    page.get_by_role("button", name="Try again").click()
+    red_ones(page, 3)
+
+
+def test_a_new_answer_leaves_the_view_where_it_is(view: Page, tmp_path: Path) -> None:
+    def seen() -> NDArray[np.uint8]:
+        return np.asarray(Image.open(io.BytesIO(view.locator(".stage").screenshot())))
+
+    choose(view, photo(tmp_path / "a.png"))
+    view.locator(".verdict-title").wait_for()
+    for key in ("m", "o", "b", "+", "+", "+"):
+        view.keyboard.press(key)
+    before = seen()
+    view.keyboard.press("t")
+    view.locator(".about", has_text="mirrored too").wait_for()
+    np.testing.assert_array_equal(seen(), before)
+    view.keyboard.press("0")
+    assert (seen() != before).any()
+
+
+def test_the_photo_that_was_looked_at_is_there_again_after_another_view(
+    page: Page, live_server: Callable[..., Any], red_model: Path, make_photos: Callable[..., Any], tmp_path: Path
+) -> None:
+    make_photos(tmp_path / "set", 1)
+    page.goto(f"{live_server(tmp_path / 'set', teacher='none', model=red_model)}/#/localize")
+    page.get_by_role("heading", name="Drop a photo here").wait_for()
+    choose(page, photo(tmp_path / "a.png"), photo(tmp_path / "b.png"))
+    red_ones(page, 2)
+    page.keyboard.press("ArrowRight")
+    for key, name in (("Alt+1", "annotate"), ("Alt+3", "localize")):
+        page.keyboard.press(key)
+        page.wait_for_selector(f".view-{name}")
+    page.locator(".photos [aria-current=true][title='b.png']").wait_for()

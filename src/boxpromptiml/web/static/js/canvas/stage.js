@@ -91,6 +91,13 @@ export class Stage {
     this.#changed();
   }
 
+  /** Another picture of the image that is shown: the view stays, unless it turns out to have another size. */
+  renewImage(source, width, height) {
+    if (width !== this.viewport.imageWidth || height !== this.viewport.imageHeight) return this.setImage(source, width, height);
+    this.#levels = [source];
+    this.invalidate();
+  }
+
   /** The same image with more (or fewer) pixels; the view stays. What is drawn is the least that is sharp. */
   addLevel(source) {
     this.#levels = [...this.#levels, source].sort((a, b) => levelWidth(a) - levelWidth(b));

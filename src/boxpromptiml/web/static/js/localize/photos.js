@@ -50,6 +50,7 @@ const nameOf = ({ detail, tta }) => `${Boolean(detail)} ${Boolean(tta)}`;
 
 export class Photos {
   list = [];
+  shown = null; // the one that a view shows, or showed last
   onChange = () => {}; // ([photo], {isNew}): their state changed; whether by an answer or failure that is new
   #api;
   #limit;
@@ -94,11 +95,12 @@ export class Photos {
     photo.giveUp();
   }
 
-  /** Ask again about a photo that failed. */
+  /** Ask again about a photo that failed, and after it about all others that may do better now: the server was away. */
   retry(photo) {
-    photo.state = "waiting";
-    photo.error = null;
-    this.onChange([photo], { isNew: false });
+    const again = this.list.filter((one) => one === photo || (one.state === "failed" && one.error.temporary));
+    for (const one of again) Object.assign(one, { state: "waiting", error: null });
+    this.#first = photo;
+    this.onChange(again, { isNew: false });
     this.#work();
   }
 

@@ -66,7 +66,7 @@ class LocalizeView {
     takeFiles(root, (files) => this.#take(files), signal);
     document.addEventListener("keydown", (event) => this.#key(event), { signal });
     photos.onChange = (changed, how) => this.#changed(changed, how);
-    this.#select(photos.list[0] ?? null);
+    this.#select(photos.list.includes(photos.shown) ? photos.shown : (photos.list[0] ?? null));
   }
 
   destroy() {
@@ -138,7 +138,7 @@ class LocalizeView {
 
   #select(photo) {
     if (photo === this.#photo && photo) return;
-    this.#photo = photo;
+    this.#photo = this.#photos.shown = photo;
     this.#regions = [];
     this.#picked = -1;
     this.#heat.field = this.#mask.field = null;
@@ -155,7 +155,7 @@ class LocalizeView {
     let bitmap = await this.#bitmap;
     if (photo !== this.#photo) return;
     if (photo.state !== "done") {
-      if (bitmap) this.#stage.setImage(bitmap, bitmap.width, bitmap.height);
+      if (bitmap) this.#stage.renewImage(bitmap, bitmap.width, bitmap.height);
       return;
     }
     const { passes } = photo;
@@ -174,7 +174,7 @@ class LocalizeView {
       return;
     }
     if (photo !== this.#photo || photo.passes !== passes) return;
-    this.#stage.setImage(bitmap, width, height);
+    this.#stage.renewImage(bitmap, width, height);
     // Not before: no map lies over another picture than its own.
     this.#heat.field = this.#mask.field = map;
     this.#draw();
