@@ -89,6 +89,36 @@ def test_a_held_key_presses_a_button_once(desk: Desk, server: Any) -> None:
     assert desk.boxes(SECOND) == BOXES
 
 
+def test_escape_takes_a_typed_number_back(desk: Desk, server: Any) -> None:
+    desk.open(server, SECOND)
+    before = desk.boxes(SECOND)
+    desk.press("]")
+    left = desk.page.get_by_label("Left edge in pixels")
+    left.press("Control+a")
+    desk.page.keyboard.type("60")
+    desk.press("Escape")
+    assert focused(desk) == "stage"
+    assert left.input_value() == str(before[0][0])
+    desk.press("Enter")
+    desk.ready(THIRD)
+    desk.saved()
+    assert desk.boxes(SECOND) == before
+
+
+def test_after_a_choice_from_a_list_the_keys_are_for_the_picture(desk: Desk, server: Any) -> None:
+    desk.open(server, FIRST)
+    states = desk.page.get_by_label("Show images")
+    states.click()
+    states.select_option("boxed")
+    assert focused(desk) == "stage"
+    # Whoever goes there by key may want the option after the next one.
+    states.focus()
+    desk.press("ArrowUp")
+    assert focused(desk) != "stage"
+    desk.press("Escape")
+    assert focused(desk) == "stage"
+
+
 def test_the_first_drag_after_a_typed_number_counts(desk: Desk, server: Any) -> None:
     desk.open(server, SECOND)
     desk.press("]")

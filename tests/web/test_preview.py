@@ -206,7 +206,7 @@ def test_another_teacher(client: TestClient) -> None:
         ({"image": "0.png", "boxes": [DISC], "teacher": "oracle"}, 400, "no teacher 'oracle'; it has grabcut, box"),
         ({"image": "0.png", "boxes": [DISC], "teacher": "box", "points": [[600, 500, True, 0]]}, 400, "boxes only"),
         ({"image": "0.png", "boxes": [[0.5, 0, 1, 1]]}, 422, "boxes"),
-        ({"image": "0.png", "boxes": [DISC] * 201}, 422, "boxes"),
+        ({"image": "0.png", "boxes": [DISC] * 201}, 422, "boxes: 201, and a mask is made here for 200 at most"),
         ({"boxes": []}, 422, "image"),
         ({"image": "0.png", "boxes": [], "points": [[1, 1, "yes", 0]]}, 422, "points"),
     ],

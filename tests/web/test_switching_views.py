@@ -157,3 +157,13 @@ def test_only_the_new_line_is_read_aloud(desk: Desk, server: Any) -> None:
     desk.page.goto(f"{server}/#/annotate")
     desk.ready(FIRST)
     assert desk.page.locator("#announcements").get_attribute("aria-atomic") == "false"
+
+
+def test_the_key_of_the_view_that_is_shown_changes_nothing(desk: Desk, server: Any) -> None:
+    second = "#/annotate?image=photo-001.jpg"
+    desk.open(server, "photo-001.jpg")
+    desk.page.evaluate("() => addEventListener('hashchange', () => (window.heard = true))")
+    desk.press("Alt+1")
+    desk.page.wait_for_function("heard")
+    assert desk.page.evaluate("location.hash") == second
+    assert desk.image == "photo-001.jpg"

@@ -6,7 +6,7 @@ import base64
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from boxpromptiml.errors import DatasetError
 from boxpromptiml.http.errors import HttpError
@@ -25,7 +25,17 @@ _MAX_BOXES, _MAX_POINTS = 200, 1000
 _WAITING = 32
 
 ImageName = Annotated[str, Field(max_length=4096)]
-Boxes = Annotated[list[tuple[StrictInt, StrictInt, StrictInt, StrictInt]], Field(max_length=_MAX_BOXES)]
+
+
+def _few(boxes: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    if len(boxes) > _MAX_BOXES:
+        raise ValueError(
+            f"{len(boxes)}, and a mask is made here for {_MAX_BOXES} at most; run  boxpromptiml pseudo-label  instead"
+        )
+    return boxes
+
+
+Boxes = Annotated[list[tuple[StrictInt, StrictInt, StrictInt, StrictInt]], AfterValidator(_few)]
 Points = Annotated[list[tuple[StrictInt, StrictInt, StrictBool, StrictInt]], Field(max_length=_MAX_POINTS)]
 TeacherName = Annotated[str | None, Field(max_length=100)]
 

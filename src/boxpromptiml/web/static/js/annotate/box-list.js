@@ -19,7 +19,7 @@ export class BoxList {
     this.#inputs = SIDES.map((side) =>
       h("input", {
         type: "number", step: "1", inputmode: "numeric", "aria-label": `${side} edge in pixels`, title: side,
-        onChange: () => this.#edited(),
+        onChange: () => this.#edited(), onKeydown: (event) => event.key === "Escape" && this.#showNumbers(),
       }),
     );
     this.numbers = h(
@@ -57,8 +57,14 @@ export class BoxList {
       input.disabled = selected < 0 || !enabled;
       input.min = 0;
       input.max = i % 2 ? (annotation?.height ?? 0) : (annotation?.width ?? 0);
-      input.value = selected < 0 ? "" : boxes[selected][i];
     });
+    this.#showNumbers();
+  }
+
+  /** Also for who types, and thinks better of it. */
+  #showNumbers() {
+    const { boxes, selected } = this.#annotation ?? { boxes: [], selected: -1 };
+    this.#inputs.forEach((input, i) => (input.value = selected < 0 ? "" : boxes[selected][i]));
   }
 
   #row([x0, y0, x1, y1], index, selected) {

@@ -87,7 +87,11 @@ class AnnotateView {
   }
 
   navigate({ image }) {
-    if (!image) return;
+    if (!image) {
+      // The view is where it is.
+      if (this.#bench?.image) this.#context.router.replace("annotate", { image: this.#bench.image });
+      return;
+    }
     this.#wanted = image;
     if (this.#listed) this.#bench.open(image);
   }

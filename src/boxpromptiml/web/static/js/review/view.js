@@ -365,7 +365,11 @@ class ReviewView {
   }
 
   #key(event) {
-    if (isTyping(event) || document.querySelector("dialog[open]") || event.altKey) return;
+    if (document.querySelector("dialog[open]") || event.altKey) return;
+    if (isTyping(event)) {
+      if (event.key === "Escape") this.#editor.canvas.stage.element.focus({ preventScroll: true });
+      return;
+    }
     if (this.#editor.handleKey(event)) return void event.preventDefault();
     const does = {
       accept: () => this.judge("accepted"),
