@@ -154,6 +154,7 @@ def test_photos_are_not_localized_by_head(start: Start) -> None:
 # --- bad input -----------------------------------------------------------------------------------------------------
 
 _FORM = {"content-type": "multipart/form-data; boundary=xyz"}
+_FIELD = b'--xyz\r\nContent-Disposition: form-data; name="threshold"\r\n\r\n'
 _PART = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
 
 
@@ -189,6 +190,8 @@ _PART = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.png"
         (_PART + b"photo\r\n" + _PART + b"half", _FORM, 400, "cut short"),
         (_PART[:30], _FORM, 400, "cut short"),
         (b'--xyz\r\nContent-Disposition: form-data; name="a"\r\n\r\ntext\r\n--xyz--\r\n', _FORM, 400, "no file in it"),
+        (_PART + b"x\r\n" + _FIELD + b"0.1\r\n--xyz--\r\n", _FORM, 422, "threshold: a form is for files; options"),
+        (_FIELD + b"x" * 70_000 + b"\r\n--xyz--\r\n", _FORM, 400, "more than 64 kB in a text field; send a photo as"),
         (b"--xyz\r\n\r\nphoto\r\n--xyz--\r\n", _FORM, 400, "the form cannot be read"),
         ((_PART + b"x\r\n") * 5 + b"--xyz--\r\n", _FORM, 413, "Too many files"),
     ],
@@ -199,6 +202,19 @@ def test_bad_bodies(start: Start, body: bytes, headers: dict[str, str], status: 
     assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
     assert "\n" not in answer.json()["error"]
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ((_PART.replace(b"a.png", b"") + b"x\r\n") * 2 + b"--xyz--\r\n", _FORM),
+        (b'{"images": [{"data": "eA=="}, {"data": "eA==", "name": ""}]}', JSON),
+    ],
+)
+def test_images_without_a_name_are_called_by_their_place(start: Start, body: bytes, headers: dict[str, str]) -> None:
+    results = start().post("/v1/localize", content=body, headers=headers).json()["results"]
+    assert [result["image"] for result in results] == ["images.0", "images.1"]
+    assert all(result["error"].startswith(f"{result['image']}: is not an image") for result in results)
 
 
 @pytest.mark.parametrize(

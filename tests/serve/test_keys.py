@@ -37,8 +37,8 @@ def test_the_usual_variable_need_not_be_named(monkeypatch: pytest.MonkeyPatch) -
         (None, "No such file"),
         ("", "has no key in it"),
         ("# nothing\n", "has no key in it"),
-        ("short\n", "16 to 512 visible"),
-        ("a key with spaces in it\n", "16 to 512 visible"),
+        ("short\n", r"keys, line 1: .* 16 to 512 visible"),
+        ("# mine\n\n" + OLD + "\na key with spaces in it\n", r"keys, line 4: .* without spaces"),
         (b"\xff\xfe\x00", "is not UTF-8"),
     ],
 )
@@ -48,6 +48,20 @@ def test_bad_key_files(tmp_path: Path, content: str | bytes | None, words: str) 
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(BoxPromptError, match=words):
         read_keys(None, file)
+
+
+def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_bytes(f"\ufeff{OLD}\r\n{NEW}\r\n".encode())
+    keys = read_keys(None, file)
+    assert keys is not None
+    assert all(keys.name(key) for key in (OLD, NEW))
+
+
+def test_a_bad_key_of_the_environment_is_said_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEYS", f"{OLD},short")
+    with pytest.raises(BoxPromptError, match="MY_KEYS in the environment: an API key must be"):
+        read_keys("MY_KEYS")
 
 
 def test_a_variable_that_is_named_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

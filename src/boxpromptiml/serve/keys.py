@@ -15,6 +15,7 @@ KEYS_VARIABLE = "BOXPROMPTIML_API_KEYS"
 # Of a key's SHA-256: enough to tell keys apart in logs, and useless for anything else.
 _NAME_DIGITS = 8
 _KEY = re.compile(r"[!-~]{16,512}")
+_BAD_KEY = "an API key must be 16 to 512 visible ASCII characters, without spaces"
 
 
 class Keys:
@@ -31,8 +32,8 @@ class Keys:
         listed = list(keys)
         if not listed:
             raise BoxPromptError("there is no API key to accept")
-        if not all(_KEY.fullmatch(key) for key in listed):
-            raise BoxPromptError("an API key must be 16 to 512 visible ASCII characters, without spaces")
+        if not all(map(_KEY.fullmatch, listed)):
+            raise BoxPromptError(_BAD_KEY)
         self._digests = [hashlib.sha256(key.encode()).digest() for key in listed]
 
     def __len__(self) -> int:
@@ -65,14 +66,20 @@ def read_keys(variable: str | None = None, file: Path | None = None) -> Keys | N
     listed = [key for key in listed if key]
     if variable is not None and not listed:
         raise BoxPromptError(f"--api-key-env {variable}: this environment variable is not set, or empty")
+    if not all(map(_KEY.fullmatch, listed)):
+        raise BoxPromptError(f"{variable or KEYS_VARIABLE} in the environment: {_BAD_KEY}")
     if file is not None:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows begin with a mark
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is not UTF-8 text"
             raise BoxPromptError(f"{file}: {reason}; --api-key-file names a file with one key a line") from error
-        found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        texts = {number: line.strip() for number, line in enumerate(lines, 1)}
+        found = {number: text for number, text in texts.items() if text and not text.startswith("#")}
         if not found:
             raise BoxPromptError(f"{file}: has no key in it; write one a line")
-        listed += found
+        bad = [number for number, key in found.items() if not _KEY.fullmatch(key)]
+        if bad:
+            raise BoxPromptError(f"{file}, line {bad[0]}: {_BAD_KEY}")
+        listed += found.values()
     return Keys(listed) if listed else None

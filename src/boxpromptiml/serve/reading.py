@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from boxpromptiml.http.errors import HttpError
 from boxpromptiml.http.headers import request_headers
 from boxpromptiml.serve.admission import Visit
+from boxpromptiml.serve.query import Asked
 
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ _SMALL = 64 * 1024
 # What a body costs until it is taken apart, in its own sizes: JSON is held as bytes, text and decoded.
 _COST = {"raw": 1, "form": 2, "json": 4}
 _NAME_CHARACTERS = 255
+_FORM_HINT = 'send a photo as  -F "file=@photo.jpg"'
 _WAYS = "send image bytes (Content-Type: image/jpeg and so on), multipart/form-data, or JSON"
 
 
@@ -33,7 +35,9 @@ class EncodedImage(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     data: str = Field(description="The image file, base64.")
-    name: str = Field("", max_length=_NAME_CHARACTERS, description="What it is called in the answer.")
+    name: str = Field(
+        "", max_length=_NAME_CHARACTERS, description="What it is called in the answer; images.0 and so on if empty."
+    )
 
 
 class Batch(BaseModel):
@@ -134,6 +138,8 @@ def _form(headers: Headers, data: bytes, max_images: int) -> list[tuple[str, byt
     try:
         form: FormData = _finished(parser.parse())
     except MultiPartException as error:
+        if error.message.startswith("Part exceeded"):  # its words would be taken for a limit of photos
+            raise HttpError(400, f"the form has more than {_SMALL // 1024} kB in a text field; {_FORM_HINT}") from error
         status = 413 if error.message.startswith("Too many") else 400
         raise HttpError(status, f"the form cannot be read: {error.message}") from error
     try:
@@ -141,8 +147,17 @@ def _form(headers: Headers, data: bytes, max_images: int) -> list[tuple[str, byt
             raise HttpError(400, "the form is cut short: its last boundary is missing")
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
-            raise HttpError(400, 'the form has no file in it; send one as  -F "file=@photo.jpg"')
-        return [((file.filename or "")[:_NAME_CHARACTERS], file.file.read()) for file in files]
+            raise HttpError(400, f"the form has no file in it; {_FORM_HINT}")
+        for name, value in form.multi_items():
+            if isinstance(value, str) and name in Asked.model_fields:
+                # Passed over, it would change the answer without a word.
+                raise HttpError(
+                    422, f"{name}: a form is for files; options go into the address, as  ?{name}={value:.40}"
+                )
+        return [
+            (file.filename[:_NAME_CHARACTERS] if file.filename else f"images.{index}", file.file.read())
+            for index, file in enumerate(files)
+        ]
     finally:
         for _, value in form.multi_items():
             if isinstance(value, UploadFile):
@@ -174,7 +189,7 @@ def _json(data: bytes, max_images: int) -> list[tuple[str, bytes]]:
     images = []
     for index, image in enumerate(batch.images):
         try:
-            images.append((image.name, base64.b64decode(image.data, validate=True)))
+            images.append((image.name or f"images.{index}", base64.b64decode(image.data, validate=True)))
         except (binascii.Error, ValueError):
             raise HttpError(422, f"images.{index}.data: is not base64") from None
         image.data = ""
