@@ -114,7 +114,7 @@ def counted(*args, **kwargs):
     value = original(*args, **kwargs)
     left[0] -= 1
     if left[0] == 0:
-        os.kill(os.getpid(), int(sign))
+        (os.killpg if int(sign) < 0 else os.kill)(os.getpid(), abs(int(sign)))
     return value
 
 setattr(target, method, counted)
@@ -128,14 +128,20 @@ main()
 def run_signalled() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line in a process of its own that gets a signal after some calls of one of its methods.
 
-    ``run_signalled(signal.SIGKILL, "boxpromptiml.dataset:Dataset.put", 3, "import", ...)``
+    ``run_signalled(signal.SIGKILL, "boxpromptiml.dataset:Dataset.put", 3, "import", ...)``. A negative signal goes to
+    all processes that it has started, too, as what `timeout` and clusters send.
     """
 
     def run(sign: int, place: str, calls: int, *arguments: object) -> subprocess.CompletedProcess[str]:
         words = [place, str(calls), str(int(sign)), *(str(argument) for argument in arguments)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.run(
-            [sys.executable, "-c", _SIGNALLED, *words], capture_output=True, text=True, timeout=300, env=environment
+            [sys.executable, "-c", _SIGNALLED, *words],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=environment,
+            start_new_session=sign < 0,
         )
 
     return run

@@ -398,17 +398,21 @@ def test_a_run_killed_in_mid_epoch_ends_where_an_uninterrupted_one_does(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("sign", "workers", "code"), [(signal.SIGINT, 0, 130), (-signal.SIGTERM, 1, 143)])
 def test_an_interrupted_run_says_once_how_to_go_on(
     run_signalled: Callable[..., subprocess.CompletedProcess[str]],
     make_dataset: MakeDataset,
     make_recipe: MakeRecipe,
     tmp_path: Path,
+    sign: int,
+    workers: int,
+    code: int,
 ) -> None:
     file = tmp_path / "recipe.yaml"
-    file.write_text(dump_recipe(make_recipe(epochs=4, state__every_steps=1)))
+    file.write_text(dump_recipe(make_recipe(epochs=4, state__every_steps=1, data__workers=workers)))
     place, run = "boxpromptiml.training.state:StateFolder.save", tmp_path / "run"
-    stopped = run_signalled(signal.SIGINT, place, 2, "train", make_dataset(images=16), "-o", run, "--recipe", file)
-    assert stopped.returncode == 130
+    stopped = run_signalled(sign, place, 2, "train", make_dataset(images=16), "-o", run, "--recipe", file)
+    assert stopped.returncode == code, stopped.stderr
     lines = [line for line in stopped.stderr.splitlines() if "interrupted" in line]
     assert lines == [f"interrupted, the state is saved in {run}; go on with the same command and --resume"]
 

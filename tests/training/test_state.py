@@ -42,6 +42,21 @@ def start(make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path) ->
     return lambda: begin([dataset], tmp_path / "run", recipe, "mask", True)
 
 
+def test_what_is_not_said_again_is_as_it_was(start: Callable[[], Begun], tmp_path: Path) -> None:
+    begun = start()
+    again = begin([tmp_path / "dataset"], tmp_path / "run", None, None, True)
+    assert (again.recipe, again.supervision) == (begun.recipe, "mask")
+
+
+def test_who_resumes_what_never_began_is_told_what_begins(
+    make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = begin([make_dataset()], tmp_path / "run", None, None, True)
+    assert begun.supervision == "pseudo"
+    told = "run: nothing to resume; it begins with the default recipe, supervision pseudo"
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("folder", ["photos", "things/images"])
 def test_a_photograph_more_makes_other_images(start: Callable[[], Begun], tmp_path: Path, folder: str) -> None:
     start()

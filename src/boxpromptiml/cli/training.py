@@ -39,11 +39,13 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as optimizer.lr=1e-3; repeatable."),
     ] = None,
     supervision: Annotated[
-        _Supervision,
+        _Supervision | None,
         typer.Option(
-            help="Targets: the teacher's pseudo masks, true masks, filled boxes, or nothing but the images' labels."
+            help="Targets: the teacher's pseudo masks, true masks, filled boxes, or nothing but the images' labels. "
+            "[default: pseudo, or RUN's own with --resume]",
+            show_default=False,
         ),
-    ] = "pseudo",
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where RUN stopped, also in the middle of an epoch.")
     ] = False,
@@ -83,7 +85,12 @@ def train(
 
 
 def _train(
-    datasets: list[str], output: Path, recipe: Recipe | None, supervision: _Supervision, resume: bool, as_json: bool
+    datasets: list[str],
+    output: Path,
+    recipe: Recipe | None,
+    supervision: _Supervision | None,
+    resume: bool,
+    as_json: bool,
 ) -> None:
     from boxpromptiml.errors import MissingExtraError, Stopped
     from boxpromptiml.training.sources import check_place

@@ -31,6 +31,7 @@ class Begun(NamedTuple):
         recipe: with what the launcher says of processes.
         samples: its images.
         source: of synthesised images; None if the recipe asks for none, or the run is complete.
+        supervision: what was asked for, or else the run's own.
         new: whether nothing of the run was there before.
     """
 
@@ -38,6 +39,7 @@ class Begun(NamedTuple):
     recipe: Recipe
     samples: Samples
     source: SyntheticSource | None
+    supervision: Supervision
     new: bool
 
 
@@ -45,7 +47,7 @@ def begin(
     folders: Sequence[str | Path],
     run: Path,
     recipe: Recipe | None,
-    supervision: Supervision,
+    supervision: Supervision | None,
     resume: bool,
     held: Collection[str] | None = None,
 ) -> Begun:
@@ -55,7 +57,13 @@ def begin(
         BoxPromptError: as `boxpromptiml.training.run.train`.
     """
     states = StateFolder(run)
+    stored = states.read_identity()
+    named = recipe is not None
     recipe = as_launched(_recipe(run, states, recipe, resume))
+    if is_main_process() and resume and stored is None and not named:
+        note(f"{run}: nothing to resume; it begins with the default recipe, supervision {supervision or 'pseudo'}")
+    if supervision is None:
+        supervision = stored["supervision"] if resume and stored else "pseudo"
     if supervision != "pseudo" and recipe.refinement.start:
         raise RecipeError(
             "refinement corrects pseudo masks; train with --supervision pseudo, or set refinement.start to 0"
@@ -77,7 +85,7 @@ def begin(
     new = states.read_identity() is None
     if is_main_process() and not complete:
         _prepare(run, states, recipe, who, samples)
-    return Begun(states, recipe, samples, source, new)
+    return Begun(states, recipe, samples, source, supervision, new)
 
 
 def _recipe(run: Path, states: StateFolder, recipe: Recipe | None, resume: bool) -> Recipe:

@@ -213,7 +213,7 @@ def layout_of(samples: Samples, images: int, window: int) -> Layout | None:
 
 
 def _start_worker(worker: int) -> None:
-    # Ctrl-C reaches every process of a terminal: the main one decides. Termination must not wait for a handler that
-    # was meant for the main process.
+    # Ctrl-C reaches every process of a terminal, and what `timeout` or a cluster sends every process of a group or job:
+    # the main one decides, and needs its batches for as long as it saves the state. A second one ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

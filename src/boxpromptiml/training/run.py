@@ -44,7 +44,7 @@ def train(
     run: str | Path,
     recipe: Recipe | None = None,
     *,
-    supervision: Supervision = "pseudo",
+    supervision: Supervision | None = None,
     resume: bool = False,
     held: Collection[str] | None = None,
 ) -> TrainingSummary:
@@ -61,7 +61,7 @@ def train(
         run: a new or empty folder, or one to resume.
         recipe: None for the default, or for the run's own when resuming.
         supervision: where targets come from: the teacher's soft masks, true masks, filled boxes, or image labels
-            alone (multiple-instance learning).
+            alone (multiple-instance learning). None for pseudo masks, or for the run's own when resuming.
         resume: go on from the newest state in `run`; start if there is none; return the summary if it is complete.
         held: images to choose the epoch with in a dataset without a ``val`` split, as it names them; None: drawn by the
             seed.
@@ -75,13 +75,13 @@ def train(
     """
     folders = [datasets] if isinstance(datasets, str | Path) else list(datasets)
     run = Path(run)
-    if supervision not in SUPERVISIONS:
+    if supervision is not None and supervision not in SUPERVISIONS:
         raise RecipeError(f"supervision {supervision!r} is not one of {', '.join(SUPERVISIONS)}")
     begun = together(lambda: begin(folders, run, recipe, supervision, resume, held))
     summary = TrainingSummary.load(run) if resume else None
     if summary is not None:
         return summary
-    states, recipe, samples = begun.states, begun.recipe, begun.samples
+    states, recipe, samples, supervision = begun.states, begun.recipe, begun.samples, begun.supervision
     try:
         with _quiet():
             _fit(run, states, recipe, supervision, samples, begun.source, folders, resume)

@@ -60,6 +60,8 @@ class StateFolder:
             with atomic_path(path) as temporary:
                 torch.save(dict(state), temporary)
         except (OSError, RuntimeError) as error:  # torch's own writer says nothing of disks
+            if "DataLoader worker" in str(error):
+                raise  # told wherever the main process happens to be
             free = shutil.disk_usage(self.path).free / 2**20
             raise BoxPromptError(
                 f"{path}: the state cannot be written ({free:.0f} MB are free there); make room, then go on with the "
