@@ -109,6 +109,12 @@ def test_the_threshold_can_be_given(localizer: Localizer, threshold: float) -> N
     np.testing.assert_array_equal(result.mask, resize_map(result.map, 240, 320) > threshold)
 
 
+def test_a_threshold_of_numpy_leaves_the_answer_json(localizer: Localizer) -> None:
+    result = localizer.localize(grey_with_red(PATCH), threshold=np.float32(0.25))  # type: ignore[arg-type]
+
+    assert json.loads(json.dumps(result.to_json()))["threshold"] == 0.25
+
+
 def test_exif_turns_the_mask_too(localizer: Localizer, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

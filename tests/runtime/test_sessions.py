@@ -162,6 +162,9 @@ def test_without_a_model_the_error_says_how_to_get_one(monkeypatch: pytest.Monke
     monkeypatch.setattr("boxpromptiml.models.packaged.packaged_root", lambda: tmp_path)
     with pytest.raises(ModelError, match=r"no model: .*BOXPROMPTIML_MODEL.*boxpromptiml demo.*boxpromptiml train"):
         Localizer.load()
+    (tmp_path / "alone.onnx").touch()
+    with pytest.raises(ModelError, match=r"alone.onnx: a file, and no model folder; .* as model.onnx$"):
+        Localizer.load(tmp_path / "alone.onnx")
     with pytest.raises(ModelError, match="no such model folder"):
         Localizer.load(tmp_path / "nowhere")
 

@@ -13,6 +13,7 @@ SUFFIXES = {
     ".jpe": "JPEG",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
+    ".mpo": "JPEG",
     ".png": "PNG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
@@ -22,7 +23,8 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(SUFFIXES)
 # Of photographs and pictures in formats that are not read: whoever names a folder should hear of them.
 _RAW = {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 _MODERN = {".avif", ".heic", ".heif", ".hif", ".j2k", ".jp2", ".jxl"}
-UNREAD_SUFFIXES: frozenset[str] = frozenset(_RAW | _MODERN | {".gif", ".psd"})
+_OLD = {".gif", ".ico", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga"}
+UNREAD_SUFFIXES: frozenset[str] = frozenset(_RAW | _MODERN | _OLD)
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Formats that people meet and that are not read, so that the error can name them.

@@ -63,5 +63,10 @@ def resolve_model(model: str | Path | None = None) -> FoundModel:
         return FoundModel(folder, file)
     if isinstance(chosen, str) and is_hub_id(chosen):
         return FoundModel(hub_folder(chosen), None)
+    if path.is_file():
+        raise ModelError(
+            f"{chosen}: a file, and no model folder; name the folder that has its config.json, or put the file "
+            f"into that folder as model{path.suffix}"
+        )
     names = ", ".join(packaged_names()) or "none"
     raise ModelError(f"{chosen}: no such model folder (packaged models: {names}); `boxpromptiml train` makes one")

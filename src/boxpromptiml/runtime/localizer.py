@@ -284,7 +284,7 @@ class Localizer:
 
         `detail`, `tta` and `copies` say how the map was made; they are noted in the answer.
         """
-        limit = self.config.decision.threshold if threshold is None else threshold
+        limit = self.config.decision.threshold if threshold is None else float(threshold)
         if not 0 <= limit <= 1:
             raise ValueError(f"threshold must be in [0, 1], got {limit}")
         score = image_score(values, self.config.decision, copies)
