@@ -10,7 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -153,6 +153,14 @@ def test_other_arrays_are_refused(localizer: Localizer, image: NDArray[np.uint8]
         localizer.localize(image)
 
 
+@pytest.mark.parametrize(
+    ("image", "kind"), [(["a.jpg"], "list"), (None, "NoneType"), (5, "int"), (io.StringIO("text"), "str")]
+)
+def test_what_is_no_image_is_said_in_one_line(localizer: Localizer, image: Any, kind: str) -> None:
+    with pytest.raises(ImageError, match=rf"must be a path, bytes, .* or an RGB array, got {kind}$"):
+        localizer.localize(image)
+
+
 @pytest.mark.parametrize("detail", [False, True])
 def test_pictures_of_pillow_and_streams_are_as_good_as_files(
     localizer: Localizer, tmp_path: Path, detail: bool
@@ -172,6 +180,7 @@ def test_pictures_of_pillow_and_streams_are_as_good_as_files(
             assert picture.info == before
         with path.open("rb") as stream:
             np.testing.assert_array_equal(localizer.localize(stream, detail=detail).map, expected.map)
+        assert localizer.localize(bytearray(path.read_bytes()), detail=detail).sha256 == expected.sha256
         found = localizer.localize(io.BytesIO(path.read_bytes()), detail=detail)
         assert (found.sha256, found.width, found.image) == (expected.sha256, expected.width, None)
 

@@ -155,8 +155,8 @@ def test_stripes_are_no_copy_of_themselves() -> None:
     [
         ({"context": -1}, "context = -1 is out of range"),
         ({"cores": ()}, "cores"),
-        ({"cores": 0.3}, "wrong type"),
-        ({"iterations": "many"}, "wrong type"),
+        ({"cores": 0.3}, "cores = 0.3 is of the wrong type"),
+        ({"iterations": "many"}, "iterations = many is of the wrong type"),
         ({"iteration": 3}, "did you mean iterations"),
         ({"weights": "x"}, "has no weights"),
     ],

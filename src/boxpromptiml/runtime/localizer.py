@@ -216,7 +216,7 @@ class Localizer:
 
     def localize(
         self,
-        image: str | Path | bytes | IO[bytes] | Image.Image | NDArray[np.uint8],
+        image: str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8],
         *,
         threshold: float | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -230,7 +230,7 @@ class Localizer:
                 Pillow; or an upright RGB array, uint8 (h, w, 3), at full size. A picture or array that was saved again,
                 resized or turned by degrees has lost traces.
             threshold: for pixels and verdict, in [0, 1]; None takes the model's.
-            max_pixels: larger images are refused before they are decoded.
+            max_pixels: of a file; one with more is refused before it is decoded.
             detail: look at tiles of the photo at its own size too, and for smaller copies; the map has a finer grid
                 then, see `detailed`.
             tta: look at everything four times, mirrored, and average, see `maps`.
@@ -297,10 +297,14 @@ class Localizer:
         return answer
 
 
-def _encoded(image: str | Path | bytes | IO[bytes]) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    return read_image_file(image, any_suffix=True) if isinstance(image, str | Path) else image.read()
+def _encoded(image: str | Path | bytes | bytearray | memoryview | IO[bytes]) -> bytes:
+    if isinstance(image, str | Path):
+        return read_image_file(image, any_suffix=True)
+    data: Any = image.read() if hasattr(image, "read") else image
+    if not isinstance(data, bytes | bytearray | memoryview):
+        kind = type(data).__name__
+        raise ImageError("<image>", f"must be a path, bytes, a binary stream, a picture or an RGB array, got {kind}")
+    return bytes(data)
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

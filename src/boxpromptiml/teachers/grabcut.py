@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -56,23 +56,21 @@ class GrabCutSettings:
     search_side: int = 512
 
     def __post_init__(self) -> None:
-        try:
-            self._check()
-        except TypeError as error:
-            raise TeacherError(f"grabcut: a setting is of the wrong type ({error}); see docs/teachers.md") from error
-
-    def _check(self) -> None:
-        limits = {
-            "context": self.context > 0,
-            "cores": len(self.cores) > 0 and all(0 <= core < 1 for core in self.cores),
-            "iterations": self.iterations >= 1,
-            "tightness": 0 <= self.tightness <= 1,
-            "work_side": self.work_side >= 32,
-            "search_side": self.search_side >= 64,
+        limits: dict[str, Callable[[], bool]] = {
+            "context": lambda: self.context > 0,
+            "cores": lambda: len(self.cores) > 0 and all(0 <= core < 1 for core in self.cores),
+            "iterations": lambda: self.iterations >= 1,
+            "tightness": lambda: 0 <= self.tightness <= 1,
+            "work_side": lambda: self.work_side >= 32,
+            "search_side": lambda: self.search_side >= 64,
         }
-        for name, fine in limits.items():
-            if not fine:
-                raise TeacherError(f"grabcut: {name} = {getattr(self, name)} is out of range; see docs/teachers.md")
+        for name, is_fine in limits.items():
+            told = f"grabcut: {name} = {getattr(self, name)}"
+            try:
+                if not is_fine():
+                    raise TeacherError(f"{told} is out of range; see docs/teachers.md")
+            except TypeError as error:
+                raise TeacherError(f"{told} is of the wrong type; see docs/teachers.md") from error
 
 
 @dataclass(frozen=True, eq=False, slots=True)
