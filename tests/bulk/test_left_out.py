@@ -211,6 +211,15 @@ def test_formats_that_are_not_read_are_told_beside_what_else_is_left_out(tree: P
         list(expand_inputs(["phone"]))
 
 
+def test_what_cameras_and_old_programs_write_is_taken_or_counted(tree: Path) -> None:
+    """Some write a JPEG with further pictures in it; its first one is read."""
+    make(tree / "album", "IMG_2.MPO", "a.ppm", "b.TGA", "notes.doc")
+    left_out = LeftOut()
+
+    assert [image.name for image in expand_inputs(["album"], left_out=left_out)] == ["album/IMG_2.MPO"]
+    assert left_out.unread == Counter({".ppm": 1, ".tga": 1})
+
+
 @pytest.mark.parametrize(
     ("folder", "out"), [(".", "."), (".", "../photos"), ("../photos/", "."), ("../link", "."), (".", "../link/")]
 )
