@@ -63,23 +63,22 @@ def read_keys(variable: str | None = None, file: Path | None = None) -> Keys | N
         BoxPromptError: the variable that was named is not set, the file cannot be read, or there is no good key.
     """
     listed = re.split(r"[,\s]+", os.environ.get(variable or KEYS_VARIABLE, "").strip(", \t\r\n"))
-    listed = [key for key in listed if key]
-    if variable is not None and not listed:
+    # Beside each key where it stands, for who has to mend it.
+    found = [(f"{variable or KEYS_VARIABLE} in the environment", key) for key in listed if key]
+    if variable is not None and not found:
         raise BoxPromptError(f"--api-key-env {variable}: this environment variable is not set, or empty")
-    if not all(map(_KEY.fullmatch, listed)):
-        raise BoxPromptError(f"{variable or KEYS_VARIABLE} in the environment: {_BAD_KEY}")
     if file is not None:
         try:
             lines = file.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows begin with a mark
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is not UTF-8 text"
             raise BoxPromptError(f"{file}: {reason}; --api-key-file names a file with one key a line") from error
-        texts = {number: line.strip() for number, line in enumerate(lines, 1)}
-        found = {number: text for number, text in texts.items() if text and not text.startswith("#")}
-        if not found:
+        lines = [line.strip() for line in lines]
+        keys = [(f"{file}, line {n}", line) for n, line in enumerate(lines, 1) if line and not line.startswith("#")]
+        if not keys:
             raise BoxPromptError(f"{file}: has no key in it; write one a line")
-        bad = [number for number, key in found.items() if not _KEY.fullmatch(key)]
-        if bad:
-            raise BoxPromptError(f"{file}, line {bad[0]}: {_BAD_KEY}")
-        listed += found.values()
-    return Keys(listed) if listed else None
+        found += keys
+    for place, key in found:
+        if not _KEY.fullmatch(key):
+            raise BoxPromptError(f"{place}: {_BAD_KEY}")
+    return Keys(key for _, key in found) if found else None
