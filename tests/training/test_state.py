@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,3 +134,16 @@ def test_a_run_is_gone_on_with_after_its_images_were_listed_by_an_earlier_versio
         dataset.put(replace(dataset.get("images/00.png"), split="val"))
     with pytest.raises(RecipeError, match="training images was 12 and is now 11"):
         start()
+
+
+class Dying:
+    """Is pickled just when torch tells that a loading process has died: it does so wherever the main one is."""
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+
+def test_a_loading_process_that_died_is_no_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        StateFolder(tmp_path).save({"module": Dying()}, 1)

@@ -58,9 +58,9 @@ def begin(
     """
     states = StateFolder(run)
     stored = states.read_identity()
-    named = recipe is not None
-    recipe = as_launched(_recipe(run, states, recipe, resume))
-    if is_main_process() and resume and stored is None and not named:
+    by_default = resume and stored is None and recipe is None
+    recipe = as_launched(_recipe(run, states, stored, recipe, resume))
+    if is_main_process() and by_default:
         note(f"{run}: nothing to resume; it begins with the default recipe, supervision {supervision or 'pseudo'}")
     if supervision is None:
         supervision = stored["supervision"] if resume and stored else "pseudo"
@@ -82,17 +82,17 @@ def begin(
     who = identity(recipe, supervision, len(samples.train), learnt_from, {} if source is None else source.content())
     if is_main_process():
         states.check(who, samples, complete)
-    new = states.read_identity() is None
     if is_main_process() and not complete:
         _prepare(run, states, recipe, who, samples)
-    return Begun(states, recipe, samples, source, supervision, new)
+    return Begun(states, recipe, samples, source, supervision, stored is None)
 
 
-def _recipe(run: Path, states: StateFolder, recipe: Recipe | None, resume: bool) -> Recipe:
-    """The recipe of the run; checks that the folder is free to use."""
+def _recipe(
+    run: Path, states: StateFolder, stored: dict[str, Any] | None, recipe: Recipe | None, resume: bool
+) -> Recipe:
+    """The recipe of the run, whose identity is `stored`; checks that the folder is free to use."""
     if run.exists() and not run.is_dir():
         raise RecipeError(f"{run}: not a folder; a run is a folder")
-    stored = states.read_identity()
     blank = {states.path} if states.never_began() else set()
     content = run.is_dir() and any(not path.name.startswith(".") and path not in blank for path in run.iterdir())
     if is_main_process() and content and not resume:
