@@ -106,24 +106,22 @@ class Selection:
         wanted = [
             "state = :state" if self.state is not None else "",
             "review_state = :review" if self.review is not None else "",
-            f"{self._name} LIKE :pattern ESCAPE '\\'" if self.contains else "",
+            f"{'folded(image)' if self._folds else 'image'} LIKE :pattern ESCAPE '\\'" if self.contains else "",
             *others,
         ]
         text = " AND ".join(condition for condition in wanted if condition)
         return f"WHERE {text}" if text else ""
 
     @property
-    def _name(self) -> str:
-        # SQLite knows upper and lower case of ASCII alone, and each name that it is told in Python takes a microsecond.
-        return "image" if self.contains is None or self.contains.isascii() else "folded(image)"
+    def _folds(self) -> bool:
+        # SQLite knows upper and lower case of ASCII alone; asked of each name, Python is slower.
+        return not (self.contains or "").isascii()
 
     @property
     def values(self) -> dict[str, str | int | float | None]:
         """The values of the clause's parameters."""
         text = self.contains or ""
-        literal = (
-            (text if text.isascii() else folded(text)).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        )
+        literal = (folded(text) if self._folds else text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         return {"state": self.state, "review": self.review, "pattern": f"%{literal}%"}
 
 
