@@ -3,7 +3,6 @@ from __future__ import annotations
 import doctest
 import math
 import pickle
-import socket
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -135,11 +134,8 @@ def _process(rank: int, port: int, out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_does(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(_process, args=(port, tmp_path), nprocs=2)
+def test_two_processes_give_what_one_does(tmp_path: Path, own_port: Callable[[], int]) -> None:
+    mp.spawn(_process, args=(own_port(), tmp_path), nprocs=2)
     for rank in (0, 1):
         found = pickle.loads((tmp_path / f"{rank}.pickle").read_bytes())
         for (share, name), figures in found.items():

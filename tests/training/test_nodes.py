@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -36,10 +35,7 @@ def launch(number: int, port: int, dataset: object, run: Path, *options: object)
     )
 
 
-def both(dataset: object, run: Path, *options: object) -> list[subprocess.Popen[str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def both(port: int, dataset: object, run: Path, *options: object) -> list[subprocess.Popen[str]]:
     return [launch(number, port, dataset, run, *options) for number in range(2)]
 
 
@@ -55,7 +51,11 @@ def said(text: str) -> list[str]:
 
 @pytest.mark.slow
 def test_two_machines_go_on_after_one_was_killed(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, train_in_two: Callable[..., None], tmp_path: Path
+    make_dataset: MakeDataset,
+    make_recipe: MakeRecipe,
+    train_in_two: Callable[..., None],
+    own_port: Callable[[], int],
+    tmp_path: Path,
 ) -> None:
     """From shards, in windows; 7 validation images; the result is that of two processes on one machine."""
     recipe = make_recipe(epochs=2, data__batch_size=2, data__shuffle_mb=1, state__every_steps=1, student__width=8)
@@ -64,7 +64,7 @@ def test_two_machines_go_on_after_one_was_killed(
     with Dataset.open(make_dataset(images=20, val=7)) as dataset:
         write_shards(dataset, str(shards), shard_bytes=25_000)
 
-    processes = both(shards, run, "--recipe", file)
+    processes = both(own_port(), shards, run, "--recipe", file)
     deadline = time.monotonic() + 120
     while not any(int(path.stem[-9:]) >= 7 for path in (run / "state").glob("state-*.pt")):
         assert all(process.poll() is None for process in processes), ended(processes)
@@ -80,7 +80,7 @@ def test_two_machines_go_on_after_one_was_killed(
     assert said(second) == []
     assert not (run / "summary.json").exists()
 
-    for code, err in ended(both(shards, run, "--recipe", file, "--resume")):
+    for code, err in ended(both(own_port(), shards, run, "--recipe", file, "--resume")):
         assert code == 0, err
     train_in_two(shards, tmp_path / "whole", recipe)
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (run, tmp_path / "whole"))
@@ -102,13 +102,11 @@ def children(process: int) -> list[int]:
 
 @pytest.mark.slow
 def test_what_is_wrong_on_one_machine_is_said_once_and_ends_both(
-    make_dataset: MakeDataset, make_recipe: MakeRecipe, tmp_path: Path
+    make_dataset: MakeDataset, make_recipe: MakeRecipe, own_port: Callable[[], int], tmp_path: Path
 ) -> None:
     file, run = tmp_path / "recipe.yaml", tmp_path / "run"
     file.write_text(dump_recipe(make_recipe()))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = own_port()
     datasets = make_dataset(), tmp_path / "not-mounted-there"
     results = ended([launch(i, port, dataset, run, "--recipe", file) for i, dataset in enumerate(datasets)])
     assert all(code != 0 for code, _ in results)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -62,15 +61,13 @@ with Dataset.open(sys.argv[1]) as dataset, listen(settings) as listening:
 @pytest.mark.parametrize(("grace", "signals"), [(1, 1), (300, 2)])
 @pytest.mark.parametrize("path", ["preview", "relabel"])
 def test_what_is_computed_does_not_keep_it(
-    tmp_path: Path, make_photos: Photos, fetch: Any, grace: float, signals: int, path: str
+    tmp_path: Path, make_photos: Photos, fetch: Any, own_port: Callable[[], int], grace: float, signals: int, path: str
 ) -> None:
     pytest.importorskip("cv2")
     make_photos(tmp_path, 1)
     with Dataset.create(tmp_path) as dataset:
         dataset.put(ImageRecord("photo-000.jpg", 640, 480))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = own_port()
     command = [sys.executable, "-c", _SLOW, str(tmp_path), str(grace), str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
