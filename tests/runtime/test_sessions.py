@@ -165,6 +165,9 @@ def test_without_a_model_the_error_says_how_to_get_one(monkeypatch: pytest.Monke
     (tmp_path / "alone.onnx").touch()
     with pytest.raises(ModelError, match=r"alone.onnx: a file, and no model folder; .* as model.onnx$"):
         Localizer.load(tmp_path / "alone.onnx")
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(ModelError, match=r"photo.jpg: a file, and no model folder; .* config.json$"):
+        Localizer.load(tmp_path / "photo.jpg")
     with pytest.raises(ModelError, match="no such model folder"):
         Localizer.load(tmp_path / "nowhere")
 

@@ -31,13 +31,13 @@ INPUT_NAME = "image"
 SIZE_NAME = "size"
 OUTPUT_NAME = "probability"
 
-_SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 
 
 def file_name(form: FileFormat, precision: Precision) -> str:
     """The name of a runtime file in a model folder: ``model.onnx``, ``model-int8.xml``."""
     stem = Path(ONNX_NAME).stem
-    return f"{stem}{'' if precision == 'fp32' else f'-{precision}'}{_SUFFIXES[form]}"
+    return f"{stem}{'' if precision == 'fp32' else f'-{precision}'}{SUFFIXES[form]}"
 
 
 def parse_name(name: str) -> tuple[FileFormat, Precision] | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from boxpromptiml.errors import ModelError
 from boxpromptiml.models import DEFAULT_NAME, NAMES, hub_folder, is_hub_id, packaged_folder, packaged_names
-from boxpromptiml.runtime.card import FileFormat, Precision, parse_name
+from boxpromptiml.runtime.card import SUFFIXES, FileFormat, Precision, file_name, parse_name
 
 _VARIABLE = "BOXPROMPTIML_MODEL"
 
@@ -64,9 +64,10 @@ def resolve_model(model: str | Path | None = None) -> FoundModel:
     if isinstance(chosen, str) and is_hub_id(chosen):
         return FoundModel(hub_folder(chosen), None)
     if path.is_file():
-        raise ModelError(
-            f"{chosen}: a file, and no model folder; name the folder that has its config.json, or put the file "
-            f"into that folder as model{path.suffix}"
-        )
+        remedy = "name the folder that has its config.json"
+        runtime = next((form for form, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+        if runtime is not None:
+            remedy += f", or put the file into that folder as {file_name(runtime, 'fp32')}"
+        raise ModelError(f"{chosen}: a file, and no model folder; {remedy}")
     names = ", ".join(packaged_names()) or "none"
     raise ModelError(f"{chosen}: no such model folder (packaged models: {names}); `boxpromptiml train` makes one")
