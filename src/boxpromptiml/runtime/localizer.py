@@ -6,21 +6,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from boxpromptiml.copymove import Copy
-from boxpromptiml.errors import ImageError, ModelError
-from boxpromptiml.images import DEFAULT_MAX_PIXELS, picture_pixels, read_image_file
+from boxpromptiml.errors import ModelError
+from boxpromptiml.images import DEFAULT_MAX_PIXELS
 from boxpromptiml.model_config import ModelConfig
 from boxpromptiml.models import CARD_NAME, DEFAULT_NAME, file_digests
 from boxpromptiml.preprocessing import Fed, PhotoLike
 from boxpromptiml.runtime.card import file_name
 from boxpromptiml.runtime.finding import resolve_model
 from boxpromptiml.runtime.finishing import finish, finish_all
+from boxpromptiml.runtime.given import Encoded, Pixels, given_bytes, given_pixels
 from boxpromptiml.runtime.identity import model_id
 from boxpromptiml.runtime.inference import averaged, in_batches, run_checked
 from boxpromptiml.runtime.preparing import prepare
@@ -216,7 +217,7 @@ class Localizer:
 
     def localize(
         self,
-        image: str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8],
+        image: Encoded | Pixels,
         *,
         threshold: float | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -242,13 +243,13 @@ class Localizer:
         name, digest = str(image) if isinstance(image, str | Path) else None, None
         values: NDArray[np.float32] | None = None
         if isinstance(image, np.ndarray | Image.Image):
-            pixels = picture_pixels(image) if isinstance(image, Image.Image) else _checked(image)
+            pixels = given_pixels(image)
             height, width = pixels.shape[:2]
             fed = self.feed(pixels, detail=detail)
             if detail:
                 values = self.detailed(Image.fromarray(pixels), fed, tta=tta)
         else:
-            data = _encoded(image)
+            data = given_bytes(image)
             item = prepare(self, data, name or "<bytes>", max_pixels=max_pixels, detail=detail, tta=tta)
             digest, width, height, fed, values = item.sha256, item.width, item.height, item.fed, item.values
         if values is None:
@@ -295,19 +296,3 @@ class Localizer:
         if (values > limit).any():  # or the mask is empty: resizing never exceeds the highest value
             answer.regions = find_regions(answer.mask, values)
         return answer
-
-
-def _encoded(image: str | Path | bytes | bytearray | memoryview | IO[bytes]) -> bytes:
-    if isinstance(image, str | Path):
-        return read_image_file(image, any_suffix=True)
-    data: Any = image.read() if hasattr(image, "read") else image
-    if not isinstance(data, bytes | bytearray | memoryview):
-        kind = type(data).__name__
-        raise ImageError("<image>", f"must be a path, bytes, a binary stream, a picture or an RGB array, got {kind}")
-    return bytes(data)
-
-
-def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-        raise ImageError("<array>", f"must be RGB, uint8 (h, w, 3), got {pixels.dtype} {pixels.shape}")
-    return np.ascontiguousarray(pixels)
