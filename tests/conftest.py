@@ -65,12 +65,13 @@ def wait_until() -> Callable[..., Any]:
 def own_port() -> Callable[[], int]:
     """A function that returns a port that is free, and that nobody else is given once its server has ended.
 
-    Not the command's default, which another test's server would take, and none that the system hands out to clients.
+    Not the command's default, which another test's server would take, none that the system hands out to clients, and
+    none that browsers refuse (10080 is the highest of those).
     """
 
     def port() -> int:
         while True:
-            number = random.randrange(10_000, 30_000)
+            number = random.randrange(20_000, 30_000)
             with socket.socket() as probe:
                 try:
                     probe.bind(("127.0.0.1", number))

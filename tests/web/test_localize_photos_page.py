@@ -278,6 +278,7 @@ def test_one_click_asks_again_about_all_that_failed_while_the_server_was_away(
 ) -> None:
     server = live_server(verb="page", model=red_model)
     page.goto(server)
+    page.get_by_role("heading", name="Drop a photo here").wait_for()
     server.stop()
     choose(page, *(photo(tmp_path / f"{number}.png") for number in range(3)))
     page.locator(".photos .badge.failed").nth(2).wait_for()

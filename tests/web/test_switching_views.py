@@ -129,6 +129,17 @@ def test_after_a_failure_there_is_one_view_only(desk: Desk, server: Any, folder:
     assert list(states.values()) == ["boxed", "skipped", "todo", "todo", "todo"]
 
 
+def test_a_view_that_did_not_arrive_is_asked_for_again(desk: Desk, server: Any) -> None:
+    desk.page.goto(f"{server}/#/localize")
+    desk.page.wait_for_selector(".view-localize")
+    server.stop()
+    desk.press("Alt+1")
+    desk.page.get_by_role("alert").get_by_text("Annotate can't be shown").wait_for()
+    server.restart()
+    desk.page.get_by_role("button", name="Try again").click()
+    desk.ready(FIRST)
+
+
 def test_the_address_may_change_while_the_view_loads(desk: Desk, server: Any, hold: Callable[..., Held]) -> None:
     held = hold("/api/images")
     desk.page.goto(f"{server}/#/annotate?image=photo-001.jpg")
