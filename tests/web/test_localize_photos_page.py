@@ -303,7 +303,7 @@ def test_a_new_answer_leaves_the_view_where_it_is(view: Page, tmp_path: Path) ->
     assert (seen() != before).any()
 
 
-def test_the_photo_that_was_looked_at_is_there_again_after_another_view(
+def test_the_photo_that_was_looked_at_is_there_again_after_another_view_as_it_was_looked_at(
     page: Page, live_server: Callable[..., Any], red_model: Path, make_photos: Callable[..., Any], tmp_path: Path
 ) -> None:
     make_photos(tmp_path / "set", 1)
@@ -311,8 +311,14 @@ def test_the_photo_that_was_looked_at_is_there_again_after_another_view(
     page.get_by_role("heading", name="Drop a photo here").wait_for()
     choose(page, photo(tmp_path / "a.png"), photo(tmp_path / "b.png"))
     red_ones(page, 2)
-    page.keyboard.press("ArrowRight")
+    for key in ("ArrowRight", ".", ".", "k"):
+        page.keyboard.press(key)
+    threshold = page.locator("output[for=threshold]").inner_text()
     for key, name in (("Alt+1", "annotate"), ("Alt+3", "localize")):
         page.keyboard.press(key)
         page.wait_for_selector(f".view-{name}")
     page.locator(".photos [aria-current=true][title='b.png']").wait_for()
+    assert page.locator("output[for=threshold]").inner_text() == threshold == "0.52"
+    assert page.get_by_role("button", name="Mask alone").get_attribute("aria-pressed") == "true"
+    page.keyboard.press(".")
+    assert page.locator("output[for=threshold]").inner_text() == "0.53"

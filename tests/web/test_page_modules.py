@@ -237,6 +237,36 @@ def test_a_view_that_is_being_left_does_not_take_the_address_back(call: Any) -> 
     assert addresses == [f"#/{name}" for name in ("one?image=a+b", "two", "two?image=d", "two?image=e", "two?image=f")]
 
 
+def test_a_bare_address_leads_to_where_a_view_was_last(call: Any) -> None:
+    code = """
+      const heard = [];
+      const router = new m.Router(["one", "two"], (name, params) => heard.push([name, params]));
+      const change = (hash) => new Promise((done) => {
+        addEventListener("hashchange", done, { once: true });
+        location.hash = hash;
+      });
+      router.start("one");
+      router.replace("one", { image: "a", state: null });
+      await change("#/one");  // where it is
+      await change("#/two");
+      router.replace("two", { image: "b" });
+      await change("#/one");
+      router.replace("one", {});  // shows nothing in particular any more
+      await change("#/two?image=c");
+      await change("#/one");
+      await change("#/two");
+      return [heard, location.hash];"""
+    places = [
+        ["one", {}],
+        ["two", {}],
+        ["one", {"image": "a"}],
+        ["two", {"image": "c"}],
+        ["one", {}],
+        ["two", {"image": "c"}],
+    ]
+    assert call("router.js", code) == [places, "#/two?image=c"]
+
+
 # Signs of life at these seconds, the page left (pause) or taken (take) -> active seconds.
 WORK = [
     ([("activity", 0), ("activity", 2), ("take", 4)], 4),

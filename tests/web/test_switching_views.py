@@ -178,3 +178,51 @@ def test_the_key_of_the_view_that_is_shown_changes_nothing(desk: Desk, server: A
     desk.page.wait_for_function("heard")
     assert desk.page.evaluate("location.hash") == second
     assert desk.image == "photo-001.jpg"
+
+
+def test_a_view_is_where_it_was_left(desk: Desk, server: Any) -> None:
+    desk.open(server, "photo-003.jpg")
+    desk.press("a")
+    desk.press("n")
+    desk.ready("photo-004.jpg")
+    desk.page.get_by_label("Show images").select_option("todo")
+    desk.page.get_by_label("Find images by name").fill("photo-00")
+    desk.page.wait_for_url("**contains=photo-00**")
+    desk.press("Escape")
+    desk.press("Alt+2")
+    desk.page.wait_for_selector(".view-review")
+    desk.press("Alt+1")
+    desk.ready("photo-004.jpg")
+    assert desk.page.evaluate("location.hash") == "#/annotate?state=todo&contains=photo-00&image=photo-004.jpg"
+    assert desk.page.locator(".list-status").inner_text() == "4 of 4 images"
+    # The address is all that it takes, for somebody else or the same one tomorrow.
+    desk.page.reload()
+    desk.ready("photo-004.jpg")
+    desk.page.locator(".list-status", has_text="4 of 4 images").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("query", "image", "listed"),
+    [
+        ("state=boxed", "photo-002.jpg", "1 of 1 image"),
+        ("contains=4", "photo-004.jpg", "1 of 1 image"),
+        ("state=boxed&image=photo-001.jpg", "photo-001.jpg", "1 image"),
+        ("state=nonsense", FIRST, "1 of 5 images"),
+        ("contains=nothing", FIRST, "No image matches"),
+    ],
+)
+def test_an_address_says_which_images_are_listed(
+    desk: Desk, server: Any, folder: Path, query: str, image: str, listed: str
+) -> None:
+    desk.open(server, "photo-002.jpg")
+    desk.press("b")
+    desk.saved()
+    other = desk.tab()
+    other.page.goto(f"{server}/#/annotate?{query}")
+    other.ready(image)
+    other.page.locator(".list-status", has_text=listed).wait_for()
+    # The same in a page that shows the view already; what is open stays.
+    stays = "photo-001.jpg" if "image=" in query else "photo-002.jpg"
+    desk.page.evaluate(f"location.hash = '#/annotate?{query}'")
+    desk.page.locator(".list-status", has_text=listed.split()[-2]).wait_for()
+    desk.ready(stays)

@@ -5,8 +5,13 @@ export class Router {
   #onChange;
   #start = null;
   #seen = null; // what the address said when the views last heard or wrote it
+  #places = new Map(); // name -> parameters: where a view was last
 
-  /** @param names of the views. @param onChange called with (name, params) whenever the address says something else. */
+  /**
+   * An address that says no more than a view's name leads to where that view was last.
+   *
+   * @param names of the views. @param onChange called with (name, params) whenever the address says something else.
+   */
   constructor(names, onChange) {
     this.#names = names;
     this.#onChange = onChange;
@@ -16,6 +21,7 @@ export class Router {
   start(initial) {
     if (this.#start === null) addEventListener("hashchange", () => this.#heard());
     this.#start = initial;
+    this.#seen = null;
     this.#changed();
   }
 
@@ -37,7 +43,13 @@ export class Router {
   replace(name, params = {}) {
     if (location.hash !== this.#seen) return;
     history.replaceState(history.state, "", `#${this.#address(name, params)}`);
+    this.#see();
+  }
+
+  #see() {
     this.#seen = location.hash;
+    const { name, params } = this.current;
+    if (name !== null) this.#places.set(name, params);
   }
 
   #address(name, params) {
@@ -53,9 +65,13 @@ export class Router {
   }
 
   #changed() {
+    const before = this.#seen;
     this.#seen = location.hash;
     const { name, params } = this.current;
+    const bare = Object.keys(params).length === 0;
     if (name === null) this.replace(this.#start);
-    this.#onChange(name ?? this.#start, params);
+    else if (bare) this.replace(name, this.#places.get(name));
+    this.#see();
+    if (location.hash !== before) this.#onChange(name ?? this.#start, this.current.params);
   }
 }

@@ -57,12 +57,10 @@ export class ImageList {
     return { state: this.filter.value || null, contains: this.search.value.trim() || null };
   }
 
-  set filters({ state = "", contains = "" }) {
-    this.filter.value = state ?? "";
+  /** Show other images, `{state, contains}`; a state that does not exist is none. */
+  async show({ state, contains }) {
+    this.filter.value = STATE_NAMES[state] ? state : "";
     this.search.value = contains ?? "";
-  }
-
-  async start() {
     await this.rows.reload();
     this.#showStatus();
   }

@@ -36,7 +36,7 @@ class AnnotateView {
   #context;
   #parts = {};
   #bench;
-  #wanted = null; // the image of the address
+  #wanted = {}; // what the address says: the image, and which ones are listed
   #listed = false; // the list is there: images can be opened
   #asking = Promise.resolve(); // one dialog at a time
   #leave = new AbortController();
@@ -47,8 +47,8 @@ class AnnotateView {
     this.#context = context;
   }
 
-  async start({ image }) {
-    this.#wanted = image ?? null;
+  async start(params) {
+    this.#wanted = params;
     const { api, session } = this.#context;
     const stage = new Stage({ label: "Picture" });
     // In the order in which they are painted: suggestion, mask, boxes.
@@ -81,19 +81,23 @@ class AnnotateView {
     fill(this.#root, layout.element);
     this.#statsTimer = setInterval(() => !document.hidden && this.#refreshStats(), STATS_EVERY_MS);
     this.#refreshStats();
-    await list.start();
-    this.#listed = true;
-    if (!this.#left) await this.#openFirst();
+    await this.#go();
   }
 
-  navigate({ image }) {
-    if (!image) {
-      // The view is where it is.
-      if (this.#bench?.image) this.#context.router.replace("annotate", { image: this.#bench.image });
-      return;
-    }
-    this.#wanted = image;
-    if (this.#listed) this.#bench.open(image);
+  navigate(params) {
+    this.#wanted = params;
+    if (this.#listed) this.#go().catch((error) => this.#bench.say(`${error.message}.`));
+  }
+
+  async #go() {
+    const wanted = this.#wanted;
+    const { image, ...filters } = wanted;
+    await this.#parts.list.show(filters);
+    if (this.#left) return;
+    this.#listed = true;
+    if (wanted !== this.#wanted) await this.#go(); // it says something else by now
+    else if (image) await this.#bench.open(image);
+    else if (!this.#bench.image) await this.#openFirst();
   }
 
   /** Keys, timers and answers reach nothing here any more; resolves when what was drawn is where others look for it. */
@@ -120,10 +124,12 @@ class AnnotateView {
     return this.#leave.signal.aborted;
   }
 
-  /** The image of the address, else the first to be done, else the first of all. */
+  /** The first to be done of those listed, else the first of them, else of all. */
   async #openFirst() {
     const { api, session, announce } = this.#context;
-    const first = this.#wanted ?? (await api.next(null, { state: "todo" })) ?? (await api.next(null, {}));
+    const { filters } = this.#parts.list;
+    const todo = { ...filters, state: filters.state ?? "todo" };
+    const first = (await api.next(null, todo)) ?? (await api.next(null, filters)) ?? (await api.next(null, {}));
     if (this.#left || this.#bench.image) return;
     if (first) {
       await this.#bench.open(first);

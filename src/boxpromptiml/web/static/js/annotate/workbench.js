@@ -58,7 +58,11 @@ export class Workbench {
       return this.open(image);
     };
     list.pendingOf = (image) => outbox.pending(image);
-    list.onFilter = () => this.image && this.#prepare();
+    list.onFilter = () => {
+      if (!this.image) return;
+      this.#writeAddress();
+      this.#prepare();
+    };
     outbox.onSaved = (record) => this.#saved(record);
     document.addEventListener("visibilitychange", this.#hidden);
     addEventListener("pagehide", this.#hidden);
@@ -89,7 +93,7 @@ export class Workbench {
     tool.show(null);
     assist.open(null);
     delete stage.element.dataset.ready;
-    context.router.replace("annotate", { image });
+    this.#writeAddress();
     layout.showNotice(null);
     list.setImage(image);
     const wanted = () => turn === this.#turn;
@@ -111,6 +115,11 @@ export class Workbench {
       layout.showNotice(`${image} can't be shown: ${error.message}.`, () => ((this.image = null), this.open(image)));
       if (error.temporary) setTimeout(() => wanted() && ((this.image = null), this.open(image)), 2000);
     }
+  }
+
+  #writeAddress() {
+    const { context, list } = this.#parts;
+    context.router.replace("annotate", { ...list.filters, image: this.image });
   }
 
   acceptAndNext() {

@@ -21,16 +21,24 @@ const SHORTCUTS = [
   { keys: "+ - 0 1", text: "zoom in, out, fit, 100 %" },
 ];
 
-let kept = null; // the photos stay while another view is looked at
+let kept = null; // the photos, and how they are looked at, stay while another view is
 
 export function mount(root, { api, session, announce }) {
-  if (!session.model) {
+  const { model, limits } = session;
+  if (!model) {
     fill(root, withoutModel());
     return { unmount() {}, shortcuts: [] };
   }
-  kept ??= new Photos(api, session.limits.upload_bytes);
+  const photos = kept?.photos ?? new Photos(api, limits.upload_bytes);
+  // Another model has a threshold of its own.
+  const controls = kept?.model === model.id ? kept.controls : makeControls(model, limits, photos);
+  kept = { photos, controls, model: model.id };
   const view = new LocalizeView(root, kept, session, announce);
   return { unmount: () => view.destroy(), shortcuts: SHORTCUTS };
+}
+
+function makeControls({ threshold }, { tiles }, { passes: { detail, tta } }) {
+  return new Controls(threshold, tiles ? { detail, tta } : { tta });
 }
 
 class LocalizeView {
@@ -48,12 +56,11 @@ class LocalizeView {
   #heat = new Overlay();
   #mask = new Overlay();
 
-  constructor(root, photos, { model, limits }, announce) {
+  constructor(root, { photos, controls }, { model }, announce) {
     this.#photos = photos;
+    this.#controls = controls;
     this.#model = model;
     this.#announce = announce;
-    const { detail, tta } = photos.passes;
-    this.#controls = new Controls(model.threshold, limits.tiles ? { detail, tta } : { tta });
     this.#controls.onPasses = () => this.#photos.setPasses(this.#controls.passes, this.#photo);
     this.#controls.onThreshold = () => this.#follow();
     this.#controls.onShow = () => this.#draw();
