@@ -341,7 +341,9 @@ def test_another_view_asks_first_too(reviewer: Reviewer) -> None:
     assert "#/annotate" in page.url
     assert reviewer.mask("b.png")[30, 30] == 255
     reviewer.press("Alt+2")
-    reviewer.ready("a.png")
+    reviewer.ready("b.png")
+    reviewer.press("n")
+    reviewer.ready("c.png")
     reviewer.press("b")
     reviewer.drag((200, 50), (260, 120))
     page.locator(".box-row").nth(1).wait_for()
@@ -349,7 +351,7 @@ def test_another_view_asks_first_too(reviewer: Reviewer) -> None:
     reviewer.choose("discard")
     page.wait_for_selector(".view-localize")
     assert page.url.endswith("#/localize")
-    assert len(reviewer.record("a.png").boxes) == 1
+    assert len(reviewer.record("c.png").boxes) == 1
 
 
 def test_no_key_changes_the_view_under_a_dialog(reviewer: Reviewer) -> None:
