@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # IMDLBenCo needs numpy below 2 and albumentations 1.3: an environment of its own.
 PARITY := .venv-parity
-# Python compiles what it imports; to compile all that is installed takes a minute more.
+# Python compiles what it imports; to compile all that is installed takes a minute more. It has to keep what it compiled,
+# also where the surroundings say otherwise: hundreds of processes import the same.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile --editable
 # One BLAS thread a test process: two processes share two cores without fighting.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
