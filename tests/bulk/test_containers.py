@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from boxpromptiml.bulk import Columns, InputError, InputImage, Source, expand_inputs, read_source
-from boxpromptiml.bulk.containers import RowGroups, table_parts
+from boxpromptiml.bulk.containers import RowGroups, check_tables, table_parts
 from boxpromptiml.errors import ImageError
 from boxpromptiml.storage import StorageError
 
@@ -227,6 +227,13 @@ def test_columns_that_are_not_there(tmp_path: Path, columns: Columns, message: s
 
     with pytest.raises(InputError, match=message):
         list(table_parts(Source("parquet", str(path), "t"), columns, 10))
+
+
+def test_columns_without_a_table() -> None:
+    images = [Source("image", "a.png", "a")]
+    check_tables(images, Columns())
+    with pytest.raises(InputError, match="no Parquet table among the images"):
+        check_tables(images, Columns(id="a"))
 
 
 def test_lists_and_manifests_stand_for_what_they_name(tmp_path: Path) -> None:

@@ -84,6 +84,11 @@ def test_ids_must_tell_the_rows_of_all_tables_apart(tmp_path: Path) -> None:
         make_plan(sources, tmp_path / "plan", shard_images=2, columns=columns)
 
 
+def test_columns_need_a_table(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no Parquet table among the images"):
+        make_plan([Source("image", "a.png", "a")], tmp_path / "plan", shard_images=2, columns=Columns(image="a"))
+
+
 def test_the_digest_tells_inputs_apart(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"\0" * 1024)
     tar = Source("tar", str(tmp_path / "a.tar"), "")

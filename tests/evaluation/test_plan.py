@@ -88,7 +88,16 @@ def test_a_file_that_is_gone_is_named_before_any_image_is_read(folders: Path, tm
     with Dataset.create(tmp_path / "data") as dataset:
         import_source(folders, dataset)
     (folders / "Gt" / "c.png").unlink()
-    with pytest.raises(ImageError, match=r"c\.png: no such file, though .*data lists it"), open_plan(tmp_path / "data"):
+    with pytest.raises(DatasetError, match=r"1 mask does not fit, the first: .*c\.png: "), open_plan(tmp_path / "data"):
+        pass
+    with open_plan(tmp_path / "data", on_mismatch="skip") as plan:
+        assert "../set/Tp/c.png" not in [task.name for task in plan.tasks()]
+        assert plan.sources[0].left_out == 1
+    (folders / "Tp" / "a.png").unlink()
+    with (
+        pytest.raises(ImageError, match=r"a\.png: no such file, though .*data lists it"),
+        open_plan(tmp_path / "data", on_mismatch="skip"),
+    ):
         pass
 
 

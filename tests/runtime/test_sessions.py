@@ -178,9 +178,14 @@ def test_the_environment_names_the_default_model(monkeypatch: pytest.MonkeyPatch
     assert Localizer.load().folder == model
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_threads_must_be_positive(model: Path, threads: int) -> None:
-    with pytest.raises(ModelError, match="threads must be at least 1"):
+def test_a_name_that_no_file_can_have_is_no_model() -> None:
+    with pytest.raises(ModelError, match="no such model folder"):
+        Localizer.from_pretrained("a" * 300)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 2.5])
+def test_threads_are_counted(model: Path, threads: int) -> None:
+    with pytest.raises(ModelError, match=f"threads must be a whole number, at least 1, got {threads}"):
         Localizer.load(model, threads=threads)
 
 

@@ -171,13 +171,13 @@ def check_tables(sources: Iterable[Source], columns: Columns) -> None:
     A table that is damaged, or is not there, passes: reading it says so.
 
     Raises:
-        InputError: a column is missing, or an id is there twice.
+        InputError: a column is missing, or named where there are no tables; or an id is there twice.
         MissingExtraError: there are tables, and pyarrow is not installed.
     """
     with Seen() as seen:
-        for source in sources:
-            if source.kind != "parquet":
-                continue
+        tables = [source for source in sources if source.kind == "parquet"]
+        check_named(columns, bool(tables))
+        for source in tables:
             parquet = _parquet()
             try:
                 with closing(storage.open_stream(source.name)) as stream:
@@ -186,6 +186,16 @@ def check_tables(sources: Iterable[Source], columns: Columns) -> None:
                 continue
             _image_column(source.name, schema, columns)
             check_ids(source, columns, seen)
+
+
+def check_named(columns: Columns, any_tables: bool) -> None:
+    """Refuse columns that are named where no table has them.
+
+    Raises:
+        InputError: columns are named, and there is no table.
+    """
+    if columns != ANY_COLUMNS and not any_tables:
+        raise InputError("there is no Parquet table among the images, so nothing has an --image-column or --id-column")
 
 
 def check_ids(source: Source, columns: Columns, seen: Seen) -> None:

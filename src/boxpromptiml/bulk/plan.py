@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from boxpromptiml import storage
-from boxpromptiml.bulk.containers import Columns, InputImage, RowGroups, check_ids, read_source, table_parts
+from boxpromptiml.bulk.containers import (
+    Columns,
+    InputImage,
+    RowGroups,
+    check_ids,
+    check_named,
+    read_source,
+    table_parts,
+)
 from boxpromptiml.bulk.inputs import Source
 from boxpromptiml.bulk.names import part_name
 from boxpromptiml.bulk.seen import Seen
@@ -72,7 +80,7 @@ def make_plan(sources: Iterable[Source], folder: Path, *, shard_images: int, col
     archive is one shard, for it is read in one go.
 
     Raises:
-        InputError: a table that is none, or whose ids do not tell its rows apart.
+        InputError: a table that is none, or whose ids do not tell its rows apart; or columns without a table.
         StorageError: a container that cannot be opened.
     """
     (folder / PLAN_FOLDER).mkdir(parents=True)
@@ -97,6 +105,7 @@ def _lines(
     sources: Iterable[Source], shard_images: int, columns: Columns, seen: Seen
 ) -> Iterator[tuple[dict[str, Any], int | None]]:
     names: list[str] = []
+    any_tables = False
     for source in sources:
         if source.kind == "image":
             names.append(source.name)
@@ -111,11 +120,13 @@ def _lines(
         if source.kind == "tar":
             yield {"tar": source.name, "bytes": size}, None
         else:
+            any_tables = True
             for groups in table_parts(source, columns, shard_images):
                 yield {"parquet": source.name, "bytes": size, "groups": list(groups)}, groups.rows
             check_ids(source, columns, seen)
     if names:
         yield {"images": names}, len(names)
+    check_named(columns, any_tables)
 
 
 def shard_images(line: bytes, *, base: str, columns: Columns) -> Iterator[InputImage]:

@@ -169,7 +169,6 @@ def _check(source: OpenSource, split: str | None, on_mismatch: OnMismatch) -> _C
         if not is_usable(record):
             skipped += 1
             continue
-        files = [_state_of(source, path) for path in (record.image, record.mask) if path is not None]
         if misfit is not None:
             # What could be mended is not left out by the policy that mends: only an import writes masks.
             if on_mismatch == "skip" or (on_mismatch == "resize" and not isinstance(misfit, MendableError)):
@@ -177,6 +176,7 @@ def _check(source: OpenSource, split: str | None, on_mismatch: OnMismatch) -> _C
             else:
                 refused.append(misfit)
             continue
+        files = [_state_of(source, path) for path in (record.image, record.mask) if path is not None]
         used += 1
         tampered += record.label == "tampered"
         masks += record.mask is not None

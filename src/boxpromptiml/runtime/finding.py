@@ -57,13 +57,14 @@ def resolve_model(model: str | Path | None = None) -> FoundModel:
     if isinstance(chosen, str) and chosen in NAMES:
         return FoundModel(packaged_folder(chosen), None)
     path = Path(chosen)
-    file = None if path.is_dir() else parse_name(path.name)
+    # Not `Path.is_dir`, which fails for a name that is too long for any file.
+    file = None if os.path.isdir(path) else parse_name(path.name)
     folder = path if file is None else path.parent
-    if folder.is_dir():
+    if os.path.isdir(folder):
         return FoundModel(folder, file)
     if isinstance(chosen, str) and is_hub_id(chosen):
         return FoundModel(hub_folder(chosen), None)
-    if path.is_file():
+    if os.path.isfile(path):
         remedy = "name the folder that has its config.json"
         runtime = next((form for form, suffix in SUFFIXES.items() if suffix == path.suffix), None)
         if runtime is not None:

@@ -144,8 +144,8 @@ def _candidates(names: Sequence[str], precision: str | None) -> Iterator[tuple[R
 
 
 def _check_names(runtime: str, precision: str | None, threads: int | None, device: str) -> None:
-    if threads is not None and threads < 1:
-        raise ModelError(f"threads must be at least 1, got {threads}")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ModelError(f"threads must be a whole number, at least 1, got {threads!r}")
     if runtime not in RUNTIME_NAMES:
         raise ModelError(f"unknown runtime {runtime!r}; there are {', '.join(RUNTIME_NAMES)}")
     if precision is not None and precision not in PRECISIONS:
