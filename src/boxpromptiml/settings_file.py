@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from boxpromptiml.errors import MissingExtraError, RecipeError
 
 M = TypeVar("M", bound=BaseModel)
+_LIKE = 0.65  # the likeness from which on a key may have been meant, see `_remedy`
 
 
 def load_settings(
@@ -30,8 +31,8 @@ def load_settings(
         remedy: what to do about a file that cannot be read, for the error.
 
     Raises:
-        RecipeError: no such file, not YAML, a key given twice, an unknown key (the nearest one is named), or a value
-            of the wrong type or out of range.
+        RecipeError: no such file, not YAML, a key given twice, an unknown key (those that may be meant are named), or
+            a value of the wrong type or out of range.
         MissingExtraError: PyYAML is not installed.
     """
     raw: dict[str, Any] = {}
@@ -143,7 +144,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {where}; the nearest is {_nearest(where, known)}"
+        return f"unknown key {where}; {_remedy(where, known)}"
     while "." in where and where not in known:
         # Behind the key come the place in a list or the type of a union that was tried.
         where = where.rpartition(".")[0]
@@ -153,9 +154,14 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     return f"{where}: {message}" if where else message
 
 
-def _nearest(path: str, known: Sequence[str]) -> str:
-    """The known path most like an unknown one: by its last name, those of the same section before others."""
+def _remedy(path: str, known: Sequence[str]) -> str:
+    """The known path most like an unknown one: by its last name, those of the same section before others.
+
+    Where none is like it, what the section has.
+    """
     section, _, last = path.rpartition(".")
+    prefix = f"{section}." if section else ""
+    beside = dict.fromkeys(key.removeprefix(prefix).split(".")[0] for key in known if key.startswith(prefix))
 
     def likeness(candidate: str) -> float:
         its_section, _, its_last = candidate.rpartition(".")
@@ -165,4 +171,7 @@ def _nearest(path: str, known: Sequence[str]) -> str:
             ratio = 0.9
         return ratio + (0.2 if its_section == section else 0.0)
 
-    return max(known, key=likeness)
+    nearest = max(known, key=likeness)
+    if likeness(nearest) < _LIKE and beside:
+        return f"{section or 'there'} {'has' if section else 'are'} {', '.join(beside)}"
+    return f"the nearest is {nearest}"

@@ -48,6 +48,8 @@ WRONG = [
     ("epoch: 3", "unknown key epoch; the nearest is epochs"),
     ("batch_size: 3", "unknown key batch_size; the nearest is data.batch_size"),
     ("augmentation:\n  flip: 1", "the nearest is augmentation.vertical_flip"),
+    ("optimizer:\n  foo: 1", "unknown key optimizer.foo; optimizer has lr, "),
+    ("foo: 1", "unknown key foo; there are "),
     ("synthesis:\n  config:\n    kind: 1", "the nearest is synthesis.config.kinds"),
     ("epochs: 0", "epochs: Input should be greater than or equal to 1, got 0"),
     ("epochs: many", "epochs: Input should be a valid integer"),
