@@ -255,8 +255,6 @@ def test_the_page_works_where_the_browser_stores_nothing(
     for number, view in ((3, "localize"), (2, "review"), (1, "annotate")):
         desk.press(f"Alt+{number}")
         desk.page.wait_for_selector(f".view-{view}")
-    desk.ready("photo-001.jpg")  # the first one without a box
-    desk.press("p")
     desk.ready(FIRST)
     assert len(desk.listed) == 1
 
