@@ -146,9 +146,13 @@ class Page {
     }
   }
 
-  #broken(name, error) {
+  async #broken(name, error) {
     console.error(error);
-    this.#fail(`${VIEWS[name].title} can't be shown`, error, () => this.#show(name, this.#router.current.params));
+    const turn = this.#turn;
+    // Of a module that did not arrive browsers tell in words of their own; the server, asked once more, makes it plain.
+    const reason = error instanceof TypeError ? await this.#api.session().then(() => error, (away) => away) : error;
+    if (turn !== this.#turn) return;
+    this.#fail(`${VIEWS[name].title} can't be shown`, reason, () => this.#show(name, this.#router.current.params));
   }
 
   /** What the server can do may have changed since the page was opened; without an answer the last one stands. */
