@@ -5,7 +5,12 @@ Importing this package never imports torch; `Localizer` needs only ONNX Runtime.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime reports to its makers which models run where, from the moment it is imported: by us, by PyTorch's
+# exporter, by whatever comes after. Who wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from boxpromptiml.dataset import Dataset
