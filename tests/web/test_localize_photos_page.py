@@ -322,3 +322,34 @@ def test_the_photo_that_was_looked_at_is_there_again_after_another_view_as_it_wa
     assert page.get_by_role("button", name="Mask alone").get_attribute("aria-pressed") == "true"
     page.keyboard.press(".")
     assert page.locator("output[for=threshold]").inner_text() == "0.53"
+
+
+def test_photos_are_looked_at_again_by_another_model(
+    page: Page,
+    live_server: Callable[..., Any],
+    red_model: Path,
+    make_red_model: Callable[..., Path],
+    make_photos: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    make_photos(tmp_path / "set", 1)
+    server = live_server(tmp_path / "set", teacher="none", model=red_model)
+    page.goto(f"{server}/#/localize")
+    page.get_by_role("heading", name="Drop a photo here").wait_for()
+    choose(page, photo(tmp_path / "a.png"))
+    page.keyboard.press("d")
+    page.locator(".about", has_text="looked at closely").wait_for()
+    first = page.locator(".about").inner_text()
+    assert "model red-model" in first
+    page.keyboard.press("Alt+1")
+    page.wait_for_selector(".view-annotate")
+    server.stop()
+    other = make_red_model(tmp_path / "other", threshold=0.3)
+    options = {"teacher": "none", "model": other, "max_tiles": 0, "port": server.rsplit(":", 1)[1]}
+    live_server(tmp_path / "set", **options)
+    page.keyboard.press("Alt+3")
+    page.locator(".about", has_text="model other").wait_for()
+    assert "closely" not in page.locator(".about").inner_text()
+    assert page.locator("output[for=threshold]").inner_text() == "0.30"
+    assert page.get_by_role("button", name="Look closer").count() == 0
+    red_ones(page, 1)

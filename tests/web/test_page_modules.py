@@ -222,7 +222,7 @@ def test_a_view_that_is_being_left_does_not_take_the_address_back(call: Any) -> 
       const router = new m.Router(["one", "two"], (name, params) => heard.push([name, params]));
       const change = (act) => new Promise((done) => { addEventListener("hashchange", done, { once: true }); act(); });
       const addresses = [];
-      const write = (name, image) => { router.replace(name, { image }); addresses.push(location.hash); };
+      const write = (name, image) => { router.write(name, { image }); addresses.push(location.hash); };
       router.start("one");
       write("one", "a b");
       await change(() => { router.go("two"); write("one", "c"); });
@@ -240,31 +240,38 @@ def test_a_view_that_is_being_left_does_not_take_the_address_back(call: Any) -> 
 def test_a_bare_address_leads_to_where_a_view_was_last(call: Any) -> None:
     code = """
       const heard = [];
-      const router = new m.Router(["one", "two"], (name, params) => heard.push([name, params]));
+      const router = new m.Router(["one", "two"], (...told) => heard.push(told));
       const change = (hash) => new Promise((done) => {
         addEventListener("hashchange", done, { once: true });
         location.hash = hash;
       });
       router.start("one");
-      router.replace("one", { image: "a", state: null });
+      router.write("one", { image: "a", state: null });
       await change("#/one");  // where it is
       await change("#/two");
-      router.replace("two", { image: "b" });
+      router.write("two", { image: "b" });
+      router.write("one", { image: "d" });  // what was under way in a view that was left
+      const address = location.hash;
       await change("#/one");
-      router.replace("one", {});  // shows nothing in particular any more
+      router.write("one", {});  // shows nothing in particular any more
       await change("#/two?image=c");
       await change("#/one");
+      await change("#/neither");
       await change("#/two");
-      return [heard, location.hash];"""
-    places = [
+      return [heard, address, location.hash];"""
+    heard, address, last = call("router.js", code)
+    assert [one[:2] for one in heard] == [
         ["one", {}],
-        ["two", {}],
         ["one", {"image": "a"}],
+        ["two", {}],
+        ["one", {"image": "d"}],
         ["two", {"image": "c"}],
+        ["one", {}],
         ["one", {}],
         ["two", {"image": "c"}],
     ]
-    assert call("router.js", code) == [places, "#/two?image=c"]
+    assert [one[2]["again"] for one in heard] == [False, True, False, False, False, False, True, False]
+    assert (address, last) == ("#/two?image=b", "#/two?image=c")
 
 
 # Signs of life at these seconds, the page left (pause) or taken (take) -> active seconds.

@@ -30,7 +30,7 @@ class Page {
   #main = document.getElementById("view");
   #links = new Map();
   #live = document.getElementById("announcements");
-  #router = new Router(Object.keys(VIEWS), (name, params) => this.#show(name, params));
+  #router = new Router(Object.keys(VIEWS), (name, params, how) => this.#show(name, params, how));
 
   constructor() {
     // The address is the views': the link goes there without one of its own.
@@ -65,6 +65,10 @@ class Page {
   #frame() {
     const links = Object.entries(VIEWS).map(([name, view]) => {
       const link = h("a", { href: `#/${name}`, class: "nav-link", title: view.title }, icon(view.icon), h("span", { text: view.title }));
+      link.addEventListener("click", (event) => {
+        // There already: no step for the back button. With these keys it is for another tab or window.
+        if (this.#isShown(name) && !event.ctrlKey && !event.metaKey && !event.shiftKey) event.preventDefault();
+      });
       this.#links.set(name, link);
       return link;
     });
@@ -87,7 +91,7 @@ class Page {
       const [name, link] = [...this.#links][Number(event.key) - 1];
       if (link.hidden) return;
       event.preventDefault();
-      this.#router.go(name);
+      if (!this.#isShown(name)) this.#router.go(name);
     }
   };
 
@@ -98,16 +102,22 @@ class Page {
     ]);
   }
 
-  async #show(name, params) {
+  #isShown(name) {
+    return name === this.#name && this.#view !== null;
+  }
+
+  async #show(name, params, { again = false } = {}) {
     const turn = ++this.#turn;
+    if (again && this.#isShown(name)) return;
     if (name === this.#name && this.#view?.navigate) {
       this.#view.navigate(params);
       return;
     }
     // A view that would lose something asks first, and puts its address back where it stays.
     if (this.#view?.mayLeave) {
-      if (!(await this.#view.mayLeave()) || turn !== this.#turn) return;
-      this.#router.replace(name, params); // what was stored on leaving may have written the view's own address
+      const may = await this.#view.mayLeave();
+      if (turn !== this.#turn) return;
+      if (!may) return void this.#router.restore(this.#name);
     }
     await this.#leave();
     if (turn !== this.#turn) return;

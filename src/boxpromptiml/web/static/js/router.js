@@ -8,9 +8,10 @@ export class Router {
   #places = new Map(); // name -> parameters: where a view was last
 
   /**
-   * An address that says no more than a view's name leads to where that view was last.
+   * An address that says no more than a view's name leads to where that view was last, as long as the page lives.
    *
-   * @param names of the views. @param onChange called with (name, params) whenever the address says something else.
+   * @param names of the views. @param onChange called with (name, params, {again}) whenever there is another address;
+   * `again` where it leads to where one is.
    */
   constructor(names, onChange) {
     this.#names = names;
@@ -37,22 +38,22 @@ export class Router {
   }
 
   /**
-   * Change the address of what is shown already: no view is told, and the back button does not notice. Nothing is done
-   * while the address says already where to go next: browsers tell of it a moment later, and it would be forgotten.
+   * Where a view is. The address says so, if it is about that view: no view is told, and the back button does not notice.
+   * Where it is about another one, or says already where to go next (browsers tell of it a moment later), it is left
+   * alone, and the place kept for whoever comes back.
    */
-  replace(name, params = {}) {
-    if (location.hash !== this.#seen) return;
-    history.replaceState(history.state, "", `#${this.#address(name, params)}`);
-    this.#see();
+  write(name, params) {
+    this.#places.set(name, params);
+    if ([name, null].includes(this.current.name) && location.hash === this.#seen) this.restore(name);
   }
 
-  #see() {
+  /** Have the address say where a view is. */
+  restore(name) {
+    history.replaceState(history.state, "", `#${this.#address(name, this.#places.get(name))}`);
     this.#seen = location.hash;
-    const { name, params } = this.current;
-    if (name !== null) this.#places.set(name, params);
   }
 
-  #address(name, params) {
+  #address(name, params = {}) {
     const pairs = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
     const query = new URLSearchParams(pairs).toString();
     return query ? `/${name}?${query}` : `/${name}`;
@@ -66,12 +67,11 @@ export class Router {
 
   #changed() {
     const before = this.#seen;
-    this.#seen = location.hash;
     const { name, params } = this.current;
-    const bare = Object.keys(params).length === 0;
-    if (name === null) this.replace(this.#start);
-    else if (bare) this.replace(name, this.#places.get(name));
-    this.#see();
-    if (location.hash !== before) this.#onChange(name ?? this.#start, this.current.params);
+    const shown = name ?? this.#start;
+    if (name === null || Object.keys(params).length === 0) this.restore(shown);
+    else this.#places.set(shown, params);
+    this.#seen = location.hash;
+    this.#onChange(shown, this.current.params, { again: location.hash === before });
   }
 }

@@ -15,6 +15,8 @@ export class ImageList {
   onFilter = () => {}; // the filters changed
   #api;
   #image = null;
+  #error = null; // why the list could not be had
+  #typed = debounce(() => this.#filtered(), 200);
 
   constructor(api) {
     this.#api = api;
@@ -24,12 +26,11 @@ export class ImageList {
       h("option", { value: "", text: "All images" }),
       Object.entries(STATE_NAMES).map(([value, text]) => h("option", { value, text: capital(text) })),
     );
-    const typed = debounce(() => this.#filtered(), 200);
-    this.search = h("input", { type: "search", placeholder: "Find by name", "aria-label": "Find images by name", onInput: typed });
+    this.search = h("input", { type: "search", placeholder: "Find by name", "aria-label": "Find images by name", onInput: this.#typed });
     this.search.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.isComposing) return;
       event.preventDefault();
-      typed.cancel();
+      this.#typed.cancel();
       this.#openFirst();
     });
     this.status = h("p", { class: "list-status", "aria-live": "off" });
@@ -38,7 +39,8 @@ export class ImageList {
       loadPage: (offset, limit, signal) => this.#api.images({ ...this.filters, offset, limit }, signal),
     });
     this.rows.onOpen = (item) => this.onOpen(item.image, item);
-    this.rows.onError = (error) => (this.status.textContent = error.message);
+    this.rows.onError = (error) => this.#showStatus(error.message);
+    this.rows.onLoaded = () => this.#showStatus(null);
     this.element = h(
       "aside",
       { class: "side images", "aria-label": "Images", id: "image-panel" },
@@ -49,6 +51,8 @@ export class ImageList {
   }
 
   destroy() {
+    this.#typed.cancel();
+    this.#reloadSoon.cancel();
     this.rows.destroy();
   }
 
@@ -59,10 +63,9 @@ export class ImageList {
 
   /** Show other images, `{state, contains}`; a state that does not exist is none. */
   async show({ state, contains }) {
-    this.filter.value = STATE_NAMES[state] ? state : "";
+    this.filter.value = Object.hasOwn(STATE_NAMES, state ?? "") ? state : "";
     this.search.value = contains ?? "";
-    await this.rows.reload();
-    this.#showStatus();
+    await this.#filtered();
   }
 
   /** What is open; the list scrolls to it where it is among the images shown. */
@@ -126,7 +129,13 @@ export class ImageList {
     this.onFilter();
   }
 
-  #showStatus() {
+  /** @param error why the list cannot be had, null if it can; without it, as it was said last. */
+  #showStatus(error = this.#error) {
+    this.#error = error;
+    if (error !== null) {
+      this.status.textContent = error;
+      return;
+    }
     const { total, current } = this.rows;
     const place = current >= 0 ? `${(current + 1).toLocaleString("en")} of ` : "";
     this.status.textContent = total ? `${place}${total.toLocaleString("en")} image${total === 1 ? "" : "s"}` : "No image matches";

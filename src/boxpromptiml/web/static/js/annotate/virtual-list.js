@@ -60,7 +60,7 @@ export class VirtualList {
     if (!keep) {
       this.#pages.clear();
       this.element.scrollTop = 0;
-      this.active = -1;
+      this.current = this.active = -1;
     }
     const stale = new Set(this.#pages.keys());
     const visible = this.#visiblePages();
@@ -214,6 +214,7 @@ export class VirtualList {
         if (this.#pages.size <= PAGES_KEPT) break;
         if (old !== page) this.#pages.delete(old);
       }
+      this.onLoaded();
     } catch (error) {
       if (error.name !== "AbortError") this.onError(error);
       return;

@@ -59,7 +59,7 @@ export class Workbench {
     };
     list.pendingOf = (image) => outbox.pending(image);
     list.onFilter = () => {
-      if (!this.image) return;
+      if (!this.image || this.#closed) return;
       this.#writeAddress();
       this.#prepare();
     };
@@ -70,6 +70,7 @@ export class Workbench {
 
   close() {
     this.#leave();
+    if (this.image) this.#writeAddress(); // with what was typed a moment ago
     this.#closed = true;
     this.annotation = null;
     this.#turn += 1;
@@ -119,7 +120,7 @@ export class Workbench {
 
   #writeAddress() {
     const { context, list } = this.#parts;
-    context.router.replace("annotate", { ...list.filters, image: this.image });
+    context.router.write("annotate", { ...list.filters, image: this.image });
   }
 
   acceptAndNext() {
@@ -155,8 +156,9 @@ export class Workbench {
     const { context, outbox } = this.#parts;
     // The server counts this image as unlabelled until its change has arrived.
     outbox.flush();
-    const image = await this.#ask(() => context.api.next(this.image, { state: "todo" }, { wrap: true }));
+    const image = await this.#ask(() => this.#nextOf({ state: "todo" }, (filters) => context.api.next(this.image, filters, { wrap: true })));
     if (image && image !== this.image) this.open(image);
+    else if (image === undefined) return; // it was said why
     else if (image === null || this.annotation?.state !== "todo") this.say("Nothing is left to label.");
     else this.say("This is the last unlabelled image.");
   }
@@ -325,10 +327,20 @@ export class Workbench {
     const { ahead, list } = this.#parts;
     const { image } = this;
     if (!image) return;
-    const next = await this.#ask(() => ahead.step(image, list.filters, direction));
+    const next = await this.#ask(() => this.#nextOf(list.filters, (filters) => ahead.step(image, filters, direction)));
     if (this.image !== image) return;
     if (next) this.open(next);
     else if (next === null) this.say(direction > 0 ? "This is the last image of the list." : "This is the first image of the list.");
+  }
+
+  /** The image beside the present one; the first of all where the dataset has no such image as the present one. */
+  async #nextOf(filters, beside) {
+    try {
+      return await beside(filters);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      return this.#parts.context.api.next(null, filters);
+    }
   }
 
   async #ask(question) {

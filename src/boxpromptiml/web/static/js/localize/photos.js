@@ -34,6 +34,13 @@ class Photo {
     return known !== undefined;
   }
 
+  /** Forget all answers. */
+  forget() {
+    this.giveUp();
+    this.#answers.clear();
+    Object.assign(this, { state: "waiting", answer: null, png: null, error: null, passes: null });
+  }
+
   /** The map, decoded: of many photos, and of each way to look at them, it would fill the memory. */
   async map() {
     return { ...(await decodeGrey(this.png)), smooth: true };
@@ -53,15 +60,24 @@ export class Photos {
   shown = null; // the one that a view shows, or showed last
   onChange = () => {}; // ([photo], {isNew}): their state changed; whether by an answer or failure that is new
   #api;
-  #limit;
+  #limit = 0; // bytes that the server takes at once
+  #model = null;
   #busy = false;
   #passes = { detail: false, tta: false }; // how they are looked at
   #first = null;
 
-  /** @param limit bytes that the server takes at once. */
-  constructor(api, limit) {
+  constructor(api) {
     this.#api = api;
+  }
+
+  /** What the server can do, which may have been started anew: with another model, all photos are looked at again. */
+  serve(model, { upload_bytes: limit, tiles }) {
     this.#limit = limit;
+    const passes = { ...this.#passes, detail: this.#passes.detail && tiles > 0 };
+    const another = this.#model !== null && this.#model !== model;
+    this.#model = model;
+    if (another) this.list.forEach((photo) => photo.forget());
+    if (another || passes.detail !== this.#passes.detail) this.setPasses(passes, this.shown);
   }
 
   /** Add files to the end of the list; returns the new photos. */
@@ -124,7 +140,9 @@ export class Photos {
     } catch (error) {
       if (error.status !== 404) throw error;
       // The server keeps answers for as long as it has room, and forgets them when it starts anew.
+      const { model } = photo.answer;
       await this.#ask(photo, photo.passes, photo.abort.signal);
+      if (photo.answer.model !== model) this.onChange([photo], { isNew: true });
       return this.#api.request(address(), { query: { threshold }, signal });
     }
   }

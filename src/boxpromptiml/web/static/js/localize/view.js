@@ -29,10 +29,12 @@ export function mount(root, { api, session, announce }) {
     fill(root, withoutModel());
     return { unmount() {}, shortcuts: [] };
   }
-  const photos = kept?.photos ?? new Photos(api, limits.upload_bytes);
-  // Another model has a threshold of its own.
-  const controls = kept?.model === model.id ? kept.controls : makeControls(model, limits, photos);
-  kept = { photos, controls, model: model.id };
+  const photos = kept?.photos ?? new Photos(api);
+  photos.serve(model.id, limits);
+  // Another model has a threshold of its own, and not every server looks closer.
+  const server = `${model.id} ${limits.tiles > 0}`;
+  const controls = kept?.server === server ? kept.controls : makeControls(model, limits, photos);
+  kept = { photos, controls, server };
   const view = new LocalizeView(root, kept, session, announce);
   return { unmount: () => view.destroy(), shortcuts: SHORTCUTS };
 }
@@ -201,7 +203,7 @@ class LocalizeView {
       const { width, height, seconds, model, detail, tta } = photo.answer;
       const how = [detail && "looked at closely", tta && "mirrored too"].filter(Boolean).join(" ");
       this.message.hidden = true;
-      this.about.textContent = `${[`${width} × ${height} pixels`, how, `${seconds.toFixed(2)} s`].filter(Boolean).join(", ")}, model ${[this.#model.name, model].filter(Boolean).join(" ")}. ${privacy()}`;
+      this.about.textContent = `${[`${width} × ${height} pixels`, how, `${seconds.toFixed(2)} s`].filter(Boolean).join(", ")}, model ${[model === this.#model.id && this.#model.name, model].filter(Boolean).join(" ")}. ${privacy()}`;
       this.#follow();
     }
   }

@@ -21,6 +21,9 @@ export function mount(root, context) {
   };
 }
 
+/** The filter that an address names; it names none for the open ones. */
+const filterOf = (name) => (Object.hasOwn(FILTERS, name ?? "") ? name : "open");
+
 class ReviewView {
   #api;
   #router;
@@ -73,23 +76,21 @@ class ReviewView {
   }
 
   async start({ image, review }) {
-    if (FILTERS[review]) this.#queue.filter = review;
+    this.#queue.filter = filterOf(review);
     fill(this.#root, this.layout);
     this.#frame.showCounts(this.#queue);
     await this.#open(image ?? null);
   }
 
   async navigate({ image, review }) {
-    if (!(await this.mayLeave())) return;
-    if (FILTERS[review]) this.#queue.filter = review;
+    if (!(await this.#mayLeave())) return void this.#write();
+    this.#queue.filter = filterOf(review);
     await this.#open(image ?? null);
   }
 
-  /** Whether the address may show something else; where it may not, it is put back. */
-  async mayLeave() {
-    const may = await this.#mayLeave();
-    if (!may) this.#write();
-    return may;
+  /** Whether another view may be shown. */
+  mayLeave() {
+    return this.#mayLeave();
   }
 
   async destroy() {
@@ -222,7 +223,7 @@ class ReviewView {
   #write(image = this.#editor.record?.image ?? this.#image) {
     if (this.#left) return;
     const { filter } = this.#queue;
-    this.#router.replace("review", { review: filter === "open" ? null : filter, image });
+    this.#router.write("review", { review: filter === "open" ? null : filter, image });
   }
 
   async go(direction) {
