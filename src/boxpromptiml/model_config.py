@@ -168,12 +168,15 @@ class ModelConfig(BaseModel):
                 is neither 1 nor 2; `folder` is where it was read from.
         """
         native = self.preprocessing.fit == "native"
+        for name, value in (("copies", copies), ("completion", completion)):
+            if value not in (None, True, False):
+                raise ModelError(f"{folder}: {name} is True, False or None, not {value!r}")
         if copies and not native:
             raise ModelError(f"{folder}: looking for copies is {NATIVE_ONLY}; leave out --copies")
         if completion and not native:
             raise ModelError(f"{folder}: completing regions is {NATIVE_ONLY}; leave out --completion")
         if looks not in (None, 1, 2):
-            raise ModelError(f"{folder}: a network looks once or twice, not {looks} times; set looks to 1 or 2")
+            raise ModelError(f"{folder}: a network looks once or twice; looks is 1 or 2, not {looks!r}")
         choices = {"copies": copies, "completion": completion, "looks": looks}
         given = {name: value for name, value in choices.items() if value is not None}
         return self.model_copy(update={"decision": self.decision.model_copy(update=given)}) if given else self

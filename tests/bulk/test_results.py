@@ -41,6 +41,22 @@ def test_lines_are_there_as_soon_as_they_are_appended(tmp_path: Path) -> None:
     results.close()
 
 
+def test_a_run_that_ended_before_it_began_leaves_no_results(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert not list(tmp_path.iterdir())
+    # What was written before its line tells the next run that it is ours.
+    results = ResultsFile.open(tmp_path)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.png").touch()
+    results.close()
+    assert images(tmp_path) == []
+    write(tmp_path, line("a"))
+    assert images(tmp_path) == ["a"]
+    # No images are an answer, too.
+    ResultsFile.open(tmp_path / "none").finish([])
+    assert images(tmp_path / "none") == []
+
+
 def test_finish_keeps_order_and_other_images(tmp_path: Path) -> None:
     write(tmp_path, line("old"), line("b"), line("a"))
     results = ResultsFile.open(tmp_path)
@@ -193,7 +209,7 @@ def test_pictures_of_something_else_are_not_written_over(tmp_path: Path, folder:
 
 
 def test_pictures_that_a_killed_run_left_without_a_line_are_in_nobodys_way(tmp_path: Path) -> None:
-    ResultsFile.open(tmp_path).close()
+    (tmp_path / "results.jsonl").touch()
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "a.png").write_bytes(b"png")
 

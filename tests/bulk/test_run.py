@@ -166,7 +166,7 @@ def test_parts_of_something_else_are_left_alone(localizer: Localizer, photos: Pa
 
 
 def test_lines_and_tables_do_not_share_a_folder(localizer: Localizer, photos: Path, tmp_path: Path) -> None:
-    ResultsFile.open(tmp_path / "lines").close()
+    ResultsFile.open(tmp_path / "lines").finish([])
     with pytest.raises(BoxPromptError, match=r"lines: holds results.jsonl of --format files; choose another folder"):
         run(localizer, [photos], tmp_path / "lines")
     run(localizer, [photos], tmp_path / "table")

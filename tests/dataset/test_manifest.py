@@ -130,6 +130,7 @@ def test_any_dataset_survives_the_manifest(tmp_path_factory: pytest.TempPathFact
         ('{"width": 9, "height": 9}', "field 'image' is missing"),
         ('{"image": 7, "width": 9, "height": 9}', "field 'image': input should be a valid string, not 7"),
         ('{"image": "a", "width": "9", "height": 9}', "field 'width': input should be a valid integer"),
+        ('{"image": "a", "width": 9, "height": 9, "zzz": null}', "unknown field 'zzz'; there are image, "),
         ('{"image": "a", "width": 9, "height": 9, "lable": null}', "unknown field 'lable'; did you mean 'label'?"),
         ('{"image": "a", "width": 9, "height": 9, "label": "fake"}', "field 'label': input should be 'tampered' or"),
         (

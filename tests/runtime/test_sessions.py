@@ -183,6 +183,24 @@ def test_a_name_that_no_file_can_have_is_no_model() -> None:
         Localizer.from_pretrained("a" * 300)
 
 
+def test_an_empty_name_is_no_model() -> None:
+    with pytest.raises(ModelError, match="an empty name is no model"):
+        Localizer.load("")
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"copies": "no"}, "copies is True, False or None, not 'no'"),
+        ({"completion": 2}, "completion is True, False or None, not 2"),
+        ({"looks": "2"}, "looks is 1 or 2, not '2'"),
+    ],
+)
+def test_choices_of_a_wrong_kind(model: Path, choices: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Localizer.load(model, **choices)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 2.5])
 def test_threads_are_counted(model: Path, threads: int) -> None:
     with pytest.raises(ModelError, match=f"threads must be a whole number, at least 1, got {threads}"):

@@ -266,5 +266,5 @@ def test_an_address_says_which_images_are_listed(
         "state=constructor": "3 of 5 images",
     }.get(query, listed)
     desk.page.wait_for_function("(text) => document.querySelector('.list-status').textContent === text", arg=listed)
-    assert f"image={stays}" in desk.page.evaluate("location.hash")
+    desk.page.wait_for_function("(image) => location.hash.endsWith(`image=${image}`)", arg=stays)
     assert "constructor" not in desk.page.evaluate("location.hash")

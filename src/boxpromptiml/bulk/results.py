@@ -90,6 +90,7 @@ class ResultsFile:
     _own: dict[str, str] = field(default_factory=dict)  # image -> output name
     _stream: IO[bytes] | None = None
     _end: int = 0
+    _is_new: bool = False  # this run made it
 
     @classmethod
     def open(cls, folder: str | Path) -> ResultsFile:
@@ -108,6 +109,7 @@ class ResultsFile:
                     f"{stranger}: is in the way, and no result of an earlier run; choose another folder or move it away"
                 )
             results.path.parent.mkdir(parents=True, exist_ok=True)
+            results._is_new = not results.path.exists()
             stream = results.path.open("a+b")
             try:
                 if not try_lock(stream):
@@ -221,14 +223,17 @@ class ResultsFile:
                 with atomic_path(self.path) as temporary, temporary.open("wb") as copy:
                     for image in order:
                         copy.write(self._read(self._entries[image]))
+        self._is_new = False
         self.close()
 
     def close(self) -> None:
-        """Close the file as it is."""
+        """Close the file as it is; of a run that ended before it began nothing stays."""
         if self._stream is not None:
             stream, self._stream = self._stream, None
-            with self._writing():  # of what a full disk has not taken before, either
-                stream.close()
+            with self._writing():
+                if self._is_new and self._end == 0 and not _picture_in(self.path.parent):
+                    self.path.unlink(missing_ok=True)
+                stream.close()  # fails for what a full disk has not taken before, too
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -227,8 +227,10 @@ def _explained_one(problem: dict[str, Any]) -> str:
         case "extra_forbidden":
             *parents, key = problem["loc"]
             known = _keys(parents)
-            near = get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            return f"unknown field '{where}'; did you mean '{near}'?"
+            near = get_close_matches(str(key), known, n=1)
+            return f"unknown field '{where}'; " + (
+                f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+            )
         case "missing":
             return f"field '{where}' is missing"
         case _:

@@ -184,9 +184,10 @@ def _check(source: OpenSource, split: str | None, on_mismatch: OnMismatch) -> _C
         digest.update(repr((facts, files)).encode("utf-8", "surrogateescape"))
     if refused:
         count = "1 mask does" if len(refused) == 1 else f"{len(refused)} masks do"
+        look = "" if source.temporary else f", or see all with  boxpromptiml validate {source.name}"
         raise DatasetError(
-            f"{source.name}: {count} not fit, the first: {refused[0]}; leave such images out with --on-mismatch skip, "
-            f"or see all with  boxpromptiml validate {source.name}"
+            f"{source.name}: {count} not fit, the first: {refused[0]}; "
+            f"leave such images out with --on-mismatch skip{look}"
         )
     if left_out and used == 0:
         raise DatasetError(f"{source.name}: no mask fits its image, the first: {next(iter(left_out.values()))}")
@@ -214,8 +215,10 @@ def _with_misfits(
     """
 
     def with_misfit(record: ImageRecord) -> tuple[ImageRecord, ImageError | None]:
-        if source.temporary or record.mask is None or record.label == "authentic":
+        if record.mask is None or record.label == "authentic":
             return record, None
+        if source.temporary:
+            return record, _missing(source, record.mask)
         try:
             read_truth(source.path_of(record.mask), record.width, record.height, record.label)
         except ImageError as error:
@@ -225,6 +228,14 @@ def _with_misfits(
     return in_threads(with_misfit, records)
 
 
+def _missing(source: OpenSource, path: str) -> ImageError | None:
+    return None if os.path.isfile(source.path_of(path)) else _not_there(source, path)
+
+
+def _not_there(source: OpenSource, path: str) -> ImageError:
+    return ImageError(source.path_of(path), f"no such file, though {source.name} lists it")
+
+
 def _state_of(source: OpenSource, path: str) -> tuple[object, ...]:
     """What tells whether a file has changed."""
     file = source.path_of(path)
@@ -232,8 +243,8 @@ def _state_of(source: OpenSource, path: str) -> tuple[object, ...]:
         if source.owns(path):  # made anew at every start
             return (sha256_of(file),)
         status = os.stat(file)
-    except FileNotFoundError as error:
-        raise ImageError(file, f"no such file, though {source.name} lists it") from error
+    except FileNotFoundError:
+        raise _not_there(source, path) from None
     except OSError as error:
         raise ImageError(file, f"cannot be read: {error.strerror or error}") from error
     return (source.name_of(path), status.st_size, status.st_mtime_ns)

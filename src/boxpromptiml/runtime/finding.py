@@ -48,6 +48,8 @@ def find_model(model: str | Path | None = None) -> Path:
 
 def resolve_model(model: str | Path | None = None) -> FoundModel:
     """As `find_model`, with the runtime file where one was named, by `model` or by the environment variable."""
+    if model == "":
+        raise ModelError("an empty name is no model; leave --model out for the packaged one")
     if not is_there_a_model(model):
         raise ModelError(
             f"no model: this version of the package comes without one; give --model FOLDER or set {_VARIABLE}; "
