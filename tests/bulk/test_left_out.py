@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from boxpromptiml.bulk import LeftOut
 from boxpromptiml.bulk.inputs import InputError, expand_inputs
+from boxpromptiml.cli.main import app
 from boxpromptiml.dataset import Dataset, ImageRecord, PseudoMask
 
 pytestmark = pytest.mark.usefixtures("tree")
@@ -200,7 +205,11 @@ def test_what_is_left_out_is_told_in_words_and_numbers() -> None:
     assert left_out.others_text() == "12 results of earlier runs, 8 masks"
     assert (left_out.first, left_out.dataset) == ("b/Gt", "b")
     assert LeftOut(results=1, masks=1).others_text() == "1 result of an earlier run, 1 mask"
-    assert left_out.to_json() == {"unread": {".gif": 5, ".heic": 2}, "left_out": {"results": 12, "masks": 8}}
+    assert left_out.to_json() == {
+        "unread": {".gif": 5, ".heic": 2},
+        "left_out": {"results": 12, "masks": 8, "folders": 0},
+    }
+    assert LeftOut(folders=["a"]).others_text() == "1 folder that cannot be read"
     assert LeftOut().unread_text() == LeftOut().others_text() == ""
 
 
@@ -265,3 +274,21 @@ def test_urls_are_told_apart_alike(folder: str) -> None:
             list(expand_inputs(["memory://photos/data"]))
     finally:
         store.rm("/photos", recursive=True)
+
+
+def test_a_folder_that_cannot_be_read_is_counted_and_no_success(tree: Path, red_model: Path) -> None:
+    photos = tree / "photos"
+    photos.mkdir()
+    Image.new("RGB", (32, 32), "red").save(photos / "a.png")
+    # Deeper than the system follows a path: a folder that even root cannot read.
+    os.chdir(photos)
+    for _ in range(25):
+        os.mkdir("n" * 200)
+        os.chdir("n" * 200)
+    os.chdir(tree)
+    for form in ("files", "parquet"):
+        words = ["localize", "photos", "--model", str(red_model), "--out", form, "--format", form, "--json"]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 1, done.output
+        summary = json.loads(done.stdout)
+        assert (summary["images"], summary["failed"], summary["left_out"]["folders"]) == (1, 0, 1)

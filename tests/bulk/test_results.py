@@ -231,5 +231,5 @@ def test_summary_counts() -> None:
         "seconds": 2.0,
         "images_per_second": 1.5,
         "unread": {".heic": 2},
-        "left_out": {"results": 3, "masks": 0},
+        "left_out": {"results": 3, "masks": 0, "folders": 0},
     }

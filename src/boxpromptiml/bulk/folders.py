@@ -25,6 +25,7 @@ class LeftOut:
         unread: files whose formats are not read (HEIC, raw ...), by suffix.
         results: pictures and parts of tables that earlier runs have written.
         masks: images in ``Gt/`` beside ``Tp/``, and masks of datasets.
+        folders: that cannot be read; nobody knows what is in them.
         first: the first folder of results or masks, or file where they lie among others; empty where there is none.
         dataset: the first dataset; empty where there is none.
     """
@@ -32,6 +33,7 @@ class LeftOut:
     unread: Counter[str] = field(default_factory=Counter)
     results: int = 0
     masks: int = 0
+    folders: list[str] = field(default_factory=list)
     first: str = ""
     dataset: str = ""
 
@@ -40,6 +42,7 @@ class LeftOut:
         self.unread.update(other.unread)
         self.results += other.results
         self.masks += other.masks
+        self.folders += other.folders
         self.first = self.first or other.first
         self.dataset = self.dataset or other.dataset
 
@@ -63,12 +66,14 @@ class LeftOut:
         counts = (
             (self.results, "result of an earlier run", "results of earlier runs"),
             (self.masks, "mask", "masks"),
+            (len(self.folders), "folder that cannot be read", "folders that cannot be read"),
         )
         return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
 
     def to_json(self) -> dict[str, Any]:
         """All counts."""
-        return {"unread": dict(self.unread), "left_out": {"results": self.results, "masks": self.masks}}
+        counts = {"results": self.results, "masks": self.masks, "folders": len(self.folders)}
+        return {"unread": dict(self.unread), "left_out": counts}
 
 
 def files_below(root: str, suffixes: Collection[str], left_out: LeftOut) -> Iterator[str]:
@@ -76,7 +81,8 @@ def files_below(root: str, suffixes: Collection[str], left_out: LeftOut) -> Iter
 
     Left out and counted are: files in formats that are not read; the pictures of a run below a folder with its
     ``results.jsonl``, and the parts of a table beside its ``_run.json``; ``Gt/`` beside ``Tp/``, in any case of
-    letters; in a dataset the folders that masks are written to, and the files that its records name as masks.
+    letters; in a dataset the folders that masks are written to, and the files that its records name as masks; folders
+    that cannot be read.
     What lies in `root` itself was asked for: whoever names a folder of masks gets them.
     Links to folders are not followed. The names of one folder at each level are held at a time.
 
@@ -93,7 +99,7 @@ def files_below(root: str, suffixes: Collection[str], left_out: LeftOut) -> Iter
 
 def _files_of(folder: str, suffixes: frozenset[str], left_out: LeftOut, masks: frozenset[str]) -> Iterator[str]:
     """As `files_below`; `masks` are the files that the records of datasets above name as such."""
-    entries = storage.entries(folder)
+    entries = storage.entries(folder, left_out.folders.append)
     marks = {entry.name for entry in entries if entry.name in _MARKS}
     has_tp = any(entry.is_folder and entry.name.lower() == "tp" for entry in entries)
     if DATABASE in marks:

@@ -147,7 +147,7 @@ def localize(
     OUT/masks, OUT/heatmaps and OUT/overlays. A second run into the same folder goes on where the first one stopped:
     images with the same SHA-256, model, threshold, --detail, --tta and files are skipped. With --format parquet OUT
     gets part-000000.parquet and so on, one row per image; a second run does the parts that are missing. Exit code 1:
-    some images failed; 2: wrong usage.
+    some images failed, or a folder could not be read; 2: wrong usage.
     """
     import sys
     import warnings
@@ -221,7 +221,7 @@ def localize(
             detail=detail,
             tta=tta,
         )
-    if failed:
+    if failed or left_out.folders:
         raise typer.Exit(1)
 
 

@@ -43,10 +43,11 @@ def iter_files(folder: str | Path, suffixes: Collection[str], recursive: bool = 
             yield base / name
 
 
-def folder_entries(folder: str | Path) -> list[Entry]:
+def folder_entries(folder: str | Path, on_unreadable: Callable[[str], None] = lambda folder: None) -> list[Entry]:
     """What lies right in a folder, sorted by name, hidden names left out.
 
-    A folder that is not there is empty; so is one that cannot be read, with a warning in the log.
+    A folder that is not there is empty; so is one that cannot be read, with a warning in the log, and
+    `on_unreadable` is called with it.
     """
     try:
         with os.scandir(folder) as found:
@@ -60,6 +61,7 @@ def folder_entries(folder: str | Path) -> list[Entry]:
         return []
     except OSError as error:
         _log.warning("%s: cannot be read: %s; its files are left out", folder, error.strerror or error)
+        on_unreadable(str(folder))
         return []
 
 

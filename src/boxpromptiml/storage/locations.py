@@ -192,16 +192,16 @@ def is_file(name: str) -> bool:
     return bool(_listed(name, lambda: filesystem(name).isfile(name)))
 
 
-def entries(folder: str) -> list[Entry]:
+def entries(folder: str, on_unreadable: Callable[[str], None] = lambda folder: None) -> list[Entry]:
     """What lies right in a folder, sorted by name, hidden names left out.
 
-    A local folder that is not there is empty; so is one that cannot be read, with a warning in the log.
+    A local folder that is not there is empty; so is one that cannot be read, see `folder_entries`.
 
     Raises:
         StorageError: a URL that cannot be listed.
     """
     if not is_url(folder):
-        return folder_entries(local_path(folder))
+        return folder_entries(local_path(folder), on_unreadable)
     names: dict[str, bool] = {}
     for entry in _listed(folder, lambda: filesystem(folder).ls(f"{folder.rstrip('/')}/", detail=True)):
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
