@@ -334,7 +334,7 @@ def test_a_model_that_looks_twice_is_another_and_can_be_told_to_look_once(red_mo
     assert twice.config.decision.looks == 2
     assert twice.model_id != once.model_id
     assert Localizer.load(folder, threads=1, looks=1).model_id == once.model_id
-    with pytest.raises(ModelError, match="not 3 times"):
+    with pytest.raises(ModelError, match="looks is 1 or 2, not 3"):
         Localizer.load(folder, looks=3)
 
 
