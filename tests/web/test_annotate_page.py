@@ -722,6 +722,18 @@ def test_another_version_of_the_same_boxes_is_no_conflict(desk: Desk, server: An
 
 
 @pytest.mark.slow
+def test_what_buttons_say_fits_into_them(desk: Desk, server: Any) -> None:
+    desk.open(server)
+    wider = (
+        "() => [...document.querySelectorAll('.actions button')].filter((b) => b.scrollWidth > b.clientWidth).length"
+    )
+    rows = "() => new Set([...document.querySelectorAll('.actions button')].map((b) => b.offsetTop)).size"
+    for width in (800, 900, 1000, 1100, 1200, 1280, 1600):
+        desk.page.set_viewport_size({"width": width, "height": 800})
+        assert (width, desk.page.evaluate(wider)) == (width, 0)
+        assert width < 1000 or desk.page.evaluate(rows) == 1, width
+
+
 def test_scrolls_through_100_000_images(desk: Desk, live_server: Any, folder: Path) -> None:
     with Dataset.create(folder) as dataset:
         dataset.put(ImageRecord(f"photo-{i:06}.jpg", WIDTH, HEIGHT) for i in range(100_000))
