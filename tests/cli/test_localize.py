@@ -177,7 +177,7 @@ def test_results_of_earlier_runs_and_true_masks_are_left_out_and_told_of(
 
     assert "3 images: " in told.stdout
     assert told.stdout.splitlines()[-1] == "left out: 3 results of earlier runs, 2 masks"
-    assert json.loads(counted.stdout)["left_out"] == {"results": 3, "masks": 2}
+    assert json.loads(counted.stdout)["left_out"] == {"results": 3, "masks": 2, "folders": 0}
     assert "2 images: " in named.stdout
     assert "left out" not in named.stdout
 
@@ -215,7 +215,7 @@ def test_a_run_goes_on_after_its_photos_were_annotated(
     again = json.loads(boxpromptiml(*command).stdout)
 
     assert (again["images"], again["skipped"]) == (first["images"], first["images"])
-    assert again["left_out"] == {"results": 0, "masks": 2}
+    assert again["left_out"] == {"results": 0, "masks": 2, "folders": 0}
 
 
 def test_an_archive_at_a_url_without_a_driver_is_one_error_and_not_damage(
