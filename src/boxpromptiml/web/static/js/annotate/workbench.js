@@ -156,7 +156,8 @@ export class Workbench {
     const { context, outbox } = this.#parts;
     // The server counts this image as unlabelled until its change has arrived.
     outbox.flush();
-    const image = await this.#ask(() => this.#nextOf({ state: "todo" }, (filters) => context.api.next(this.image, filters, { wrap: true })));
+    const todo = { state: "todo" };
+    const image = await this.#ask(todo, () => context.api.next(this.image, todo, { wrap: true }));
     if (image && image !== this.image) this.open(image);
     else if (image === undefined) return; // it was said why
     else if (image === null || this.annotation?.state !== "todo") this.say("Nothing is left to label.");
@@ -327,25 +328,22 @@ export class Workbench {
     const { ahead, list } = this.#parts;
     const { image } = this;
     if (!image) return;
-    const next = await this.#ask(() => this.#nextOf(list.filters, (filters) => ahead.step(image, filters, direction)));
+    const next = await this.#ask(list.filters, () => ahead.step(image, list.filters, direction));
     if (this.image !== image) return;
     if (next) this.open(next);
     else if (next === null) this.say(direction > 0 ? "This is the last image of the list." : "This is the first image of the list.");
   }
 
-  /** The image beside the present one; the first of all where the dataset has no such image as the present one. */
-  async #nextOf(filters, beside) {
+  /**
+   * The image that `beside` answers with; the first of all where the dataset has no such image as the present one.
+   * Undefined where nothing is known, which is said.
+   */
+  async #ask(filters, beside) {
     try {
-      return await beside(filters);
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      return this.#parts.context.api.next(null, filters);
-    }
-  }
-
-  async #ask(question) {
-    try {
-      return await question();
+      return await beside().catch((error) => {
+        if (error.status !== 404) throw error;
+        return this.#parts.context.api.next(null, filters);
+      });
     } catch (error) {
       this.say(`The next image is not known: ${error.message}.`);
       return undefined;

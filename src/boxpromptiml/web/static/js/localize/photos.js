@@ -34,11 +34,10 @@ class Photo {
     return known !== undefined;
   }
 
-  /** Forget all answers. */
+  /** Know no answer any more: it has to be asked about again. */
   forget() {
-    this.giveUp();
     this.#answers.clear();
-    Object.assign(this, { state: "waiting", answer: null, png: null, error: null, passes: null });
+    this.answer = this.png = this.passes = null;
   }
 
   /** The map, decoded: of many photos, and of each way to look at them, it would fill the memory. */

@@ -83,14 +83,9 @@ class ReviewView {
   }
 
   async navigate({ image, review }) {
-    if (!(await this.#mayLeave())) return void this.#write();
+    if (!(await this.mayLeave())) return void this.#write();
     this.#queue.filter = filterOf(review);
     await this.#open(image ?? null);
-  }
-
-  /** Whether another view may be shown. */
-  mayLeave() {
-    return this.#mayLeave();
   }
 
   async destroy() {
@@ -100,7 +95,7 @@ class ReviewView {
   }
 
   async setFilter(name) {
-    if (!(await this.#mayLeave())) return;
+    if (!(await this.mayLeave())) return;
     this.#queue.filter = name;
     await this.#open(null);
   }
@@ -233,7 +228,7 @@ class ReviewView {
     try {
       // Asked first: what is stored on leaving may move the image to another place among the others.
       const next = await this.#beside(this.#image, direction, signal);
-      if (!(await this.#mayLeave()) || signal.aborted) return;
+      if (!(await this.mayLeave()) || signal.aborted) return;
       if (next !== null) await this.#goTo(next);
       else this.#announce("There is no other mask among these");
     } catch (error) {
@@ -276,7 +271,7 @@ class ReviewView {
         if (!(await this.#editor.store())) return;
         if (this.#editor.changed) return this.#tell("Your mask is stored, but not what was changed since");
       } else {
-        if (!(await this.#mayLeave())) return;
+        if (!(await this.mayLeave())) return;
         // Nobody judges a mask that was not there when the key was pressed.
         if (this.#editor.record.version !== record.version) return this.#tell("This mask is new: look at it, then decide");
       }
@@ -312,7 +307,7 @@ class ReviewView {
   }
 
   async undo() {
-    if (!this.#queue.canUndo || this.#waits() || !(await this.#mayLeave())) return;
+    if (!this.#queue.canUndo || this.#waits() || !(await this.mayLeave())) return;
     const { signal } = this.#turn;
     await this.#working(async () => {
       const record = await this.#held(async () => {
@@ -353,7 +348,7 @@ class ReviewView {
   }
 
   /** Whether nothing would be lost; whoever asks meanwhile gets the same answer. */
-  #mayLeave() {
+  mayLeave() {
     this.#leaving ??= this.#editor.mayLeave().finally(() => (this.#leaving = null));
     return this.#leaving;
   }
